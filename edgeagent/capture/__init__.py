@@ -1,0 +1,1 @@
+"""Capture: what produces samples. A source is naive; `unit` gives it threads and patience."""

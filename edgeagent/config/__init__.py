@@ -1,0 +1,1 @@
+"""Configuration: Structs (`model`), layers (`load`), faults with line and remedy (`check`)."""

@@ -1,0 +1,303 @@
+"""The configuration as Structs (contract §10). Every key has a default except names.
+
+The Structs say what may be written; `check` finds all faults of a file at once, `load` merges
+the layers. Docstrings of fields become the reference page and the JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from edgeagent.config.units import Duration, Size
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
+Point = tuple[float, float]
+Polygon = Annotated[list[Point], Meta(min_length=3)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class Device(Struct, forbid_unknown_fields=True):
+    id: str = ""
+    """Id in topics; empty = hostname + 4 hex digits of a hash of machine-id."""
+    name: str = ""
+    site: str = ""
+    groups: list[Id] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    timezone: str = "UTC"
+    profile: str = "auto"
+
+
+class Tls(Struct, forbid_unknown_fields=True):
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    insecure: bool = False
+    """Do not check the broker's certificate. For tests only; doctor complains."""
+
+
+class Mqtt(Struct, forbid_unknown_fields=True):
+    host: str = ""
+    """Empty = no link: the agent works offline and keeps its records."""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    username: str = ""
+    password_file: str = ""
+    prefix: Annotated[str, Meta(pattern=r"^[^#+$\s][^#+\s]*$")] = "edgeagent"
+    tls: Tls | None = None
+    keepalive: Duration = "20 s"
+    version: Literal["auto", "5", "3.1.1"] = "auto"
+    session_expiry: Duration = "7 d"
+
+
+class Storage(Struct, forbid_unknown_fields=True):
+    max: Size = "512 MiB"
+    """Everything that the agent writes."""
+    data_dir: str = ""
+    """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
+
+
+class Durability(Struct, forbid_unknown_fields=True):
+    events: Duration = "50 ms"
+    results: Duration = "1 s"
+
+
+class Outbox(Struct, forbid_unknown_fields=True):
+    max: Size = "64 MiB"
+    """Database and write-ahead log together; never above."""
+    when_full: Literal["thin", "drop-oldest", "drop-newest"] = "thin"
+    durability: Durability = field(default_factory=Durability)
+    keep_sent: Duration = "1 h"
+    blobs: Size = "64 MiB"
+    queue: Annotated[int, Meta(ge=16)] = 4096
+    """Records that may wait for the writing thread before a gap is recorded."""
+
+
+class Sync(Struct, forbid_unknown_fields=True):
+    confirm: Literal["broker", "collector"] = "broker"
+    collectors: list[Id] = field(default_factory=lambda: ["main"])
+    max_message: Size = "64 KiB"
+    encoding: Literal["json", "msgpack"] = "json"
+    compression: Literal["zlib", "none"] = "zlib"
+    resend_after: Duration = "30 s"
+    window: Annotated[int, Meta(ge=1, le=100)] = 20
+    linger: Duration = "200 ms"
+    """How long a batch may wait to be filled."""
+
+
+class Privacy(Struct, forbid_unknown_fields=True):
+    pictures: Literal["never", "events", "asked"] = "events"
+
+
+class Commands(Struct, forbid_unknown_fields=True):
+    allow: list[str] = field(
+        default_factory=lambda: [
+            "ping", "doctor", "config-get", "pipeline", "outbox", "bench", "logs",
+            "model-rollback", "cancel",
+        ]
+    )  # fmt: skip
+    max_age: Duration = "7 d"
+
+
+class Trust(Struct, forbid_unknown_fields=True):
+    require_signature: Literal["never", "protected", "always"] = "protected"
+
+
+class Metrics(Struct, forbid_unknown_fields=True):
+    every: Duration = "60 s"
+
+
+# --- sources -------------------------------------------------------------------------------
+
+
+class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Keys that every source has."""
+
+    fps: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    """Samples per second wanted; absent = the source's own rate."""
+    mask: list[Polygon] = field(default_factory=list)
+    """Polygons in 0..1 that are blackened before anything else sees the frame."""
+    queue: Annotated[int, Meta(ge=1, le=256)] = 2
+    """Newest samples kept for a slow pipeline (live) or read ahead (files)."""
+
+
+class CameraConfig(SourceKeys, tag_field="kind", tag="camera", kw_only=True, forbid_unknown_fields=True):
+    device: str = ""
+    """/dev/v4l/by-id/… or by-path. A bare index or /dev/videoN is refused where two exist."""
+    size: tuple[int, int] | None = None
+    format: Literal["auto", "MJPG", "YUYV"] = "auto"
+
+
+class RtspConfig(SourceKeys, tag_field="kind", tag="rtsp", kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(pattern=r"^rtsps?://")]
+    transport: Literal["tcp", "udp"] = "tcp"
+    username: str = ""
+    password_file: str = ""
+    timeout: Duration = "5 s"
+
+
+class MjpegConfig(SourceKeys, tag_field="kind", tag="mjpeg", kw_only=True, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(pattern=r"^https?://")]
+    username: str = ""
+    password_file: str = ""
+    timeout: Duration = "5 s"
+
+
+class ImagesConfig(SourceKeys, tag_field="kind", tag="images", kw_only=True, forbid_unknown_fields=True):
+    path: str
+    """A picture, a folder, or a glob; read in the order of names."""
+    loop: bool = False
+
+
+class VideoConfig(SourceKeys, tag_field="kind", tag="video", kw_only=True, forbid_unknown_fields=True):
+    path: str
+    loop: bool = False
+    pace: Literal["true", "max"] = "max"
+    """`true` = as fast as it was filmed, `max` = as fast as the pipeline takes it."""
+
+
+class ReplayConfig(SourceKeys, tag_field="kind", tag="jsonl", kw_only=True, forbid_unknown_fields=True):
+    path: str
+    """JSON lines (one object a row) or a CSV with a header."""
+    channels: list[str] = field(default_factory=list)
+    """Columns to read, in order; empty = all but the time."""
+    time: str = ""
+    """Column of the time in seconds; empty = rows are `rate_hz` apart."""
+    rate_hz: Positive | None = None
+    pace: Literal["true", "max"] = "max"
+    loop: bool = False
+
+
+class CsvConfig(ReplayConfig, tag_field="kind", tag="csv", kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class AudioConfig(SourceKeys, tag_field="kind", tag="audio", kw_only=True, forbid_unknown_fields=True):
+    path: str
+    """A WAV file."""
+    channel: Annotated[int, Meta(ge=0)] = 0
+    pace: Literal["true", "max"] = "max"
+    loop: bool = False
+
+
+class SyntheticConfig(SourceKeys, tag_field="kind", tag="synthetic", kw_only=True, forbid_unknown_fields=True):
+    scene: Literal["belt", "vibration"] = "belt"
+    seed: int = 1
+    count: Annotated[int, Meta(ge=0)] = 0
+    """Samples before it ends; 0 = endless."""
+    size: tuple[int, int] = (320, 240)
+    pace: Literal["true", "max"] = "true"
+    fault_rate: Unit = 0.25
+    healthy_s: float = 20.0
+    failing_s: float = 20.0
+
+
+class PluginConfig(SourceKeys, tag_field="kind", tag="plugin", kw_only=True, forbid_unknown_fields=True):
+    plugin: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SourceConfig = Union[
+    CameraConfig, RtspConfig, MjpegConfig, ImagesConfig, VideoConfig, ReplayConfig, CsvConfig,
+    AudioConfig, SyntheticConfig, PluginConfig,
+]  # fmt: skip
+
+
+# --- pipelines -----------------------------------------------------------------------------
+
+
+class Zone(Struct, forbid_unknown_fields=True):
+    polygon: Polygon
+
+
+class Rule(Struct, forbid_unknown_fields=True):
+    when: str
+    do: list[str] = field(default_factory=lambda: ["event"])
+
+
+class Redact(Struct, forbid_unknown_fields=True):
+    labels: list[str] = field(default_factory=list)
+    model: str = ""
+    method: Literal["fill", "blur", "pixelate"] = "pixelate"
+    margin: Annotated[float, Meta(ge=0, le=2)] = 0.15
+    """Share of the box added on each side."""
+    hold: Duration = "1 s"
+    """How long a box goes on being hidden after its last detection."""
+
+
+class RecordWhat(Struct, forbid_unknown_fields=True):
+    events: bool = True
+    every: Annotated[int, Meta(ge=0)] = 0
+    """Record the result of every n-th sample as well; 0 = events only."""
+
+
+class Runtime(Struct, forbid_unknown_fields=True):
+    """How the model is run; absent = measured or default."""
+
+    variant: str = ""
+    """File name or runtime of the variant to use; empty = the first that works."""
+    threads: Annotated[int, Meta(ge=1, le=64)] | None = None
+    delegate: str = ""
+    provider: str = ""
+    require: bool = False
+    """Refuse to fall back to the CPU."""
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class Pipeline(Struct, forbid_unknown_fields=True):
+    model: str
+    source: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
+    threshold: Unit | None = None
+    version: str = ""
+    """Version of the model; empty = the newest that is committed on this device."""
+    enabled: bool = True
+    record: RecordWhat = field(default_factory=RecordWhat)
+    zones: dict[str, Zone] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+    redact: Redact | None = None
+    runtime: Runtime = field(default_factory=Runtime)
+    snapshot: bool = False
+    """Keep a (redacted) picture with each new event."""
+    on: Annotated[int, Meta(ge=1, le=100)] = 2
+    """Samples in a row that must say so before an event starts."""
+    off: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Samples in a row without it before the event ends."""
+    live: bool = False
+    image: bool = False
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+
+
+class Serve(Struct, forbid_unknown_fields=True):
+    listen: str = "127.0.0.1:8000"
+
+
+class Models(Struct, forbid_unknown_fields=True):
+    path: list[str] = field(default_factory=list)
+    """Further folders with model packages, searched before those that are shipped."""
+
+
+class Config(Struct, forbid_unknown_fields=True):
+    """All of agent.toml."""
+
+    device: Device = field(default_factory=Device)
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    storage: Storage = field(default_factory=Storage)
+    outbox: Outbox = field(default_factory=Outbox)
+    sync: Sync = field(default_factory=Sync)
+    privacy: Privacy = field(default_factory=Privacy)
+    commands: Commands = field(default_factory=Commands)
+    trust: Trust = field(default_factory=Trust)
+    metrics: Metrics = field(default_factory=Metrics)
+    sources: dict[Id, SourceConfig] = field(default_factory=dict)
+    pipelines: dict[Id, Pipeline] = field(default_factory=dict)
+    serve: Serve | None = None
+    models: Models = field(default_factory=Models)
+
+
+def to_builtins(config: Config) -> dict[str, Any]:
+    """The configuration as plain tables, as it would stand in TOML."""
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    return tables

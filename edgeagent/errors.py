@@ -1,0 +1,153 @@
+"""Everything that can go wrong, as one tree.
+
+    EdgeAgentError
+    ├── ConfigError          a configuration is wrong                     exit 78  never
+    ├── UsageError           a call makes no sense                        exit 2   never
+    ├── NotFound             a named thing does not exist                 exit 3   never
+    ├── NotPermitted         the operating system or a policy says no     exit 77  never
+    ├── Unavailable          a peer or a device is not there              exit 69  backoff
+    │   ├── SourceLost       a source stopped giving samples              exit 69  reopen
+    │   └── LinkDown         no broker                                    exit 69  backoff
+    ├── Busy                 somebody else holds it; try again            exit 75  backoff
+    ├── InputError           a picture, recording or row can't be used    exit 1   never
+    ├── ModelError           a model or its package can't be used         exit 1   never
+    │   ├── PackageError     model.toml or a file of the package          exit 1   never
+    │   ├── RuntimeMissing   the runtime is not installed                 exit 69  never
+    │   └── InferenceError   the runtime refused a call                   exit 1   reopen
+    ├── StoreError           the outbox can't do what was asked           exit 70  backoff
+    │   ├── StoreFull        no space left for it                         exit 70  backoff
+    │   ├── StoreCorrupt     the database is damaged                      exit 70  reopen
+    │   └── StoreTooNew      written by a newer agent                     exit 78  never
+    └── CommandRejected      a command can't be accepted                  exit 1   never
+
+``SourceEnded`` is not an error: a finite source says that it has finished.
+
+``retry`` tells a supervisor what to do (``never``, ``backoff``: the same call may work
+later, ``reopen``: close and open anew); nobody reads message texts to decide. ``exit_code``
+is what the command line returns. ``remedy`` is one sentence a person can act on.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Retry = Literal["never", "backoff", "reopen"]
+
+
+class EdgeAgentError(Exception):
+    """Root of all expected failures. ``str()`` is the sentence shown to people."""
+
+    retry: ClassVar[Retry] = "never"
+    exit_code: ClassVar[int] = 70
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class ConfigError(EdgeAgentError):
+    """The configuration is wrong. ``faults`` holds one line per fault."""
+
+    exit_code = 78
+    code = "bad-configuration"
+
+    def __init__(self, message: str, *, remedy: str = "", faults: tuple[object, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.faults = faults
+
+
+class UsageError(EdgeAgentError):
+    exit_code = 2
+    code = "usage"
+
+
+class NotFound(EdgeAgentError):
+    exit_code = 3
+    code = "not-found"
+
+
+class NotPermitted(EdgeAgentError):
+    exit_code = 77
+    code = "not-permitted"
+
+
+class Unavailable(EdgeAgentError):
+    retry = "backoff"
+    exit_code = 69
+    code = "unavailable"
+
+
+class SourceLost(Unavailable):
+    retry = "reopen"
+    code = "source-lost"
+
+
+class LinkDown(Unavailable):
+    code = "link-down"
+
+
+class Busy(EdgeAgentError):
+    retry = "backoff"
+    exit_code = 75
+    code = "busy"
+
+
+class InputError(EdgeAgentError):
+    exit_code = 1
+    code = "bad-input"
+
+
+class ModelError(EdgeAgentError):
+    exit_code = 1
+    code = "bad-model"
+
+
+class PackageError(ModelError):
+    code = "bad-package"
+
+
+class RuntimeMissing(ModelError):
+    exit_code = 69
+    code = "runtime-missing"
+
+
+class InferenceError(ModelError):
+    retry = "reopen"
+    code = "inference-failed"
+
+
+class StoreError(EdgeAgentError):
+    retry = "backoff"
+    code = "store"
+
+
+class StoreFull(StoreError):
+    code = "store-full"
+
+
+class StoreCorrupt(StoreError):
+    retry = "reopen"
+    code = "store-corrupt"
+
+
+class StoreTooNew(StoreError):
+    retry = "never"
+    exit_code = 78
+    code = "store-too-new"
+
+
+class CommandRejected(EdgeAgentError):
+    """A command is refused. ``reason`` is the stable code put on the wire."""
+
+    exit_code = 1
+    code = "rejected"
+
+    def __init__(self, reason: str, detail: str = "", *, remedy: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason, remedy=remedy)
+        self.reason = reason
+        self.detail = detail
+
+
+class SourceEnded(Exception):
+    """A finite source (files, a recording) has given its last sample."""

@@ -1,0 +1,85 @@
+"""The port over model runtimes: open, specs, run, close.
+
+A session belongs to one thread at a time. What it really runs on is told by its receipt,
+because both runtimes fall back to the CPU in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeagent.types import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to open a model."""
+
+    threads: int = 1
+    delegate: str = ""
+    """TFLite external delegate: path of the library, or ``xnnpack`` | ``none``."""
+    provider: str = ""
+    """ONNX Runtime execution provider, e.g. ``OpenVINOExecutionProvider``."""
+    require: bool = False
+    """Refuse when the delegate or provider does not run at least one operator."""
+    signature: str = ""
+    """TFLite signature to run; empty = the model's plain inputs and outputs."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Options of the delegate or provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was asked for and what runs."""
+
+    runtime: str
+    """e.g. ``litert 2.3.0``"""
+    asked: str
+    """e.g. ``xnnpack``, ``CPUExecutionProvider``"""
+    placement: dict[str, int]
+    """Operators by place: ``{"XNNPACK": 11, "builtin": 2}``."""
+    threads: int
+    fallback: str = ""
+    """Why something asked for is not used; empty = it is."""
+
+    def sentence(self) -> str:
+        """One line for people: ``litert 2.3.0, 11 of 13 operators on XNNPACK, 1 thread``."""
+        total = sum(self.placement.values())
+        place, count = max(self.placement.items(), key=lambda item: item[1], default=("?", 0))
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        where = f"{count} of {total} operators on {place}" if total else "operators unknown"
+        text = f"{self.runtime}, {where}, {threads}"
+        return f"{text} (fell back: {self.fallback})" if self.fallback else text
+
+
+class Session(Protocol):
+    """An opened model."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    receipt: Receipt
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Outputs in the order of ``outputs`` for inputs in the order of ``inputs``.
+
+        Arrays hold the tensors' own dtype (quantized values stay quantized). The arrays that
+        come back belong to the caller. Raises InferenceError.
+        """
+
+    def reset(self) -> None:
+        """Forget carried state (state kept inside the runtime)."""
+
+    def close(self) -> None:
+        """Release the runtime's memory; a second call does nothing."""
+
+
+class Opener(Protocol):
+    """What a runtime registers: opens a file or raises ModelError (never a foreign error)."""
+
+    def __call__(self, path: Path, options: Options) -> Session: ...

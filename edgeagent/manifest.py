@@ -1,0 +1,227 @@
+"""`model.toml`: what a model package says about itself (contract §5).
+
+Only the description is here: reading tensors is `infer`'s work, versions on disk and trust
+belong to `update`. Unknown keys are refused with "did you mean", as in the configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeagent.config.check import Fault, check_table, faults_text
+from edgeagent.errors import NotFound, PackageError
+
+Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "keyword", "embed"]
+DECODERS = (
+    "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
+    "movenet", "mask", "autoencoder", "regress", "none", "plugin",
+)  # fmt: skip
+Decoder = Literal[
+    "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
+    "movenet", "mask", "autoencoder", "regress", "none", "plugin",
+]  # fmt: skip
+
+
+class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """One model input and how a sample becomes its tensor."""
+
+    name: str
+    kind: Literal["image", "window", "audio", "tensor"]
+    tensor: str = ""
+    """The model's own tensor name where it differs from ``name``; empty = by position."""
+    # image
+    size: tuple[int, int] | None = None
+    """width, height; absent = the tensor's own."""
+    colour: Literal["rgb", "bgr", "gray"] = "rgb"
+    fit: Literal["letterbox", "stretch", "crop"] = "letterbox"
+    resample: Literal["linear", "area", "nearest"] = "linear"
+    layout: Literal["auto", "nhwc", "nchw"] = "auto"
+    mean: list[float] = msgspec.field(default_factory=list)
+    scale: list[float] = msgspec.field(default_factory=list)
+    """(x − mean) / scale on values 0..255, then the tensor's own quantization.
+    Both empty: the stored pixel values are fed as they are where the tensor is uint8."""
+    # window and audio
+    channels: list[str] = msgspec.field(default_factory=list)
+    rate_hz: float = 0.0
+    length: int = 0
+    hop: int = 0
+    window_ms: float = 0.0
+    hop_ms: float = 0.0
+    frontend: dict[str, Any] | str = ""
+    """Name of a front end, or a table ``{kind = "mfcc" | "log-mel" | "log-spectrum", …}``."""
+    value: float | int | None = None
+    """For a constant input such as a sample rate (kind = tensor)."""
+
+
+class StateSpec(msgspec.Struct, forbid_unknown_fields=True, rename={"input": "in", "output": "out"}):
+    """A tensor carried from one sample to the next (zeros at first)."""
+
+    input: str
+    output: str
+
+
+class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
+    """How tensors become predictions."""
+
+    decoder: Decoder
+    threshold: float = 0.5
+    nms_iou: float = 0.45
+    max_detections: int = 100
+    layout: Literal["auto", "rows", "columns"] = "auto"
+    """yolo: one row per candidate, or one column (transposed)."""
+    boxes: Literal["cxcywh", "xyxy", "yxyx"] = "cxcywh"
+    units: Literal["normalized", "pixels"] = "normalized"
+    objectness: bool = False
+    """yolo: the fifth value is an objectness to multiply with (v5), absent in v8 and later."""
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    """Applied to scores before anything else; `none` when the graph already does."""
+    top: int = 5
+    label_offset: int = 0
+    """Added to a class number before it is looked up in the labels."""
+    name: str = ""
+    unit: str = ""
+    anchors: dict[str, Any] = msgspec.field(default_factory=dict)
+    plugin: str = ""
+
+
+class Variant(msgspec.Struct, forbid_unknown_fields=True):
+    """One file of the version. The first that proves itself runs, unless tuned otherwise."""
+
+    file: str
+    runtime: Literal["litert", "onnx", "plugin"]
+    precision: str = "fp32"
+    requires: dict[str, str] = msgspec.field(default_factory=dict)
+    signature: str = ""
+
+
+class Golden(msgspec.Struct, forbid_unknown_fields=True):
+    expected: str = "golden/expected.json"
+    tolerance: dict[str, float] = msgspec.field(default_factory=dict)
+    reference: str = ""
+
+
+class FileEntry(msgspec.Struct, forbid_unknown_fields=True):
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole of `model.toml`."""
+
+    name: str
+    version: str
+    task: Task
+    output: OutputSpec
+    input: list[InputSpec]
+    variant: list[Variant]
+    licence: str = ""
+    license: str = ""
+    min_agent: str = ""
+    labels: str | list[str] = ""
+    state: list[StateSpec] = msgspec.field(default_factory=list)
+    golden: Golden | None = None
+    budget: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    files: dict[str, FileEntry] = msgspec.field(default_factory=dict)
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
+    description: str = ""
+
+
+class Package:
+    """A model package on disk: manifest, labels and the folder that holds its files."""
+
+    def __init__(self, folder: Path, manifest: Manifest, labels: tuple[str, ...]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.labels = labels
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    def path(self, file: str) -> Path:
+        """A file of the package; names never leave its folder. Raises PackageError."""
+        target = (self.folder / file).resolve()
+        if not target.is_relative_to(self.folder.resolve()):
+            raise PackageError(f"{self.folder}/model.toml: {file!r} lies outside the package")
+        return target
+
+    def label(self, index: int) -> str:
+        """Label of a class number; numbers without a label get ``class <n>``."""
+        index += self.manifest.output.label_offset
+        if 0 <= index < len(self.labels):
+            return self.labels[index]
+        return f"class {index}"
+
+
+def load_package(folder: Path) -> Package:
+    """Read `model.toml` and the labels of one package directory.
+
+    Raises:
+        NotFound: no `model.toml` there.
+        PackageError: it can't be parsed or is wrong; the text names file, key and remedy.
+    """
+    from edgeagent.config.toml import parse_toml
+
+    file = folder / "model.toml"
+    if not file.is_file():
+        raise NotFound(
+            f"{folder} is no model package: it has no model.toml",
+            remedy="Write one from a model file with: edgeagent models init FILE",
+        )
+    try:
+        table, places = parse_toml(file)
+    except OSError as error:
+        raise PackageError(f"{file}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise PackageError(f"{file}: {error}") from error
+    faults: list[Fault] = check_table(table, Manifest, file=str(file), places=places)
+    if faults:
+        raise PackageError(faults_text(faults))
+    manifest = msgspec.convert(table, Manifest)
+    _check_sense(file, manifest)
+    return Package(folder, manifest, _labels(folder, manifest))
+
+
+def _check_sense(file: Path, manifest: Manifest) -> None:
+    if not manifest.variant:
+        raise PackageError(f"{file}: [[variant]] is missing: name at least one model file")
+    if not manifest.input:
+        raise PackageError(f"{file}: [[input]] is missing: describe at least one input")
+    for spec in manifest.input:
+        if any(value == 0 for value in spec.scale):
+            raise PackageError(f"{file}: input.{spec.name}.scale: 0 divides; use 1 for none")
+
+
+def _labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    if isinstance(manifest.labels, list):
+        return tuple(manifest.labels)
+    if not manifest.labels:
+        return ()
+    file = folder / manifest.labels
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise PackageError(f"{folder}/model.toml: labels {manifest.labels!r} lies outside it")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackageError(
+            f"{folder}/model.toml: labels = {manifest.labels!r} can't be read: {error}",
+            remedy="Write one label a line, UTF-8, in the order of the model's classes.",
+        ) from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def sha256_of(file: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for chunk in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

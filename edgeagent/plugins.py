@@ -1,0 +1,93 @@
+"""(kind, name) → class: a built-in table first, entry points second.
+
+A module is imported only when the configuration names what lives in it, which keeps OpenCV,
+runtimes and protocol libraries out of processes that don't need them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from edgeagent.errors import NotFound, RuntimeMissing
+
+Kind = Literal["source", "runtime", "preparer", "postprocessor", "rule", "action"]
+
+_GROUPS: dict[str, str] = {
+    "source": "edgeagent.sources",
+    "runtime": "edgeagent.runtimes",
+    "preparer": "edgeagent.preparers",
+    "postprocessor": "edgeagent.postprocessors",
+    "rule": "edgeagent.rules",
+    "action": "edgeagent.actions",
+}
+
+BUILT_IN: dict[tuple[str, str], str] = {
+    ("source", "camera"): "edgeagent.capture.camera:CameraSource",
+    ("source", "rtsp"): "edgeagent.capture.rtsp:RtspSource",
+    ("source", "mjpeg"): "edgeagent.capture.rtsp:MjpegSource",
+    ("source", "images"): "edgeagent.capture.files:ImagesSource",
+    ("source", "video"): "edgeagent.capture.files:VideoSource",
+    ("source", "jsonl"): "edgeagent.capture.replay:ReplaySource",
+    ("source", "csv"): "edgeagent.capture.replay:ReplaySource",
+    ("source", "audio"): "edgeagent.capture.audio:AudioSource",
+    ("source", "synthetic"): "edgeagent.capture.scenes:SyntheticSource",
+    ("runtime", "litert"): "edgeagent.infer.litert:open_litert",
+    ("runtime", "onnx"): "edgeagent.infer.onnx:open_onnx",
+    ("preparer", "image"): "edgeagent.prepare.image:ImagePreparer",
+    ("preparer", "window"): "edgeagent.prepare.window:WindowPreparer",
+    ("preparer", "audio"): "edgeagent.prepare.window:WindowPreparer",
+    ("postprocessor", "classify"): "edgeagent.interpret.classify:Classify",
+    ("postprocessor", "ssd"): "edgeagent.interpret.detect:Ssd",
+    ("postprocessor", "yolo"): "edgeagent.interpret.detect:Yolo",
+    ("postprocessor", "blazeface"): "edgeagent.interpret.blazeface:BlazeFace",
+    ("postprocessor", "autoencoder"): "edgeagent.interpret.anomaly:Autoencoder",
+    ("postprocessor", "regress"): "edgeagent.interpret.regress:Regress",
+    ("postprocessor", "none"): "edgeagent.interpret.regress:Nothing",
+}
+
+
+def find(kind: Kind, name: str) -> Any:
+    """The class (or opener) registered under ``name``.
+
+    Raises:
+        NotFound: nobody offers it; the text says what is known and what comes close.
+        RuntimeMissing: it is known, but a library that it needs is not installed.
+    """
+    place = BUILT_IN.get((kind, name))
+    if place is None:
+        for entry in entry_points(group=_GROUPS[kind]):
+            if entry.name == name:
+                return entry.load()
+        raise NotFound(f"there is no {kind} {name!r}{_hint(kind, name)}")
+    module, attribute = place.split(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "edgeagent":
+            raise NotFound(f"{kind} {name!r} is not part of this build") from error
+        raise RuntimeMissing(
+            f"{kind} {name!r} needs the Python package {error.name!r}, which is not installed",
+            remedy=f"Install it: pip install 'edgeagent[{_extra(error.name)}]'",
+        ) from error
+
+
+def known(kind: Kind) -> list[str]:
+    """All names of a kind, sorted."""
+    names = {name for (its, name) in BUILT_IN if its == kind}
+    names.update(entry.name for entry in entry_points(group=_GROUPS[kind]))
+    return sorted(names)
+
+
+def _hint(kind: Kind, name: str) -> str:
+    close = difflib.get_close_matches(name, known(kind), n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known(kind))}"
+
+
+def _extra(module: str | None) -> str:
+    extras = {"cv2": "cv", "onnxruntime": "onnx", "ai_edge_litert": "litert", "numpy": "litert"}
+    return extras.get((module or "").split(".")[0], "all")
