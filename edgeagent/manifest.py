@@ -156,7 +156,7 @@ class Package:
     def label(self, index: int) -> str:
         """Label of a class number; numbers without a label get ``class <n>``."""
         index += self.manifest.output.label_offset
-        if 0 <= index < len(self.labels):
+        if 0 <= index < len(self.labels) and self.labels[index]:
             return self.labels[index]
         return f"class {index}"
 
@@ -215,7 +215,8 @@ def _labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:
             f"{folder}/model.toml: labels = {manifest.labels!r} can't be read: {error}",
             remedy="Write one label a line, UTF-8, in the order of the model's classes.",
         ) from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    # A blank line in the middle is a class without a name: leaving it out would shift the rest.
+    return tuple(line.strip() for line in text.rstrip().splitlines())
 
 
 def sha256_of(file: Path) -> str:

@@ -13,15 +13,35 @@ from msgspec import Meta, Struct, field
 
 from edgeagent.config.units import Duration, Size
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_NAME = "a name of letters, digits, _ and - (at most 64)"
+Id = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description=_NAME,
+    ),
+]
 Unit = Annotated[float, Meta(ge=0.0, le=1.0)]
-Point = tuple[float, float]
-Polygon = Annotated[list[Point], Meta(min_length=3)]
+Share = Annotated[
+    float, Meta(ge=0.0, le=1.0, description="a share of the picture's width or height from 0 to 1")
+]
+Point = Annotated[tuple[Share, Share], Meta(description="a point [x, y]")]
+Polygon = Annotated[
+    list[Point], Meta(min_length=3, description="a polygon of at least 3 points [x, y] in 0..1")
+]
+Prefix = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^#+$\s/][^#+\s]*$",
+        description="the beginning of topics, without #, +, blanks, and with neither $ nor / first",
+    ),
+]
+Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Positive = Annotated[float, Meta(gt=0)]
 
 
 class Device(Struct, forbid_unknown_fields=True):
-    id: str = ""
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description=_NAME)] = ""
     """Id in topics; empty = hostname + 4 hex digits of a hash of machine-id."""
     name: str = ""
     site: str = ""
@@ -45,7 +65,7 @@ class Mqtt(Struct, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     username: str = ""
     password_file: str = ""
-    prefix: Annotated[str, Meta(pattern=r"^[^#+$\s][^#+\s]*$")] = "edgeagent"
+    prefix: Prefix = "edgeagent"
     tls: Tls | None = None
     keepalive: Duration = "20 s"
     version: Literal["auto", "5", "3.1.1"] = "auto"
@@ -91,8 +111,15 @@ class Privacy(Struct, forbid_unknown_fields=True):
     pictures: Literal["never", "events", "asked"] = "events"
 
 
+CommandType = Literal[
+    "ping", "doctor", "config-get", "logs", "pipeline", "capture", "infer", "explain", "bench",
+    "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle", "drill",
+    "identify", "restart", "cancel",
+]  # fmt: skip
+
+
 class Commands(Struct, forbid_unknown_fields=True):
-    allow: list[str] = field(
+    allow: list[CommandType] = field(
         default_factory=lambda: [
             "ping", "doctor", "config-get", "pipeline", "outbox", "bench", "logs",
             "model-rollback", "cancel",
@@ -112,7 +139,7 @@ class Metrics(Struct, forbid_unknown_fields=True):
 # --- sources -------------------------------------------------------------------------------
 
 
-class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True):
+class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """Keys that every source has."""
 
     fps: Annotated[float, Meta(gt=0, le=1000)] | None = None
@@ -123,42 +150,42 @@ class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True):
     """Newest samples kept for a slow pipeline (live) or read ahead (files)."""
 
 
-class CameraConfig(SourceKeys, tag_field="kind", tag="camera", kw_only=True, forbid_unknown_fields=True):
+class CameraConfig(SourceKeys, tag="camera", kw_only=True):
     device: str = ""
     """/dev/v4l/by-id/… or by-path. A bare index or /dev/videoN is refused where two exist."""
-    size: tuple[int, int] | None = None
+    size: tuple[Pixels, Pixels] | None = None
     format: Literal["auto", "MJPG", "YUYV"] = "auto"
 
 
-class RtspConfig(SourceKeys, tag_field="kind", tag="rtsp", kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(pattern=r"^rtsps?://")]
+class RtspConfig(SourceKeys, tag="rtsp", kw_only=True):
+    url: Annotated[str, Meta(pattern=r"^rtsps?://", description="a URL rtsp://… or rtsps://…")]
     transport: Literal["tcp", "udp"] = "tcp"
     username: str = ""
     password_file: str = ""
     timeout: Duration = "5 s"
 
 
-class MjpegConfig(SourceKeys, tag_field="kind", tag="mjpeg", kw_only=True, forbid_unknown_fields=True):
-    url: Annotated[str, Meta(pattern=r"^https?://")]
+class MjpegConfig(SourceKeys, tag="mjpeg", kw_only=True):
+    url: Annotated[str, Meta(pattern=r"^https?://", description="a URL http://… or https://…")]
     username: str = ""
     password_file: str = ""
     timeout: Duration = "5 s"
 
 
-class ImagesConfig(SourceKeys, tag_field="kind", tag="images", kw_only=True, forbid_unknown_fields=True):
+class ImagesConfig(SourceKeys, tag="images", kw_only=True):
     path: str
     """A picture, a folder, or a glob; read in the order of names."""
     loop: bool = False
 
 
-class VideoConfig(SourceKeys, tag_field="kind", tag="video", kw_only=True, forbid_unknown_fields=True):
+class VideoConfig(SourceKeys, tag="video", kw_only=True):
     path: str
     loop: bool = False
     pace: Literal["true", "max"] = "max"
     """`true` = as fast as it was filmed, `max` = as fast as the pipeline takes it."""
 
 
-class ReplayConfig(SourceKeys, tag_field="kind", tag="jsonl", kw_only=True, forbid_unknown_fields=True):
+class ReplayConfig(SourceKeys, tag="jsonl", kw_only=True):
     path: str
     """JSON lines (one object a row) or a CSV with a header."""
     channels: list[str] = field(default_factory=list)
@@ -170,11 +197,11 @@ class ReplayConfig(SourceKeys, tag_field="kind", tag="jsonl", kw_only=True, forb
     loop: bool = False
 
 
-class CsvConfig(ReplayConfig, tag_field="kind", tag="csv", kw_only=True, forbid_unknown_fields=True):
+class CsvConfig(ReplayConfig, tag="csv", kw_only=True):
     pass
 
 
-class AudioConfig(SourceKeys, tag_field="kind", tag="audio", kw_only=True, forbid_unknown_fields=True):
+class AudioConfig(SourceKeys, tag="audio", kw_only=True):
     path: str
     """A WAV file."""
     channel: Annotated[int, Meta(ge=0)] = 0
@@ -182,19 +209,19 @@ class AudioConfig(SourceKeys, tag_field="kind", tag="audio", kw_only=True, forbi
     loop: bool = False
 
 
-class SyntheticConfig(SourceKeys, tag_field="kind", tag="synthetic", kw_only=True, forbid_unknown_fields=True):
+class SyntheticConfig(SourceKeys, tag="synthetic", kw_only=True):
     scene: Literal["belt", "vibration"] = "belt"
     seed: int = 1
     count: Annotated[int, Meta(ge=0)] = 0
     """Samples before it ends; 0 = endless."""
-    size: tuple[int, int] = (320, 240)
+    size: tuple[Pixels, Pixels] = (320, 240)
     pace: Literal["true", "max"] = "true"
     fault_rate: Unit = 0.25
-    healthy_s: float = 20.0
-    failing_s: float = 20.0
+    healthy_s: Annotated[float, Meta(ge=0)] = 20.0
+    failing_s: Annotated[float, Meta(ge=0)] = 20.0
 
 
-class PluginConfig(SourceKeys, tag_field="kind", tag="plugin", kw_only=True, forbid_unknown_fields=True):
+class PluginConfig(SourceKeys, tag="plugin", kw_only=True):
     plugin: str
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -299,5 +326,6 @@ class Config(Struct, forbid_unknown_fields=True):
 
 def to_builtins(config: Config) -> dict[str, Any]:
     """The configuration as plain tables, as it would stand in TOML."""
-    tables: dict[str, Any] = msgspec.to_builtins(config)
+    # By way of JSON: msgspec.to_builtins would keep tuples.
+    tables: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     return tables

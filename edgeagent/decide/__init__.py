@@ -1,1 +1,1 @@
-"""decide"""
+"""From predictions to what is worth telling: tracks, zones, rules, events, redaction."""

@@ -1,1 +1,1 @@
-"""diagnose"""
+"""Diagnosis: `doctor` runs the checks of `checks/`; each finding says what to do about it."""

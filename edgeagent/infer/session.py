@@ -23,7 +23,8 @@ class Options:
 
     threads: int = 1
     delegate: str = ""
-    """TFLite external delegate: path of the library, or ``xnnpack`` | ``none``."""
+    """TFLite delegate: ``xnnpack`` (what LiteRT takes by itself), ``none``, a name that
+    `delegates.LIBRARIES` knows (``edgetpu``), or the path of a vendor's library."""
     provider: str = ""
     """ONNX Runtime execution provider, e.g. ``OpenVINOExecutionProvider``."""
     require: bool = False
@@ -43,10 +44,14 @@ class Receipt:
     asked: str
     """e.g. ``xnnpack``, ``CPUExecutionProvider``"""
     placement: dict[str, int]
-    """Operators by place: ``{"XNNPACK": 11, "builtin": 2}``."""
+    """Operators by place: ``{"XNNPACK": 11, "builtin": 2}``; empty = the runtime can't tell."""
     threads: int
     fallback: str = ""
     """Why something asked for is not used; empty = it is."""
+    left: dict[str, int] = field(default_factory=dict)
+    """Operators by type that the delegate or provider left to the CPU's plain kernels."""
+    skipped: tuple[str, ...] = ()
+    """One sentence per variant of the package that was tried before this one, and why not."""
 
     def sentence(self) -> str:
         """One line for people: ``litert 2.3.0, 11 of 13 operators on XNNPACK, 1 thread``."""
@@ -74,6 +79,9 @@ class Session(Protocol):
 
     def reset(self) -> None:
         """Forget carried state (state kept inside the runtime)."""
+
+    def hand_over(self) -> None:
+        """Let go of the session: the next thread that runs it owns it from then on."""
 
     def close(self) -> None:
         """Release the runtime's memory; a second call does nothing."""

@@ -1,1 +1,1 @@
-"""interpret"""
+"""From a model's outputs to predictions. One pure decoder per family of models."""

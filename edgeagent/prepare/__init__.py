@@ -1,1 +1,1 @@
-"""prepare"""
+"""From samples to tensors: pictures, windows of sensor values, sound."""

@@ -1,1 +1,1 @@
-"""serve"""
+"""What the agent offers on the device itself: the control socket."""

@@ -1,0 +1,76 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do command -v $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench models docs format wheel test-tflite test-python clean chaos soak arm64
+
+help:  ## what can be made
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@echo "Making a virtual environment in $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.agent: $(BIN)/python packaging/locks/agent.txt pyproject.toml
+	@echo "Installing the agent and its runtimes (locked)"
+	@$(PIP_INSTALL) --require-hashes -r packaging/locks/agent.txt
+	@$(PIP_INSTALL) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.agent packaging/locks/dev.txt
+	@echo "Installing the tools for tests and checks (locked)"
+	@$(PIP_INSTALL) --require-hashes -r packaging/locks/dev.txt
+	@touch $@
+
+demo: $(VENV)/.agent  ## see the agent do its job, in about a minute; ends with a page
+	@$(BIN)/edgeagent demo --dir demo
+
+test: $(VENV)/.dev  ## all tests, faults reduced
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: $(VENV)/.dev  ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: $(VENV)/.dev  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## speed, memory and bytes beside the bare runtime, in one run
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.dev  ## reference pages and schemas from the code
+	$(BIN)/python docs/generate.py
+
+models:  ## train the shipped models again and compare with what is committed
+	@test -x .venv-train/bin/python || $(PYTHON) -m venv .venv-train
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	for model in parts digits bearing; do .venv-train/bin/python models/train/$$model.py --check || exit 1; done
+
+wheel: $(VENV)/.dev  ## the wheel, in dist/
+	$(PIP_INSTALL) build
+	$(BIN)/python -m build --wheel
+
+test-tflite:  ## the tests of models, with tflite-runtime in place of LiteRT
+	$(MAKE) VENV=.venv-tflite LOCK=tflite one-lock
+	.venv-tflite/bin/python -m pytest -n $(JOBS) tests/unit/infer tests/unit/prove tests/unit/interpret tests/unit/update tests/cases
+
+test-python:  ## the unit tests with another Python: make test-python PYTHON=python3.13
+	$(MAKE) VENV=$(VENV) LOCK=dev one-lock
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit
+
+one-lock: $(BIN)/python
+	@test $(VENV)/.$(LOCK) -nt packaging/locks/$(LOCK).txt || { $(PIP_INSTALL) --require-hashes -r packaging/locks/$(LOCK).txt && $(PIP_INSTALL) --no-deps --editable . && touch $(VENV)/.$(LOCK); }
+
+chaos: $(VENV)/.dev  ## kill, power-cut and fault tests in full (long)
+	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults
+
+clean:
+	rm -rf $(VENV) .venv-* build dist demo *.egg-info

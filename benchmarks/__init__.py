@@ -1,0 +1,1 @@
+"""Speed, memory and bytes beside the bare runtime, in one run each."""

@@ -1,0 +1,106 @@
+"""Bare scripts to compare with: the least that anybody would write for the same job.
+
+Each runs as a process of its own: ``python benchmarks/bare.py KIND …``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def interpreter(model: str, threads: int = 1) -> Any:
+    """A LiteRT interpreter, ready to run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    made = Interpreter(model_path=model, num_threads=threads)
+    made.allocate_tensors()
+    return made
+
+
+def first(arguments: argparse.Namespace) -> None:
+    """Import, open the model, read one picture, infer once; then say so."""
+    import cv2
+    import numpy as np
+
+    model = interpreter(arguments.model)
+    spec = model.get_input_details()[0]
+    height, width = spec["shape"][1:3]
+    picture = cv2.resize(cv2.imread(arguments.picture), (int(width), int(height)))
+    tensor = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)[None]
+    if spec["dtype"] == np.int8:
+        tensor = (tensor ^ 128).view(np.int8)
+    model.set_tensor(spec["index"], tensor)
+    model.invoke()
+    model.get_tensor(model.get_output_details()[0]["index"])
+    print("first", flush=True)
+    sys.stdin.readline()
+
+
+def idle(arguments: argparse.Namespace) -> None:
+    """What an agent without pipelines needs at least: a connection and a database."""
+    import sqlite3
+
+    import msgspec
+    import paho.mqtt.client as mqtt
+
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE t (x)")
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", arguments.port)
+    client.loop_start()
+    print(json.dumps(msgspec.to_builtins({"ready": True})), flush=True)
+    sys.stdin.readline()
+
+
+def loop(arguments: argparse.Namespace) -> None:
+    """Read, resize, infer, decode, print to a file: the loop of a quick script."""
+    import cv2
+    import numpy as np
+
+    model = interpreter(arguments.model)
+    spec = model.get_input_details()[0]
+    out = model.get_output_details()[0]
+    scale, zero = out["quantization"]
+    height, width = int(spec["shape"][1]), int(spec["shape"][2])
+    capture = cv2.VideoCapture(arguments.video)
+    began = time.process_time()
+    frames = 0
+    with Path(arguments.out).open("w") as file:
+        while True:
+            ok, frame = capture.read()
+            if not ok:
+                break
+            tensor = cv2.cvtColor(cv2.resize(frame, (width, height)), cv2.COLOR_BGR2RGB)[None]
+            if spec["dtype"] == np.int8:
+                tensor = (tensor ^ 128).view(np.int8)
+            model.set_tensor(spec["index"], tensor)
+            model.invoke()
+            rows = (model.get_tensor(out["index"])[0].astype(np.float32) - zero) * (scale or 1)
+            scores = rows[:, 4:].max(axis=1)
+            keep = scores >= 0.5
+            boxes = rows[keep, :4]
+            kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores[keep].tolist(), 0.5, 0.45)
+            file.write(json.dumps([boxes[i].tolist() for i in np.array(kept).ravel()]) + "\n")
+            frames += 1
+    print(json.dumps({"frames": frames, "cpu_s": time.process_time() - began}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["first", "idle", "loop"])
+    parser.add_argument("--model")
+    parser.add_argument("--picture")
+    parser.add_argument("--video")
+    parser.add_argument("--out")
+    parser.add_argument("--port", type=int)
+    arguments = parser.parse_args()
+    {"first": first, "idle": idle, "loop": loop}[arguments.kind](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Whole processes beside bare scripts: memory (PSS), start to first inference, CPU per frame.
+
+Each pair runs one after the other, several times; medians are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.step import ASSETS, ROOT, SSD, package
+from edgeagent.serve.client import ControlClient, socket_path
+from edgeagent.testing.broker import Broker
+
+BARE = [sys.executable, str(ROOT / "benchmarks" / "bare.py")]
+
+
+def pss_mb(root_pid: int) -> float:
+    """PSS of a process and its children, MB."""
+    total = 0
+    waiting = [root_pid]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            kids = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except OSError:
+            continue
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
+        waiting += [int(kid) for kid in kids.split()]
+    return total / 1024
+
+
+@contextmanager
+def agent(folder: Path, config: str, *flags: str) -> Iterator[tuple[Any, ControlClient]]:
+    """The daemon as a user starts it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "agent.toml"
+    file.write_text(config)
+    data = folder / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeagent.agent", "--config", str(file), "--data-dir", str(data),
+         "--log-level", "warning", *flags],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        yield process, ControlClient(socket_path(data))
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def until(condition: Any, timeout_s: float = 30.0) -> Any:
+    """Wait for a condition; its value."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            value = condition()
+        except Exception:  # noqa: BLE001 - the agent is still starting
+            value = None
+        if value:
+            return value
+        time.sleep(0.02)
+    raise TimeoutError("the agent did not get there")
+
+
+def idle_memory(folder: Path) -> dict[str, float]:
+    """An agent without pipelines, connected, beside the imports it can't do without."""
+    with Broker() as broker:
+        bare = subprocess.Popen(
+            [*BARE, "idle", "--port", str(broker.port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert bare.stdout is not None and bare.stdin is not None
+        bare.stdout.readline()
+        bare_mb = pss_mb(bare.pid)
+        bare.stdin.close()
+        bare.wait()
+        config = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        with agent(folder, config) as (process, client):
+            until(lambda: client.status()["link"]["state"] == "up")
+            time.sleep(2.0)
+            ours_mb = pss_mb(process.pid)
+    return {"ours_mb": round(ours_mb, 1), "bare_mb": round(bare_mb, 1)}
+
+
+def working_memory(folder: Path) -> dict[str, float]:
+    """LiteRT + OpenCV + SSD + MQTT, all processes."""
+    package(folder / "models" / "ssd" / "1.0.0", SSD, "coco_ssd_mobilenet_v1_quant.tflite",
+            "coco_ssd_labelmap_90.txt")  # fmt: skip
+    clip = ASSETS / "video" / "one-by-one-person-detection.mp4"
+    with Broker() as broker:
+        config = f"""
+[mqtt]
+host = "127.0.0.1"
+port = {broker.port}
+[models]
+path = ["{folder}/models"]
+[sources.clip]
+kind = "video"
+path = "{clip}"
+loop = true
+pace = "true"
+fps = 5
+[pipelines.street]
+source = "clip"
+model = "ssd"
+record = {{ every = 1 }}
+"""
+        with agent(folder, config) as (process, client):
+            until(lambda: client.status()["pipelines"]["street"]["steps"] > 25)
+            return {"ours_mb": round(pss_mb(process.pid), 1)}
+
+
+def start(folder: Path, rounds: int = 5) -> dict[str, float]:
+    """Process start to first inference, beside a script that imports, opens and infers once."""
+    parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
+    picture = next((parts / "golden").glob("*.png"))
+    config = f"""
+[sources.pictures]
+kind = "images"
+path = "{picture}"
+[pipelines.belt]
+source = "pictures"
+model = "parts"
+record = {{ every = 1 }}
+"""
+    ours, bare = [], []
+    for index in range(rounds):
+        began = time.perf_counter()
+        script = subprocess.Popen(
+            [*BARE, "first", "--model", str(next(parts.glob("*.tflite"))), "--picture", str(picture)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert script.stdout is not None and script.stdin is not None
+        script.stdout.readline()
+        bare.append(time.perf_counter() - began)
+        script.stdin.close()
+        script.wait()
+        began = time.perf_counter()
+        with agent(folder / str(index), config) as (_, client):
+            until(lambda client=client: client.status()["pipelines"]["belt"]["steps"] > 0)
+            ours.append(time.perf_counter() - began)
+    a, b = statistics.median(ours) * 1e3, statistics.median(bare) * 1e3
+    return {"ours_ms": round(a), "bare_ms": round(b), "difference_ms": round(a - b)}
+
+
+def cpu_per_frame(folder: Path, clip: Path, rounds: int = 3) -> dict[str, float]:
+    """User and system time of the whole process per frame, with rules and outbox, beside a loop.
+
+    The time of a start without frames is taken off on our side, the bare loop measures itself.
+    """
+    parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
+    model = str(next(parts.glob("*.tflite")))
+    config = f"""
+[sources.belt]
+kind = "video"
+path = "{{}}"
+[pipelines.belt]
+source = "belt"
+model = "parts"
+record = {{{{ every = 10 }}}}
+[pipelines.belt.zones.exit]
+polygon = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]
+[[pipelines.belt.rules]]
+when = "label != 'whole' and zone == 'exit' and score > 0.6"
+do = ["event"]
+"""
+    short = folder / "short.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", str(clip), "-frames:v", "2", "-c", "copy",
+                    str(short)], check=True)  # fmt: skip
+    ours, bare = [], []
+    for index in range(rounds):
+        done = subprocess.run(
+            [*BARE, "loop", "--model", model, "--video", str(clip), "--out", str(folder / "o")],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        figures = json.loads(done.stdout)
+        frames = figures["frames"]
+        bare.append(figures["cpu_s"] / frames)
+        whole = _cpu_of_run(folder / f"long{index}", config.format(clip))
+        started = _cpu_of_run(folder / f"short{index}", config.format(short))
+        ours.append((whole - started) / (frames - 2))
+    a, b = statistics.median(ours) * 1e3, statistics.median(bare) * 1e3
+    return {"ours_ms": round(a, 3), "bare_ms": round(b, 3), "ratio": round(a / b, 3)}
+
+
+def _cpu_of_run(folder: Path, config: str) -> float:
+    folder.mkdir(parents=True)
+    file = folder / "agent.toml"
+    file.write_text(config)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "edgeagent.agent", "--config", str(file), "--data-dir",
+         str(folder / "data"), "--until-done", "--log-level", "warning"],
+        check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def belt_clip(folder: Path, frames: int = 600) -> Path:
+    """Our belt as a clip, made by ffmpeg from rendered frames."""
+    from edgeagent.capture.synthetic import BeltScene
+
+    scene = BeltScene(3, size=(640, 480))
+    clip = folder / "belt.mp4"
+    encoder = subprocess.Popen(
+        ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", "640x480",
+         "-r", "10", "-i", "-", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast",
+         str(clip)], stdin=subprocess.PIPE)  # fmt: skip
+    assert encoder.stdin is not None
+    for number in range(frames):
+        encoder.stdin.write(scene.render(number)[0].tobytes())
+    encoder.stdin.close()
+    if encoder.wait():
+        raise RuntimeError("ffmpeg could not make the clip")
+    return clip
+
+
+def measure(folder: Path) -> dict[str, dict[str, float]]:
+    """All rows."""
+    rows = {
+        "memory without pipelines (PSS)": idle_memory(folder / "idle"),
+        "start to first inference": start(folder / "start"),
+    }
+    clips = folder / "clips"
+    clips.mkdir()
+    rows["CPU per frame, belt with rules and outbox"] = cpu_per_frame(clips, belt_clip(clips))
+    if (ASSETS / "models").is_dir():
+        rows["memory with LiteRT, OpenCV, SSD, MQTT (PSS)"] = working_memory(folder / "ssd")
+    return rows

@@ -1,0 +1,7 @@
+"""``python -m edgeagent.agent``"""
+
+import sys
+
+from edgeagent.agent import main
+
+sys.exit(main())

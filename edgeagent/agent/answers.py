@@ -1,0 +1,89 @@
+"""What the agent says when asked: its status, and commands by the control socket."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgeagent import CONTRACT, __version__
+from edgeagent.device import health as machine
+
+if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
+
+
+def verdict(agent: Agent) -> tuple[str, list[str]]:
+    """``online`` or ``degraded``, and every reason in plain words."""
+    reasons = [f"configuration: {agent.loaded.stale}"] if agent.loaded.stale else []
+    reasons += list(agent.loaded.warnings)
+    for health in agent.supervisor.health():
+        if health.state in ("down", "degraded"):
+            reasons.append(f"{health.name}: {health.reason or health.state}")
+    stats = agent.outbox.stats()
+    if stats.fault:
+        reasons.append(f"outbox: {stats.fault}")
+    if agent.sync is not None:
+        reasons += agent.sync.reasons()
+    return ("degraded" if reasons else "online"), reasons
+
+
+def status(agent: Agent) -> dict[str, Any]:
+    """One screen's worth of truth; what `edgeagent status` shows."""
+    state, reasons = verdict(agent)
+    config = agent.loaded.config
+    return {
+        "state": state,
+        "reasons": reasons,
+        "device": agent.device,
+        "name": config.device.name,
+        "site": config.device.site,
+        "version": __version__,
+        "contract": CONTRACT,
+        "config": agent.loaded.hash,
+        "profile": agent.profile_name,
+        "boot": agent.boot,
+        "clock": "synced" if agent.clock_trusted else "unsynced",
+        "uptime_s": round(time.monotonic() - agent.began, 1),
+        "link": agent.sync.status() if agent.sync else {"state": "off", "detail": "no mqtt.host"},
+        "outbox": account(agent),
+        "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
+        "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
+        "memory": {"pss_mb": round((machine.pss_bytes() or 0) / 2**20, 1)},
+    }
+
+
+def unit_status(unit: Any) -> dict[str, Any]:
+    """State, reason and figures of one unit."""
+    health = unit.health()
+    return {"state": health.state, "reason": health.reason, **health.detail}
+
+
+def account(agent: Agent) -> dict[str, Any]:
+    """The outbox's account."""
+    stats = agent.outbox.stats()
+    return {
+        "epoch": stats.epoch,
+        "produced": stats.produced,
+        "delivered": stats.delivered,
+        "pending": stats.pending,
+        "dropped": stats.dropped,
+        "queued": stats.queued,
+        "bytes": stats.bytes,
+        "blob_bytes": stats.blob_bytes,
+        "dead_letters": stats.dead_letters,
+        "oldest_pending_age_s": round(stats.oldest_pending_age_s, 1),
+        "written_bytes": stats.written_bytes,
+    }
+
+
+def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The lines that answer one request of the control socket.
+
+    ``status`` reads and changes nothing; everything else is a command and goes through the
+    journal, exactly as one that came by MQTT.
+    """
+    if request["type"] == "status":
+        yield {"final": True, **status(agent)}
+        return
+    yield from agent.commands.submit(request)

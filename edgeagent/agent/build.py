@@ -1,0 +1,159 @@
+"""From a configuration to sources and pipelines, joined by mailboxes.
+
+Nothing here opens a camera or a model: sources do that on their threads, pipelines on theirs.
+What can't be built (a model that is not installed, a library that is missing) becomes a unit
+that says so, and everything else runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgeagent import plugins
+from edgeagent.capture.source import PICTURES, Source, Wanted, merge
+from edgeagent.capture.unit import CaptureUnit
+from edgeagent.config.model import Config, PluginConfig, SourceConfig
+from edgeagent.config.model import Pipeline as PipelineConfig
+from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
+from edgeagent.manifest import Package
+from edgeagent.pipeline import Pipeline, Sink, Stages
+from edgeagent.types import Health
+from edgeagent.update.library import Library
+
+
+class Unbuilt:
+    """Stands for a unit that can't be built, so that its reason is shown like any other."""
+
+    deadline_s = float("inf")
+    beat = float("inf")
+
+    def __init__(self, name: str, error: EdgeAgentError) -> None:
+        self.name = name
+        self.error = error
+
+    def run(self) -> None:
+        """It never runs. Raises why."""
+        raise self.error
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def failed(self, error: BaseException) -> None:
+        """Known already."""
+
+    def health(self) -> Health:
+        remedy = f" {self.error.remedy}" if self.error.remedy else ""
+        return Health(self.name, "down", f"{self.error}{remedy}")
+
+
+@dataclass
+class Built:
+    """What the supervisor is to run: pipelines first, so that no sample finds nobody."""
+
+    pipelines: dict[str, Pipeline | Unbuilt] = field(default_factory=dict)
+    sources: dict[str, CaptureUnit | Unbuilt] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every pipeline is given besides its own configuration."""
+
+    config: Config
+    config_hash: str
+    library: Library
+    outbox: Sink
+
+
+def build(around: Surroundings) -> Built:
+    """All sources that an enabled pipeline reads, and those pipelines."""
+    built = Built()
+    packages: dict[str, Package | EdgeAgentError] = {}
+    for name, pipeline in around.config.pipelines.items():
+        if pipeline.enabled:
+            packages[name] = _package(around.library, pipeline)
+    for source in around.config.sources:
+        readers = {name: packages[name] for name in packages if _source_of(around, name) == source}
+        if readers:
+            _join(around, built, source, readers)
+    return built
+
+
+def _package(library: Library, pipeline: PipelineConfig) -> Package | EdgeAgentError:
+    try:
+        return library.find(pipeline.model, pipeline.version)
+    except EdgeAgentError as error:
+        return error
+
+
+def _source_of(around: Surroundings, pipeline: str) -> str:
+    config = around.config.pipelines[pipeline]
+    if config.source:
+        return config.source
+    if len(config.sources) == 1:
+        return next(iter(config.sources.values()))
+    raise ConfigError(
+        f"pipelines.{pipeline}.sources: this agent reads one source per pipeline",
+        remedy=f'Write source = "…" in [pipelines.{pipeline}].',
+    )
+
+
+def _join(
+    around: Surroundings,
+    built: Built,
+    source: str,
+    readers: dict[str, Package | EdgeAgentError],
+) -> None:
+    """One source, and the pipelines that read it."""
+    whole = {name: package for name, package in readers.items() if isinstance(package, Package)}
+    for name, package in readers.items():
+        if isinstance(package, EdgeAgentError):
+            built.pipelines[name] = Unbuilt(name, package)
+    if not whole:
+        return
+    try:
+        wanted = merge(source, (windows_of(package) for package in whole.values()))
+        unit = CaptureUnit(source, make_source(source, around.config.sources[source], wanted),
+                           around.config.sources[source])
+    except EdgeAgentError as error:
+        built.sources[source] = Unbuilt(source, error)
+        for name in whole:
+            reason = UsageError(f"its source {source} can't be used: {error}")
+            built.pipelines[name] = Unbuilt(name, reason)
+        return
+    built.sources[source] = unit
+    for name, package in whole.items():
+        opener = _opener(around, name, package)
+        built.pipelines[name] = Pipeline(name, unit.subscribe(), around.outbox, opener)
+
+
+def windows_of(package: Package) -> Wanted:
+    """The windows that a package's first sensor or sound input takes; none for pictures."""
+    for spec in package.manifest.input:
+        if spec.kind in ("window", "audio"):
+            return Wanted(
+                channels=tuple(spec.channels) or None,
+                rate_hz=spec.rate_hz or None,
+                length=spec.length or None,
+                hop=spec.hop or None,
+            )
+    return PICTURES
+
+
+def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:
+    """The source that a configuration describes, not opened yet."""
+    if isinstance(config, PluginConfig):
+        made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
+        return made
+    kind = type(config).__struct_config__.tag
+    source: Source = plugins.find("source", str(kind))(name, config, wanted)
+    return source
+
+
+def _opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+    def open_stages() -> Stages:
+        from edgeagent.agent.stages import open_stages as really_open
+
+        return really_open(around, name, package)
+
+    return open_stages

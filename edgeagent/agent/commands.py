@@ -1,0 +1,146 @@
+"""What this agent can be told to do, and what does it. The engine is `sync.commands`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgeagent.agent.jobs import Jobs
+from edgeagent.errors import CommandRejected, NotFound, Unavailable
+from edgeagent.sync import command_types as types
+from edgeagent.sync.commands import Commands as Engine
+from edgeagent.sync.commands import Registry
+from edgeagent.sync.job import Job
+from edgeagent.sync.judgement import Rules
+
+if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
+
+_LOG_LINES = 1000
+_STOP_S = 0.5
+_DRAIN_S = 300.0
+
+
+class Commands:
+    """The commands of one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._jobs = Jobs()
+        self._log = _Tail()
+        registry = Registry()
+        registry.register(types.DOCTOR, self._doctor)
+        registry.register(types.CONFIG_GET, self._config_get)
+        registry.register(types.LOGS, self._logs)
+        registry.register(types.PIPELINE, self._pipeline)
+        registry.register(types.OUTBOX, self._outbox)
+        config = agent.loaded.config
+        rules = Rules.of(config.commands, config.trust)
+        self.engine = Engine(registry, agent.outbox.journal, rules, self._jobs.submit)
+
+    def start(self) -> None:
+        """Take up what a former process left open, then work."""
+        logging.getLogger().addHandler(self._log)
+        self._jobs.start()
+        self.engine.resume()
+
+    def stop(self) -> None:
+        self._jobs.stop(_STOP_S)
+        logging.getLogger().removeHandler(self._log)
+
+    def submit(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """A request of the control socket as a command."""
+        arguments = request.get("arguments") or {}
+        if not isinstance(arguments, dict):
+            raise CommandRejected("invalid", "arguments: expected an object")
+        id_ = request.get("id") or ""
+        yield from self.engine.submit(request["type"], str(id_), arguments)
+
+    # --- the commands ----------------------------------------------------------------------
+
+    def _doctor(self, _arguments: types.Nothing, job: Job) -> dict[str, Any]:
+        from edgeagent.diagnose import doctor
+        from edgeagent.diagnose.context import Context
+        from edgeagent.update.library import Library, default_folders
+
+        job.progress(0.0, "checking")
+        agent = self._agent
+        library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
+        context = Context(
+            data_dir=agent.folder,
+            loaded=agent.loaded,
+            fault=agent.loaded.stale,
+            find_model=library.find,
+            ask_agent=agent.status,
+        )
+        return doctor.run(context).to_dict()
+
+    def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
+        value: Any = self._agent.loaded.shown()
+        for part in arguments.key.split(".") if arguments.key else []:
+            if not isinstance(value, dict) or part not in value:
+                raise NotFound(f"the configuration has no key {arguments.key!r}")
+            value = value[part]
+        return {"hash": self._agent.loaded.hash, "key": arguments.key, "value": value}
+
+    def _logs(self, arguments: types.Logs, _job: Job) -> dict[str, Any]:
+        return {"lines": self._log.lines(arguments.lines)}
+
+    def _pipeline(self, arguments: types.PipelineAction, _job: Job) -> dict[str, Any]:
+        pipeline = self._agent.pipelines.get(arguments.name)
+        if pipeline is None:
+            known = ", ".join(self._agent.pipelines) or "none"
+            raise NotFound(f"there is no pipeline {arguments.name!r}; there are: {known}")
+        if not hasattr(pipeline, "pause"):
+            raise Unavailable(f"{arguments.name} can't run: {pipeline.health().reason}")
+        # A stopped pipeline keeps its model: starting again must not depend on anything.
+        pipeline.pause(arguments.action != "start")
+        return {"name": arguments.name, "state": pipeline.health().state}
+
+    def _outbox(self, arguments: types.OutboxAction, job: Job) -> dict[str, Any]:
+        from edgeagent.agent.answers import account
+
+        outbox = self._agent.outbox
+        if arguments.action == "purge-dead-letter":
+            return {"purged": outbox.purge_dead_letters(), **account(self._agent)}
+        if arguments.action == "drain":
+            self._drain(job)
+        return account(self._agent)
+
+    def _drain(self, job: Job) -> None:
+        """Wait until all that is pending now has been delivered."""
+        sync = self._agent.sync
+        if sync is None:
+            raise Unavailable("there is no broker to drain to: mqtt.host is not set")
+        outbox = self._agent.outbox
+        outbox.flush(5.0)
+        began = outbox.stats()
+        waiting = threading.Event()
+        for _ in range(int(_DRAIN_S / 0.2)):
+            stats = outbox.stats()
+            sent = stats.delivered - began.delivered
+            if stats.pending == 0 or sent >= began.pending:
+                return
+            job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
+            waiting.wait(0.2)
+        raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+class _Tail(logging.Handler):
+    """The last lines of the log, in memory: a device may have no persistent journal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=_LOG_LINES)
+        form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        self.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+
+    def lines(self, count: int) -> list[str]:
+        """The last ``count`` lines."""
+        return list(self._lines)[-count:]

@@ -1,0 +1,201 @@
+"""The agent while it runs: what it is made of, how it starts, watches itself and stops."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from edgeagent import clock
+from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.commands import Commands
+from edgeagent.agent.start import run_folder
+from edgeagent.config.load import Loaded
+from edgeagent.config.units import seconds, size_bytes
+from edgeagent.device.identity import device_id, machine_hash
+from edgeagent.device.notify import notify, watchdog_interval_s
+from edgeagent.serve.control import ControlSocket
+from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
+from edgeagent.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from edgeagent.agent.sync import Sync
+
+log = logging.getLogger("edgeagent")
+
+STOP_S = 3.0
+"""From the signal to the exit; systemd waits longer (TimeoutStopSec)."""
+_TICK_S = 0.5
+
+
+class Agent:
+    """Everything that runs, in one place."""
+
+    def __init__(self, loaded: Loaded, folder: Path, *, until_done: bool = False) -> None:
+        self.loaded = loaded
+        self.folder = folder
+        self.began = time.monotonic()
+        self.boot = clock.boot_id()
+        self.device = device_id(loaded.config.device.id)
+        self.clock_trusted = clock.synced()
+        self.profile_name = loaded.config.device.profile
+        self.supervisor = Supervisor()
+        self.pipelines: dict[str, Any] = {}
+        self.sources: dict[str, Any] = {}
+        self.sync: Sync | None = None
+        self._until_done = until_done
+        self._stopping = threading.Event()
+        self._said: tuple[str, tuple[str, ...]] = ("", ())
+        self.outbox = Outbox.open(
+            folder,
+            device=self.device,
+            settings=_outbox_settings(loaded),
+            boot=self.boot,
+            machine=machine_hash(),
+        )
+        self.commands = Commands(self)
+
+    # --- life ------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Start everything, watch until told to stop, stop everything."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        control = None
+        try:
+            control = ControlSocket(run_folder(self.folder) / "control.sock", self._answer)
+            self._start()
+            notify("READY=1")
+            self._watch()
+        finally:
+            notify("STOPPING=1")
+            self._stop(control)
+        return 0
+
+    def _answer(self, request: dict[str, Any]) -> Any:
+        return answer(self, request)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """Ask it to end, from any thread."""
+        self._stopping.set()
+
+    def _start(self) -> None:
+        ended = self.outbox.close_open_events()
+        if ended:
+            log.info("ended %d events that the last run had left open", ended)
+        config = self.loaded.config
+        if config.pipelines:
+            self._start_pipelines()
+        self.commands.start()
+        if config.mqtt.host:
+            from edgeagent.agent.sync import Sync
+
+            self.sync = Sync(self)
+            self.sync.start()
+        log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
+                 f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
+
+    def _start_pipelines(self) -> None:
+        # Imported here: an agent without pipelines needs none of what they need.
+        from edgeagent.agent.build import Surroundings, build
+        from edgeagent.update.library import Library, default_folders
+
+        config = self.loaded.config
+        library = Library(default_folders(self.folder, config.models.path))
+        built = build(Surroundings(config, self.loaded.hash, library, self.outbox))
+        self.pipelines.update(built.pipelines)
+        self.sources.update(built.sources)
+        for unit in (*built.pipelines.values(), *built.sources.values()):
+            self.supervisor.start(unit)
+
+    def _watch(self) -> None:
+        """Until stopped: clock, health, watchdog. What is slow or may fail is done elsewhere."""
+        interval = watchdog_interval_s()
+        pinged = 0.0
+        while not self._stopping.wait(_TICK_S):
+            now = time.monotonic()
+            silent = self.supervisor.silent(now)
+            if interval and not silent and now - pinged >= min(interval, 5.0):
+                notify("WATCHDOG=1")
+                pinged = now
+            self._look_at_clock()
+            self._tell_state()
+            if self._until_done and self._done():
+                log.info("all sources have ended, everything is delivered or kept")
+                return
+
+    def _look_at_clock(self) -> None:
+        if not self.clock_trusted and clock.synced():
+            self.clock_trusted = True
+            self.outbox.clock_synced()
+            log.info("the clock can be trusted now")
+
+    def _tell_state(self) -> None:
+        state, reasons = verdict(self)
+        said = (state, tuple(reasons))
+        if said == self._said:
+            return
+        self._said = said
+        notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
+        (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
+        if self.sync is not None:
+            self.sync.say(state, tuple(reasons))
+
+    def _done(self) -> bool:
+        if not self.supervisor.all_ended():
+            return False
+        self.outbox.flush(1.0)
+        # Without a broker the outbox is where the records stay.
+        return self.sync is None or self.outbox.stats().pending == 0
+
+    def _stop(self, control: ControlSocket | None) -> None:
+        """Sources and pipelines first, then what they made is committed and, if the link is
+        up, sent; three quarters of the time at most for all of it."""
+        deadline = time.monotonic() + STOP_S
+        self.supervisor.stop(STOP_S / 3)
+        self.commands.stop()
+        self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
+        if self.sync is not None:
+            self.sync.stop(max(0.2, deadline - time.monotonic() - 0.5))
+        self.outbox.close(max(0.5, deadline - time.monotonic()))
+        if control is not None:
+            control.close()
+        log.info("stopped")
+
+    # --- for others ------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What `edgeagent status` shows."""
+        return status(self)
+
+    def restart(self) -> None:
+        """End with success and let the service manager start a fresh process."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _outbox_settings(loaded: Loaded) -> OutboxSettings:
+    outbox, sync = loaded.config.outbox, loaded.config.sync
+    return OutboxSettings(
+        max_bytes=size_bytes(outbox.max),
+        when_full=outbox.when_full,
+        events_s=seconds(outbox.durability.events),
+        results_s=seconds(outbox.durability.results),
+        keep_sent_s=seconds(outbox.keep_sent),
+        blobs_bytes=size_bytes(outbox.blobs),
+        queue=outbox.queue,
+        confirm=sync.confirm,
+        collectors=tuple(sync.collectors),
+        resend_after_s=seconds(sync.resend_after),
+        priorities={
+            name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()
+        },
+    )

@@ -1,0 +1,128 @@
+"""The way to the broker: the link and what rides on it, wired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeagent import __version__
+from edgeagent.config.units import seconds
+from edgeagent.sync.confirms import Confirms
+from edgeagent.sync.endpoint import LinkSettings
+from edgeagent.sync.link import Link
+from edgeagent.sync.mqtt_commands import MqttCommands
+from edgeagent.sync.presence import DeviceState, Identity, Presence
+from edgeagent.sync.publisher import Publisher, PublisherSettings
+from edgeagent.sync.shelf import Shelf
+from edgeagent.sync.telemetry import Telemetry
+from edgeagent.sync.topics import Topics
+
+if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
+
+
+class Sync:
+    """Link, publisher, presence, confirms, commands and metrics of one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        config = agent.loaded.config
+        topics = Topics(config.mqtt.prefix, agent.device)
+        self.link = Link(LinkSettings.of(config.mqtt, topics.client_id), topics.echo)
+        self.shelf = Shelf(self.link, agent.outbox)
+        identity = Identity(
+            __version__, agent.boot, config.device.name, config.device.site, config.device.tags
+        )
+        self.presence = Presence(self.link, self.shelf, agent.outbox, topics, identity)
+        settings = PublisherSettings.of(config.sync, topic=topics.records, device=agent.device)
+        self.publisher = Publisher(self.link, agent.outbox, settings)
+        self.presence.watch(self.publisher)
+        Confirms(self.link, topics, agent.outbox, config.sync.collectors)
+        self.commands = MqttCommands(
+            self.link, self.shelf, agent.commands.engine, topics, config.device.groups
+        )
+        metrics = Telemetry(
+            self.link, topics.metrics, self._metrics, seconds(config.metrics.every)
+        )
+        for passenger in (self.shelf, self.presence, self.commands, self.publisher, metrics):
+            self.link.board(passenger)
+        agent.outbox.on_commit(self.link.wake)
+
+    def start(self) -> None:
+        """Say what this device can do, and connect."""
+        self.presence.capabilities(self._capabilities())
+        self.presence.reported({"rev": 0, "models": self._models(), "config": {}, "held": []})
+        self.link.start()
+
+    def stop(self, timeout_s: float) -> None:
+        self.link.stop(timeout_s)
+
+    def say(self, state: str, reasons: tuple[str, ...]) -> None:
+        """How the agent does; what the link itself knows is added by it."""
+        known: DeviceState = "degraded" if state == "degraded" else "online"
+        own = {reason for reason in self.reasons()}
+        self.presence.say(known, tuple(r for r in reasons if r not in own))
+
+    def reasons(self) -> list[str]:
+        """What is wrong with the link or with what goes over it."""
+        found = [*self.link.complaints, *([self.publisher.complaint] if self.publisher.complaint else [])]
+        return [f"{reason.sentence}. {reason.advice}".removesuffix(" ") for reason in found]
+
+    def status(self) -> dict[str, Any]:
+        """For `edgeagent status`."""
+        mqtt = self._agent.loaded.config.mqtt
+        error = self.link.last_error
+        counters = self.link.counters
+        up = self.link.state == "up"
+        return {
+            "state": self.link.state,
+            "detail": "" if up or error is None else error.sentence,
+            "broker": f"{mqtt.host}:{mqtt.port}",
+            "protocol": self.link.limits.protocol,
+            "connects": counters.connects,
+            "bytes_sent": counters.bytes_sent,
+            "messages_sent": counters.messages_sent,
+        }
+
+    # --- documents -------------------------------------------------------------------------
+
+    def _capabilities(self) -> dict[str, Any]:
+        import platform
+
+        from edgeagent.infer.installed import runtimes
+
+        config = self._agent.loaded.config
+        return {
+            "commands": self._agent.commands.engine.capabilities(),
+            "runtimes": runtimes(),
+            "arch": platform.machine(),
+            "profile": self._agent.profile_name,
+            "sources": {
+                name: type(source).__struct_config__.tag for name, source in config.sources.items()
+            },
+            "models": self._models(),
+            "limits": {"outbox": config.outbox.max, "storage": config.storage.max},
+        }
+
+    def _models(self) -> dict[str, Any]:
+        return {
+            name: {"model": pipeline.model}
+            for name, pipeline in self._agent.loaded.config.pipelines.items()
+        }
+
+    def _metrics(self) -> dict[str, Any]:
+        from edgeagent.device import health
+
+        agent = self._agent
+        zones: tuple[str, ...] = ()
+        return {
+            **health.snapshot(agent.folder, zones),
+            "outbox": {
+                "pending": agent.outbox.stats().pending,
+                "bytes": agent.outbox.stats().bytes,
+            },
+            "pipelines": {
+                name: unit.meter.snapshot()
+                for name, unit in agent.pipelines.items()
+                if hasattr(unit, "meter")
+            },
+        }

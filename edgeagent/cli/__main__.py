@@ -1,0 +1,5 @@
+"""``python -m edgeagent.cli``"""
+
+from edgeagent.cli import main
+
+main()

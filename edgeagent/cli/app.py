@@ -1,0 +1,96 @@
+"""All commands, put together. Modules of commands import the library when they run, so
+``--help`` and completion stay quick."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from edgeagent import __version__
+from edgeagent.cli import config, demo, devices, doctor, infer, models, render, status
+from edgeagent.errors import EdgeAgentError
+
+INTERNAL = 70
+
+
+class Commands(TyperGroup):
+    """Turns errors into one message and the exit code of the contract."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeAgentError as problem:
+            if debugging():
+                raise
+            render.error(problem)
+            raise typer.Exit(problem.exit_code) from problem
+        except BrokenPipeError:
+            # The reader of our output went away (head, less): nothing is wrong. What is left
+            # in the buffer must not be written at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort, KeyboardInterrupt):
+            raise
+        except Exception as problem:
+            if debugging() or _is_usage(problem):
+                raise
+            render.error(_unexpected(problem))
+            raise typer.Exit(INTERNAL) from problem
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("EDGEAGENT_DEBUG", "") not in ("", "0")
+
+
+def _is_usage(problem: Exception) -> bool:
+    """Whether it is the parser's own complaint, which prints itself and exits 2."""
+    return hasattr(problem, "exit_code") and hasattr(problem, "format_message")
+
+
+def _unexpected(problem: Exception) -> EdgeAgentError:
+    return EdgeAgentError(
+        f"this should not have happened: {type(problem).__name__}: {problem}",
+        remedy="Please report it with the output of the same command under EDGEAGENT_DEBUG=1.",
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        render.text(f"edgeagent {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="edgeagent",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def edgeagent(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Machine learning on devices: offline first, accounted for, explained.
+
+    Exit codes: 0 done, 1 found a problem, 2 usage, 3 not found, 69 unavailable, 70 internal,
+    75 try again, 77 not permitted, 78 bad configuration.
+    """
+
+
+app.command("demo")(demo.demo)
+app.command("infer")(infer.infer)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.command("devices")(devices.devices)
+app.add_typer(config.app, name="config")
+app.add_typer(models.app, name="models")

@@ -1,0 +1,90 @@
+"""``edgeagent config``: check, show, schema, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeagent.cli import options, render, views
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir, Settings
+
+app = typer.Typer(help="Check, show and compare configurations.", no_args_is_help=True)
+
+File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="In place of --config.")]
+
+
+@app.command()
+def check(
+    file: File = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    set_: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find everything that is wrong, each with file, line, key and remedy (exit 78)."""
+    from edgeagent.errors import ConfigError
+
+    where = file or config
+    try:
+        loaded = options.load_config(where, data_dir, set_)
+    except ConfigError as problem:
+        if not as_json:
+            raise
+        render.json_line({"ok": False, "faults": views.faults(problem)})
+        raise typer.Exit(problem.exit_code) from problem
+    files = [str(its) for its in loaded.files]
+    report = {"ok": True, "hash": loaded.hash, "files": files}
+    said = f"{', '.join(files)}: no faults (hash {loaded.hash})"
+    render.show(report, as_json, lambda: render.text(said))
+
+
+@app.command()
+def show(
+    file: File = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Where each value comes from.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    set_: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """The effective configuration, all layers merged, secrets left out."""
+    loaded = options.load_config(file or config, data_dir, set_)
+    tables = loaded.shown()
+    if not origin:
+        render.show(tables, as_json, lambda: render.text(views.toml(tables)))
+        return
+    values = views.flat(tables)
+    rows = [(key, values.get(key), place) for key, place in loaded.origins().items()]
+    data = {key: {"value": value, "origin": place} for key, value, place in rows}
+    render.show(data, as_json, lambda: render.table(("KEY", "VALUE", "FROM"), rows))
+
+
+@app.command()
+def schema() -> None:
+    """JSON Schema of agent.toml, for editors."""
+    from edgeagent.config.schema import config_schema
+
+    render.json_line(config_schema())
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE")],
+    after: Annotated[Path | None, typer.Argument(metavar="[AFTER]")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What two configurations differ in (AFTER: the one in use). Exit 1 if they do."""
+    import msgspec
+
+    from edgeagent.config.diff import diff as compare
+
+    changes = compare(
+        options.load_config(before).config, options.load_config(after or config).config
+    )
+    rows = [(its.key, its.before, its.after) for its in changes]
+    data = msgspec.to_builtins(changes)
+    render.show(data, as_json, lambda: render.table(("KEY", "BEFORE", "AFTER"), rows))
+    raise typer.Exit(1 if changes else 0)

@@ -1,0 +1,102 @@
+"""``edgeagent models``: list, show, lint, init, golden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeagent.cli import options, render, views
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+
+app = typer.Typer(help="Models on this device and their packages.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, or a folder.")]
+
+
+@app.command("list")
+def list_(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Every model package that is found, broken ones included."""
+    entries = options.library(config, data_dir).list()
+    render.show(views.entries(entries), as_json, lambda: views.models(entries))
+
+
+@app.command()
+def show(
+    model: Model, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """What a package says about itself."""
+    import msgspec
+
+    package = options.library(config, data_dir).find(model)
+    data = {
+        **msgspec.to_builtins(package.manifest),
+        "folder": str(package.folder),
+        "labels": list(package.labels),
+    }
+    render.show(data, as_json, lambda: views.package(package))
+
+
+@app.command()
+def lint(
+    model: Model,
+    fix: Annotated[bool, typer.Option("--fix", help="Write [files] anew.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a package: description, files, hashes, what the model really takes and gives."""
+    import msgspec
+
+    from edgeagent.prove.lint import lint as examine
+
+    folder = options.package_folder(model, config, data_dir)
+    found = examine(folder, fix=fix)
+    data = {"folder": str(folder), "findings": msgspec.to_builtins(found)}
+    render.show(data, as_json, lambda: views.lint(folder, found))
+    raise typer.Exit(1 if any(its.level == "error" for its in found) else 0)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="MODEL_FILE", help="A .tflite or .onnx file.")],
+    name: Annotated[str, typer.Option(help="Name of the model [default: from the file].")] = "",
+    version: Annotated[str, typer.Option(help="Its version.")] = "0.1.0",
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="Folder of packages to make it in.")
+    ] = Path("models"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a package of a model file: what can be read from it is filled in."""
+    from edgeagent.prove.init import propose, write_package
+
+    proposal = propose(file, name, version)
+    package = write_package(proposal, into)
+    data = {
+        "folder": str(package.folder), "family": proposal.family,
+        "confidence": proposal.confidence, "reasons": proposal.reasons,
+    }  # fmt: skip
+    render.show(data, as_json, lambda: views.proposal(package, proposal))
+
+
+@app.command()
+def golden(
+    model: Model,
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option("--samples", metavar="FILE|DIR", help="Write expected.json from these."),
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the golden samples again (exit 1 if the answers differ), or write them anew."""
+    from edgeagent.prove.golden import check_golden, write_golden
+
+    package = options.library(config, data_dir).find(model)
+    if samples:
+        write_golden(package, options.sample_files(samples))
+    proof = check_golden(package)
+    render.show(views.proof_data(proof), as_json, lambda: views.proof(proof))
+    raise typer.Exit(0 if proof.passed else 1)

@@ -1,0 +1,118 @@
+"""Options that many commands share, and what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeagent.config.load import Loaded
+    from edgeagent.serve.client import ControlClient
+    from edgeagent.update.library import Library
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="EDGEAGENT_CONFIG", show_envvar=False, metavar="FILE",
+        help="Configuration [default: /etc/edgeagent/agent.toml].",
+    ),
+]  # fmt: skip
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", "-d", envvar="EDGEAGENT_DATA_DIR", show_envvar=False, metavar="DIR",
+        help="Where the agent keeps its data [default: as the configuration says].",
+    ),
+]  # fmt: skip
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one key; may be given several times."),
+]
+
+
+def config_file(given: Path | None) -> Path:
+    """The configuration that is meant: as given, else the system's."""
+    from edgeagent.config.paths import SYSTEM_CONFIG
+
+    return given or SYSTEM_CONFIG
+
+
+def load_config(
+    given: Path | None, data: Path | None = None, settings: list[str] | None = None
+) -> Loaded:
+    """The effective configuration, checked as strictly as `edgeagent run` does.
+
+    Raises ConfigError with all faults.
+    """
+    from edgeagent.config.load import load
+
+    folder = data_folder(given, data)
+    return load(config_file(given), data_dir=folder, flags=settings or (), **checks())
+
+
+def checks() -> dict[str, Any]:
+    """What a configuration is checked against besides itself: board, models, rules."""
+    from edgeagent.device.profile import profile_layer
+
+    return {"profile": profile_layer()}
+
+
+def data_folder(given: Path | None, data: Path | None) -> Path:
+    """The data folder that is meant: as given, as the configuration says, or the default."""
+    from edgeagent.config.load import data_dir_of
+
+    return data.absolute() if data else data_dir_of(config_file(given), ())
+
+
+def library(given: Path | None, data: Path | None) -> Library:
+    """The models on this device. A wrong configuration hides only the folders it names."""
+    from edgeagent.config.load import load
+    from edgeagent.errors import ConfigError
+    from edgeagent.update.library import Library, default_folders
+
+    further: list[str] = []
+    if config_file(given).is_file():
+        try:
+            further = load(config_file(given)).config.models.path
+        except ConfigError:
+            if given is not None:
+                raise
+    return Library(default_folders(data_folder(given, data), further))
+
+
+def control(given: Path | None, data: Path | None) -> ControlClient:
+    """The running agent of that data folder."""
+    from edgeagent.serve.client import ControlClient, socket_path
+
+    return ControlClient(socket_path(data_folder(given, data)))
+
+
+def package_folder(model: str, given: Path | None, data: Path | None) -> Path:
+    """Folder of a package, also of one that is too broken to be loaded."""
+    place = Path(model).expanduser()
+    if (place / "model.toml").is_file():
+        return place
+    name, _, version = model.partition("@")
+    for entry in library(given, data).list():
+        if entry.name == name and version in ("", entry.version):
+            return entry.folder
+    return library(given, data).find(model).folder
+
+
+def sample_files(given: list[Path]) -> list[Path]:
+    """Files, and those in folders that can be samples, by name. Raises NotFound."""
+    from edgeagent.errors import NotFound
+    from edgeagent.prove.samples import readable
+
+    files: list[Path] = []
+    for place in given:
+        if place.is_dir():
+            files += sorted(its for its in place.iterdir() if its.is_file() and readable(its))
+        elif place.is_file():
+            files.append(place)
+        else:
+            raise NotFound(f"{place}: there is no such file or folder")
+    return files

@@ -1,0 +1,36 @@
+"""``edgeagent status`` and ``edgeagent run``."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from edgeagent.cli import options, render, views
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+
+_WATCH_EVERY_S = 1.0
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """How the agent is: exit 0 healthy, 1 degraded, 69 not running."""
+    client = options.control(config, data_dir)
+    while watch:
+        report = client.status()
+        render.page(report, as_json, partial(views.status, report))
+        time.sleep(_WATCH_EVERY_S)
+    report = client.status()
+    render.show(report, as_json, partial(views.status, report))
+    raise typer.Exit(0 if healthy(report) else 1)
+
+
+def healthy(report: dict[str, Any]) -> bool:
+    """Whether a status report says that nothing is wrong."""
+    return bool(report.get("state") == "online")

@@ -1,0 +1,333 @@
+"""How each thing is laid out for people; what prints is `render`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgeagent.cli import render
+from edgeagent.errors import ConfigError, EdgeAgentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeagent.diagnose.finding import Report
+    from edgeagent.manifest import Package
+    from edgeagent.prove.golden import Report as Proof
+    from edgeagent.prove.init import Proposal
+    from edgeagent.prove.lint import Finding as Lint
+    from edgeagent.update.library import Entry
+
+
+# --- configuration -------------------------------------------------------------------------
+
+
+def faults(problem: ConfigError) -> list[dict[str, Any]]:
+    """For ``--json``: one table per fault."""
+    import msgspec
+
+    found: list[dict[str, Any]] = msgspec.to_builtins(list(problem.faults))
+    return found
+
+
+def toml(tables: dict[str, Any], prefix: str = "") -> str:
+    """Tables as they would stand in a TOML file; what is not set is left out."""
+    lines, below = [], []
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            below.append(toml(value, f"{prefix}.{key}" if prefix else key))
+        elif value is not None:
+            lines.append(f"{key} = {literal(value)}")
+    head = [f"[{prefix}]"] if prefix and lines else []
+    block = "\n".join([*head, *lines])
+    return "\n\n".join(part for part in [block, *below] if part)
+
+
+def literal(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {literal(its)}" for key, its in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(literal(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return render.quoted(value)
+    return str(value)
+
+
+def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
+    """Dotted key → value, of every key that holds no further table."""
+    from edgeagent.config.check import dotted
+
+    if isinstance(value, dict) and value:
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found.update(flat(item, (*path, key)))
+        return found
+    return {dotted(path): value}
+
+
+# --- the running agent ---------------------------------------------------------------------
+
+
+def status(report: dict[str, Any]) -> None:
+    """Head, outbox, pipelines, sources."""
+    link, outbox = report["link"], report["outbox"]
+    memory = (report.get("memory") or {}).get("pss_mb")
+    render.facts(
+        [
+            ("state", report["state"]),
+            ("because", "; ".join(report.get("reasons") or ())),
+            ("device", f"{report['device']} · edgeagent {report['version']}"),
+            ("up for", render.duration(report["uptime_s"])),
+            ("link", _link(link)),
+            ("outbox", _outbox_line(outbox)),
+            ("memory", f"{memory:.0f} MB" if memory else None),
+        ]
+    )
+    if report["pipelines"]:
+        render.blank()
+        render.table(
+            ("PIPELINE", "STATE", "MODEL", ">PER S", ">P50 MS", ">P95 MS", ">STEPS", "LAST"),
+            [
+                (name, its["state"], its.get("model"), f"{its['fps']:.1f}", f"{its['p50_ms']:.2f}",
+                 f"{its['p95_ms']:.2f}", its["steps"], last(its.get("last")))
+                for name, its in report["pipelines"].items()
+            ],
+        )  # fmt: skip
+        for name, its in report["pipelines"].items():
+            render.plain(f"  {name}: {its.get('receipt') or its.get('reason') or 'not open'}")
+    if report["sources"]:
+        render.blank()
+        render.table(
+            ("SOURCE", "STATE", ">READ", ">DROPPED", ">CORRUPT", ">REOPENED", "LAST ERROR"),
+            [
+                (name, its["state"], its["read"], its["dropped"], its["corrupt"], its["reopened"],
+                 its.get("last_error") or "")
+                for name, its in report["sources"].items()
+            ],
+        )  # fmt: skip
+
+
+def status_line(report: dict[str, Any]) -> str:
+    """All of it in one line, for ``run``."""
+    outbox = report["outbox"]
+    rates = " ".join(
+        f"{name} {its['fps']:.1f}/s {its['p50_ms']:.1f} ms"
+        for name, its in report["pipelines"].items()
+    )
+    return (
+        f"{report['state']} · link {report['link']['state']} · {rates or 'no pipelines'} · "
+        f"{outbox['produced']:,} produced, {outbox['delivered']:,} delivered, "
+        f"{outbox['pending']:,} waiting"
+    )
+
+
+def _link(link: dict[str, Any]) -> str:
+    broker, detail = link.get("broker"), link.get("detail")
+    said = f"{link['state']}{f' ({broker})' if broker else ''}"
+    return f"{said}: {detail}" if detail else said
+
+
+def _outbox_line(outbox: dict[str, Any]) -> str:
+    dropped = sum(outbox["dropped"].values())
+    said = f"{outbox['produced']:,} produced = {outbox['delivered']:,} delivered"
+    said += f" + {outbox['pending']:,} pending + {dropped:,} dropped"
+    return f"{said} ({render.size(outbox['bytes'])})" if outbox.get("bytes") else said
+
+
+def last(seen: Any) -> str:
+    """The last predictions of a pipeline in a few words."""
+    if not seen:
+        return ""
+    found = seen if isinstance(seen, list) else [seen]
+    return prediction_text(found[:2]) if isinstance(found[0], dict) else str(seen)
+
+
+def report(found: Report) -> None:
+    """The doctor's findings: what is wrong first, then the rest."""
+    marks = {"ok": "ok", "note": "note", "problem": "warn", "failed": "fail"}
+    for its in found.findings:
+        render.finding(marks[its.severity], its.check, its.what, its.how, its.remedy)
+    wrong = len(found.problems())
+    said = "nothing is wrong" if not wrong else f"{wrong} problem{'s' if wrong != 1 else ''}"
+    render.plain(f"\n{said} ({len(found.findings)} findings, {found.took_s:.1f} s)")
+
+
+# --- models --------------------------------------------------------------------------------
+
+
+def entries(found: Sequence[Entry]) -> list[dict[str, Any]]:
+    """For ``--json``."""
+    return [
+        {
+            "name": its.name,
+            "version": its.version,
+            "folder": str(its.folder),
+            "task": its.package.manifest.task if its.package else None,
+            "licence": _licence(its.package),
+            "variants": [v.file for v in its.package.manifest.variant] if its.package else [],
+            "error": str(its.error) if its.error else None,
+            "hidden_by": str(its.hidden_by) if its.hidden_by else None,
+        }
+        for its in found
+    ]
+
+
+def _licence(package: Package | None) -> str | None:
+    return (package.manifest.licence or package.manifest.license) if package else None
+
+
+def models(found: Sequence[Entry]) -> None:
+    if not found:
+        render.note("No model packages were found. Make one: edgeagent models init FILE")
+        return
+    render.table(
+        ("MODEL", "VERSION", "TASK", "VARIANTS", "LICENCE"),
+        [
+            (its.name, its.version, its.package.manifest.task,
+             [f"{v.runtime} {v.precision}" for v in its.package.manifest.variant],
+             _licence(its.package))
+            for its in found
+            if its.package and not its.hidden_by
+        ],
+    )  # fmt: skip
+    for its in found:
+        if its.hidden_by:
+            render.note(f"{its.folder} is hidden by {its.hidden_by}")
+        elif its.error:
+            render.error(its.error, label=f"broken, {its.folder}")
+
+
+def package(its: Package) -> None:
+    manifest = its.manifest
+    render.facts(
+        [
+            ("model", f"{manifest.name}@{manifest.version}"),
+            ("what", manifest.description),
+            ("task", manifest.task),
+            ("labels", list(its.labels)),
+            ("input", "; ".join(_input(spec) for spec in manifest.input)),
+            ("output", f"{manifest.output.decoder}, threshold {manifest.output.threshold:g}"),
+            ("variants", "; ".join(f"{v.file} ({v.runtime} {v.precision})"
+                                   for v in manifest.variant)),
+            ("licence", _licence(its)),
+            ("measured", ", ".join(f"{key} {value}" for key, value in
+                                   manifest.provenance.get("metrics", {}).items())),
+            ("folder", its.folder),
+        ]
+    )  # fmt: skip
+
+
+def _input(spec: Any) -> str:
+    if spec.kind == "image":
+        size = f" {spec.size[0]}×{spec.size[1]}" if spec.size else ""
+        return f"{spec.name}: image{size} {spec.colour}, {spec.fit}"
+    if spec.kind in ("window", "audio"):
+        span = f" of {spec.length}" if spec.length else ""
+        return f"{spec.name}: {spec.kind}{span} at {spec.rate_hz:g} Hz"
+    return f"{spec.name}: {spec.kind}"
+
+
+def lint(folder: Path, found: Sequence[Lint]) -> None:
+    for its in found:
+        mark = "fail" if its.level == "error" else "warn"
+        render.finding(mark, "", f"{its.place}: {its.problem}", "", its.remedy)
+    errors = sum(its.level == "error" for its in found)
+    said = f"{errors} errors, {len(found) - errors} warnings" if found else "nothing is wrong"
+    render.plain(f"{folder}: {said}")
+
+
+def proposal(made: Package, proposed: Proposal) -> None:
+    render.plain(f"{made.folder / 'model.toml'}: {proposed.family} ({proposed.confidence})")
+    for reason in proposed.reasons:
+        render.plain(f"  {reason}")
+    render.plain(f"Check it, then: edgeagent models lint {made.folder}")
+
+
+def proof_data(found: Proof) -> dict[str, Any]:
+    """For ``--json``."""
+    return {
+        "model": found.model, "passed": found.passed, "samples": found.samples,
+        "same_top": found.same_top, "receipt": found.receipt.sentence(),
+        "reference": found.reference, "faults": found.faults,
+    }  # fmt: skip
+
+
+def proof(found: Proof) -> None:
+    said = "passed" if found.passed else "failed"
+    render.plain(f"{found.model}: {said}, {found.same_top} of {found.samples} best labels right")
+    render.plain(f"  here: {found.receipt.sentence()}; expected from: {found.reference}")
+    for fault in found.faults:
+        render.plain(f"  {fault}")
+
+
+# --- predictions ---------------------------------------------------------------------------
+
+
+def prediction_text(found: Sequence[dict[str, Any]]) -> str:
+    """Predictions in a few words each."""
+    return ", ".join(_one(its) for its in found) or "nothing"
+
+
+def _one(its: dict[str, Any]) -> str:
+    if "alarming" in its:
+        verdict = "unlike the usual" if its["alarming"] else "usual"
+        return f"{verdict}: {its['score']:.4g} (threshold {its['threshold']:.4g})"
+    if "value" in its:
+        return f"{its['name']} {its['value']:.4g}{' ' + its['unit'] if its.get('unit') else ''}"
+    if "box" in its:
+        box = " ".join(f"{side:.2f}" for side in its["box"])
+        return f"{its['label']} {its['score']:.2f} [{box}]"
+    if "label" in its:
+        return f"{its['label']} {its['score']:.2f}"
+    if "vector" in its:
+        return f"vector of {len(its['vector'])}"
+    return f"outputs {', '.join(its.get('outputs', {}))}"
+
+
+def inference(rows: Sequence[dict[str, Any]]) -> None:
+    several = any(row["sample"] for row in rows)
+    columns = ("INPUT", *([">SAMPLE"] if several else []), "PREDICTIONS", ">MS")
+    render.table(
+        columns,
+        [
+            (row["input"], *([row["sample"]] if several else []),
+             prediction_text(row["predictions"]), f"{sum(row['ms'].values()):.1f}")
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def skipped(bad: Sequence[EdgeAgentError]) -> None:
+    """Inputs that could not be used, on standard error."""
+    for problem in bad:
+        render.error(problem, label="skipped")
+
+
+# --- the device ----------------------------------------------------------------------------
+
+
+def devices(data: dict[str, Any]) -> None:
+    warm = data["temperature"]
+    memory = data["memory_bytes"]
+    render.facts(
+        [
+            ("board", f"{data['title']} (profile {data['profile']})"),
+            ("because", "; ".join(data["evidence"])),
+            ("processor", f"{data['arch']}, {data['cores']} cores usable"),
+            ("memory", render.size(memory) if memory else "unknown"),
+            ("temperature", f"{warm[1]:.0f} °C ({warm[0]})" if warm else "unknown"),
+            ("runtimes", [f"{name} {version}" for name, version in data["runtimes"].items()]
+             or "none: pip install 'edgeagent[litert]'"),
+            ("accelerators", [its["kind"] for its in data["accelerators"] if its["present"]]
+             or "none"),
+        ]
+    )  # fmt: skip
+    render.blank()
+    if data["attached"]:
+        rows = [(its["kind"], its["path"], its["name"]) for its in data["attached"]]
+        render.table(("KIND", "PATH", "NAME"), rows)
+    else:
+        render.plain("No camera, sound card, serial line or sensor is attached.")

@@ -1,0 +1,38 @@
+"""Where things lie: configuration, data, and what is shipped beside the code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+SYSTEM_CONFIG = Path("/etc/edgeagent/agent.toml")
+SYSTEM_DATA = Path("/var/lib/edgeagent")
+
+
+def data_dir(named: str | Path | None = None, config_file: Path | None = None) -> Path:
+    """The data folder: as named, else the service's, else the user's own.
+
+    The service's is what systemd says (``STATE_DIRECTORY``), or /var/lib/edgeagent where the
+    configuration is the system's: a person who asks about the running service means that one.
+    """
+    if named:
+        return Path(named).expanduser().absolute()
+    state = os.environ.get("STATE_DIRECTORY", "")
+    if state:
+        return Path(state.split(":")[0])
+    if config_file is not None and config_file.is_relative_to(SYSTEM_CONFIG.parent):
+        return SYSTEM_DATA
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser().absolute() / "edgeagent"
+
+
+def shipped(name: str, data: Path | None = None) -> list[Path]:
+    """Folders ``name`` (``models``, ``device_profiles``) that exist, in the order of search:
+    data folder, installed share, source checkout, working directory."""
+    checkout = Path(__file__).resolve().parents[2]
+    parents = [Path(sys.prefix) / "share" / "edgeagent", checkout, Path.cwd()]
+    if data is not None:
+        parents.insert(0, data)
+    folders = dict.fromkeys((parent / name).absolute() for parent in parents)
+    return [folder for folder in folders if folder.is_dir()]

@@ -1,0 +1,314 @@
+"""Whether a configuration makes sense as a whole: what one key says about another.
+
+Works on tables rather than Structs, so that a file with a typing error is judged in the same
+run: values of the wrong sort are passed over here, `check` has named them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeagent.config import units
+from edgeagent.config.check import Fault, dotted
+from edgeagent.config.secret import hide, holds_secret
+from edgeagent.config.toml import KeyPath, Places
+
+LOCAL_ONLY: tuple[KeyPath, ...] = (("device", "id"), ("mqtt", "prefix"))
+"""Who a device is, is said at the device: the fleet could lose it otherwise."""
+
+_SMALLEST_AREA = 1e-6
+"""Of a polygon, as a share of the picture: less is a line."""
+
+_DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
+    (("metrics", "every"), "1 s", "7 d"),
+    (("mqtt", "keepalive"), "1 s", "65535 s"),
+    (("mqtt", "session_expiry"), "0 s", "49710 d"),
+    (("outbox", "durability", "events"), "0 s", "1 min"),
+    (("outbox", "durability", "results"), "0 s", "10 min"),
+    (("sync", "resend_after"), "1 s", "1 d"),
+    (("sync", "linger"), "0 s", "1 min"),
+)
+_SIZES: tuple[tuple[KeyPath, str, str], ...] = (
+    (("outbox", "max"), "256 KiB", "64 GiB"),
+    (("outbox", "blobs"), "0 B", "1024 GiB"),
+    (("storage", "max"), "1 MiB", "1024 GiB"),
+    (("sync", "max_message"), "1 KiB", "256 MiB"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What other parts know; absent = not asked."""
+
+    zones_in: Callable[[str], Iterator[str] | Sequence[str] | set[str]] | None = None
+    """Zones that an expression of `when` names. Raises ValueError where it can't be parsed."""
+    actions: Sequence[str] | None = None
+    """Names that may stand in `do`."""
+    labels_of: Callable[[str], Sequence[str] | None] | None = None
+    """Labels of a model; None = the model is not here."""
+
+
+def sense(
+    table: dict[str, Any], places: Places, *, file: str, remote: Path | None, ports: Ports
+) -> list[Fault]:
+    """Everything in ``table`` that contradicts itself or the machine; empty = sound."""
+    look = _Look(table, places, file, str(remote) if remote else "", ports)
+    return [fault for check in _CHECKS for fault in check(look)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    tables: dict[str, Any]
+    places: Places
+    file: str
+    remote: str
+    ports: Ports
+
+    def get(self, *path: str | int) -> Any:
+        """The value at a path, None where there is none."""
+        value: Any = self.tables
+        for key in path:
+            fits = isinstance(value, dict) or (isinstance(value, list) and isinstance(key, int))
+            if not fits or (isinstance(value, dict) and key not in value):
+                return None
+            value = value[key]
+        return value
+
+    def text(self, *path: str | int) -> str:
+        value = self.get(*path)
+        return value if isinstance(value, str) else ""
+
+    def named(self, *path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Name and table of each table below a path."""
+        value = self.get(*path)
+        if isinstance(value, dict):
+            yield from ((name, its) for name, its in value.items() if isinstance(its, dict))
+
+    def fault(
+        self, path: KeyPath, expected: str, found: str, remedy: str = "", problem: str = ""
+    ) -> Fault:
+        place = self.places.nearest(path, self.file)
+        return Fault(place.file, place.line, dotted(path), expected, found, remedy, problem)
+
+
+def _device(look: _Look) -> Iterator[Fault]:
+    for path in LOCAL_ONLY:
+        if look.remote and look.places.nearest(path).file == look.remote:
+            said = "may only be set at the device itself"
+            yield look.fault(path, "", "", "set it in agent.toml", said)
+    if look.text("device", "id") == "group":
+        yield look.fault(("device", "id"), "an id", '"group"', problem='"group" is reserved')
+    zone = look.text("device", "timezone")
+    if zone not in ("", "UTC"):
+        yield from _timezone(look, zone)
+
+
+def _timezone(look: _Look, zone: str) -> Iterator[Fault]:
+    import zoneinfo
+
+    from edgeagent.config.words import close_to
+
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        known = zoneinfo.available_timezones()
+        close = close_to(zone, sorted(known))
+        remedy = f'did you mean "{close}"?' if close else "e.g. Europe/Berlin; or UTC"
+        if not known:
+            remedy = "this system has no time zones: install tzdata, or use UTC"
+        expected = "a time zone such as Europe/Berlin"
+        yield look.fault(("device", "timezone"), expected, f'"{zone}"', remedy)
+
+
+def _limits(look: _Look) -> Iterator[Fault]:
+    for table, measure in ((_DURATIONS, units.seconds), (_SIZES, units.size_bytes)):
+        for path, least, most in table:
+            value = _measured(look.text(*path), measure)
+            if value is not None and not measure(least) <= value <= measure(most):
+                yield look.fault(path, f"{least} to {most}", f'"{look.text(*path)}"')
+    whole = _measured(look.text("storage", "max") or "512 MiB", units.size_bytes)
+    outbox = _measured(look.text("outbox", "max") or "64 MiB", units.size_bytes)
+    if whole is not None and outbox is not None and outbox > whole:
+        path = ("outbox", "max") if look.text("outbox", "max") else ("storage", "max")
+        said = "the outbox may not be larger than storage.max, which holds everything"
+        yield look.fault(path, "", "", "raise storage.max or lower outbox.max", said)
+
+
+def _measured(text: str, measure: Callable[[str], float]) -> float | None:
+    try:
+        return measure(text)
+    except ValueError:
+        return None  # `check` has named it
+
+
+def _files(look: _Look) -> Iterator[Fault]:
+    paths: list[KeyPath] = [("mqtt", "password_file")]
+    paths += [("mqtt", "tls", key) for key in ("ca", "cert", "key")]
+    paths += [("sources", name, "password_file") for name, _ in look.named("sources")]
+    for path in paths:
+        named = look.text(*path)
+        if named:
+            reason, remedy = _unreadable(Path(named))
+            if reason:
+                yield look.fault(path, "a file that can be read", "", remedy, f"{named} {reason}")
+    if look.get("mqtt", "tls", "key") and not look.get("mqtt", "tls", "cert"):
+        yield look.fault(("mqtt", "tls"), "cert beside key", "only key", "name the certificate")
+
+
+def _unreadable(file: Path) -> tuple[str, str]:
+    """What keeps us from reading a file, and what to do; empty texts = nothing."""
+    try:
+        mode = file.stat().st_mode
+    except PermissionError:
+        return "can't be reached: permission denied", f"sudo chmod g+rx {file.parent}"
+    except OSError:
+        return "does not exist", "create it, or correct the name"
+    if stat.S_ISDIR(mode):
+        return "is a folder", "name a file"
+    if not os.access(file, os.R_OK):
+        return "can't be read: permission denied", f"sudo chgrp edgeagent {file}; chmod g+r {file}"
+    return "", ""
+
+
+def _secrets(look: _Look) -> Iterator[Fault]:
+    for name, _ in look.named("sources"):
+        url = look.text("sources", name, "url")
+        if holds_secret(url):
+            said = f"a password stands in the URL ({hide(url)})"
+            remedy = "write username = … and password_file = … instead"
+            yield look.fault(("sources", name, "url"), "", "", remedy, said)
+
+
+def _sources(look: _Look) -> Iterator[Fault]:
+    for name, _ in look.named("sources"):
+        masks = look.get("sources", name, "mask")
+        for position in range(len(masks) if isinstance(masks, list) else 0):
+            yield from _polygon(look, ("sources", name, "mask", position))
+
+
+def _polygon(look: _Look, path: KeyPath) -> Iterator[Fault]:
+    points = look.get(*path)
+    try:
+        corners = [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError):
+        return  # `check` has named it
+    if len(corners) < 3:
+        return
+    shifted = corners[1:] + corners[:1]
+    area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, shifted, strict=True)) / 2
+    if abs(area) < _SMALLEST_AREA and all(0 <= its <= 1 for point in corners for its in point):
+        said = "the polygon has no area: its points lie on a line, or its sides cross"
+        yield look.fault(
+            path, "a polygon with an area", "a line", "give its corners in order", said
+        )
+
+
+def _pipelines(look: _Look) -> Iterator[Fault]:
+    for name, pipeline in look.named("pipelines"):
+        path: KeyPath = ("pipelines", name)
+        yield from _samples(look, path, pipeline)
+        zones = [zone for zone, _ in look.named("pipelines", name, "zones")]
+        for zone in zones:
+            yield from _polygon(look, (*path, "zones", zone, "polygon"))
+        yield from _rules(look, path, zones)
+        if isinstance(pipeline.get("redact"), dict):
+            yield from _redact(look, path)
+
+
+def _samples(look: _Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fault]:
+    one, several = look.text(*path, "source"), look.get(*path, "sources")
+    if one and several:
+        said = "source and sources are both given"
+        yield look.fault((*path, "sources"), "", "", "keep one of them", said)
+    if "source" not in pipeline and not several:
+        known = look.get("sources")
+        names = ", ".join(known) if isinstance(known, dict) else ""
+        remedy = f"add source = one of: {names}" if names else "add a [sources.…] table and name it"
+        yield look.fault(path, "source or sources", "neither", remedy)
+    if "source" in pipeline and isinstance(pipeline["source"], str):
+        yield from _reference(look, (*path, "source"), one, "sources")
+    if isinstance(several, dict):
+        for key in several:
+            if isinstance(several[key], str):
+                yield from _reference(look, (*path, "sources", key), several[key], "sources")
+
+
+def _reference(look: _Look, path: KeyPath, name: str, table: str) -> Iterator[Fault]:
+    known = look.get(table)
+    names = list(known) if isinstance(known, dict) else []
+    if name in names:
+        return
+    from edgeagent.config.words import did_you_mean
+
+    remedy = did_you_mean(name, names) or f"add a table [{table}.{name}]"
+    yield look.fault(path, f"a name of [{table}]", f'"{name}"', remedy)
+
+
+def _rules(look: _Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
+    from edgeagent.config.words import did_you_mean
+
+    rules = look.get(*path, "rules")
+    for position in range(len(rules) if isinstance(rules, list) else 0):
+        here = (*path, "rules", position)
+        when = look.text(*here, "when")
+        if when and look.ports.zones_in is not None:
+            try:
+                named = sorted(set(look.ports.zones_in(when)))
+            except ValueError as error:
+                yield look.fault((*here, "when"), "an expression", f'"{when}"', problem=str(error))
+                named = []
+            for zone in named:
+                if zone not in zones:
+                    remedy = did_you_mean(zone, zones) or f"add [{dotted(path)}.zones.{zone}]"
+                    yield look.fault((*here, "when"), "a zone", f'"{zone}"', remedy)
+        actions = look.get(*here, "do")
+        if look.ports.actions is not None and isinstance(actions, list):
+            for number, action in enumerate(actions):
+                if isinstance(action, str) and action not in look.ports.actions:
+                    remedy = did_you_mean(action, look.ports.actions)
+                    yield look.fault((*here, "do", number), "an action", f'"{action}"', remedy)
+
+
+def _redact(look: _Look, path: KeyPath) -> Iterator[Fault]:
+    """Fail closed: a label that no model of the pipeline has would hide nothing."""
+    here = (*path, "redact")
+    labels = look.get(*here, "labels")
+    if labels is None or labels == []:
+        remedy = 'name what to hide, e.g. labels = ["person"]'
+        yield look.fault((*here, "labels"), "at least one label", "none", remedy)
+        return
+    ask = look.ports.labels_of
+    if ask is None or not isinstance(labels, list):
+        return
+    models = [look.text(*path, "model"), look.text(*here, "model")]
+    known = [its for its in (ask(model) for model in models if model) if its is not None]
+    if len(known) < len([model for model in models if model]):
+        return  # a model that is not here yet is judged when it arrives
+    from edgeagent.config.words import did_you_mean
+
+    every = sorted({label for its in known for label in its})
+    for position, label in enumerate(labels):
+        if isinstance(label, str) and label not in every:
+            remedy = did_you_mean(label, every)
+            said = f"a label of {' or '.join(filter(None, models))}"
+            yield look.fault((*here, "labels", position), said, f'"{label}"', remedy)
+
+
+def _serve(look: _Look) -> Iterator[Fault]:
+    listen = look.text("serve", "listen")
+    if not listen:
+        return
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        expected = "an address and a port such as 127.0.0.1:8000"
+        yield look.fault(("serve", "listen"), expected, f'"{listen}"')
+
+
+_CHECKS: tuple[Callable[[_Look], Iterator[Fault]], ...] = (
+    _device, _limits, _files, _secrets, _sources, _pipelines, _serve,
+)  # fmt: skip

@@ -1,0 +1,204 @@
+"""Event phases: when something that was seen begins, changes and ends.
+
+One happening is followed per track, or per label where there are no tracks (a keyword, the
+state of a machine, an anomaly). It begins after ``on`` samples in a row that say so, and not
+before the median of its last ten scores reaches the threshold; a missed sample counts as
+score 0, and where more than one sample is asked for, a short history is padded to three with
+zeros (Frigate's rule: one bright flicker is not an object). Once begun it is never doubted
+again. It ends after ``off`` samples in a row without it. In between it is told anew when its
+zones change, and once a minute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Hashable
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeagent.decide.data import DIGITS, figures, rounded
+
+if TYPE_CHECKING:
+    from edgeagent.decide.rules import Facts
+    from edgeagent.types import Box
+
+Phase = Literal["new", "update", "end"]
+
+HISTORY = 10
+PADDED = 3
+REMINDER_MS = 60_000.0
+"""A lasting event is told again after so long."""
+
+
+class Happening:
+    """One thing that is, or may become, an event."""
+
+    __slots__ = (
+        "box", "doubtful", "event", "facts", "first_ms", "hits", "last_ms", "misses",
+        "scores", "speed", "threshold", "told_ms", "told_zones", "top",
+    )  # fmt: skip
+
+    def __init__(self, facts: Facts, mono_ms: float) -> None:
+        self.facts = facts
+        self.first_ms = self.last_ms = mono_ms
+        self.scores: deque[float] = deque(maxlen=HISTORY)
+        self.hits = self.misses = 0
+        self.event = ""
+        """Key of its event while that lasts."""
+        self.told_ms = 0.0
+        self.told_zones: tuple[str, ...] = ()
+        self.top = -math.inf
+        self.speed = 0.0
+        self.box: Box | None = None
+        self.threshold: float | None = None
+        """An anomaly's own, to be told with its score."""
+        self.doubtful = True
+        """Its score is a share of 0..1 whose median must reach the pipeline's threshold."""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds from the first to the last time that it was seen."""
+        return (self.last_ms - self.first_ms) / 1000
+
+    def median(self, padded: int = 1) -> float:
+        """Median of the last ten scores, padded with zeros to at least ``padded``."""
+        scores = sorted(self.scores)
+        if len(scores) < padded:
+            scores = [0.0] * (padded - len(scores)) + scores
+        middle = len(scores) // 2
+        if len(scores) % 2:
+            return scores[middle]
+        return (scores[middle - 1] + scores[middle]) / 2
+
+    def told_score(self, phase: Phase) -> float:
+        """Median of the last ten while it lasts (an anomaly's present one), the best at its end."""
+        if phase == "end":
+            return self.top
+        return self.median() if self.doubtful else self.facts.score
+
+    def data(self, phase: Phase) -> dict[str, Any]:
+        """The event's ``data`` in this phase."""
+        facts = self.facts
+        data: dict[str, Any] = {"phase": phase, "label": facts.label}
+        if self.threshold is not None:
+            data["score"] = figures(self.told_score(phase))
+            data["threshold"] = figures(self.threshold)
+        elif self.doubtful:
+            data["score"] = round(self.told_score(phase), DIGITS)
+        else:
+            data["value"] = figures(facts.value)
+        if self.box is not None:
+            data["box"] = rounded(self.box)
+        if facts.zones:
+            data["zones"] = list(facts.zones)
+        if facts.track:
+            data["track"] = facts.track
+        data["age_s"] = round(self.age_s, 3)
+        return data
+
+
+class Happenings:
+    """All of one pipeline.
+
+    Args:
+        pipeline: its name; part of every event's key.
+        on: samples in a row before an event begins.
+        off: samples in a row without it before it ends (and before it is forgotten).
+        threshold: what the median of the scores must reach.
+    """
+
+    def __init__(self, pipeline: str, *, on: int, off: int, threshold: float) -> None:
+        self._pipeline = pipeline
+        self._on = on
+        self._off = off
+        self._threshold = threshold
+        self._padded = PADDED if on > 1 else 1
+        self._all: dict[Hashable, Happening] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def find(self, key: Hashable, facts: Facts, mono_ms: float) -> Happening:
+        """The happening under ``key``, made now if nobody knows it, with these facts.
+
+        Sets ``facts.age``.
+        """
+        happening = self._all.get(key)
+        if happening is None:
+            happening = self._all[key] = Happening(facts, mono_ms)
+        happening.facts = facts
+        facts.age = (mono_ms - happening.first_ms) / 1000
+        return happening
+
+    def sighted(self, happening: Happening, mono_ms: float, *, wanted: bool) -> Phase | None:
+        """It is in this sample, and the rules want it or not. Returns the phase to tell, if any.
+
+        After ``end`` has been told, the caller calls `close`.
+        """
+        facts = happening.facts
+        happening.last_ms = mono_ms
+        happening.scores.append(facts.score)
+        if not wanted:
+            return self._unwanted(happening)
+        happening.hits += 1
+        happening.misses = 0
+        if not happening.event:
+            return self._begin(happening, mono_ms)
+        happening.top = max(happening.top, happening.told_score("update"))
+        if facts.zones != happening.told_zones or mono_ms - happening.told_ms >= REMINDER_MS:
+            return self._tell(happening, "update", mono_ms)
+        return None
+
+    def missed(self, seen: Collection[Hashable]) -> list[Happening]:
+        """Count all but ``seen`` as missed in this sample; returns those whose event ends.
+
+        After ``end`` has been told, the caller calls `close`.
+        """
+        ended: list[Happening] = []
+        if len(seen) == len(self._all):
+            return ended
+        for key in [key for key in self._all if key not in seen]:
+            happening = self._all[key]
+            happening.scores.append(0.0)
+            happening.hits = 0
+            happening.misses += 1
+            if happening.misses >= self._off:
+                del self._all[key]
+                if happening.event:
+                    ended.append(happening)
+        return ended
+
+    def finish(self) -> list[Happening]:
+        """Forget all; returns those whose event was open."""
+        open_ = [happening for happening in self._all.values() if happening.event]
+        self._all.clear()
+        return open_
+
+    def close(self, happening: Happening) -> None:
+        """Its event has ended; the same thing may begin another one."""
+        happening.event = ""
+        happening.hits = happening.misses = 0
+        happening.top = -math.inf
+
+    def _begin(self, happening: Happening, mono_ms: float) -> Phase | None:
+        if happening.hits < self._on:
+            return None
+        if happening.doubtful and happening.median(self._padded) < self._threshold:
+            return None
+        self._count += 1
+        happening.event = f"{self._pipeline}/{self._count}"
+        happening.top = happening.told_score("new")
+        return self._tell(happening, "new", mono_ms)
+
+    def _unwanted(self, happening: Happening) -> Phase | None:
+        happening.hits = 0
+        if not happening.event:
+            return None
+        happening.misses += 1
+        return "end" if happening.misses >= self._off else None
+
+    def _tell(self, happening: Happening, phase: Phase, mono_ms: float) -> Phase:
+        happening.told_ms = mono_ms
+        happening.told_zones = happening.facts.zones
+        return phase

@@ -1,0 +1,152 @@
+"""Pictures for people: predictions drawn on a frame, and JPEG."""
+
+from __future__ import annotations
+
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edgeagent.errors import InputError
+from edgeagent.types import (
+    Anomaly,
+    Detection,
+    Keypoints,
+    Label,
+    Mask,
+    Regression,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeagent.types import Prediction
+
+    Picture = NDArray[np.uint8]
+    Colour = tuple[int, int, int]
+
+QUALITY = 85
+
+# Okabe and Ito's palette, which colour-blind people can tell apart (BGR).
+_COLOURS: tuple[Colour, ...] = (
+    (0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240),
+    (178, 114, 0), (0, 94, 213), (167, 121, 204),
+)  # fmt: skip
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SHIFT = 4
+"""Fraction bits of the coordinates given to OpenCV."""
+
+
+def colour_of(label: str) -> Colour:
+    """BGR; the same for a label in every picture and process."""
+    return _COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]
+
+
+def draw(pixels: Picture, predictions: Sequence[Prediction]) -> Picture:
+    """A BGR copy of a frame, uint8 (h, w, 3) or (h, w), with everything that was said about it.
+
+    Boxes, landmarks and polygons stand where they are, the rest is a list in the corner.
+    """
+    picture = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
+    pen = _Pen(picture)
+    lines: list[tuple[str, str]] = []
+    for prediction in reversed(predictions):  # the best comes first and is drawn last, on top
+        if isinstance(prediction, Detection):
+            pen.box(prediction.label, _caption(prediction), prediction.box)
+            pen.points(prediction.label, prediction.points)
+        elif isinstance(prediction, Keypoints):
+            pen.points(prediction.label, [point[:2] for point in prediction.points])
+        elif isinstance(prediction, Mask):
+            pen.polygons(prediction.label, prediction.polygons)
+            lines.append((prediction.label, f"{prediction.label} {prediction.share:.0%}"))
+        elif isinstance(prediction, Label):
+            lines.append((prediction.label, f"{prediction.label} {prediction.score:.2f}"))
+        elif isinstance(prediction, Anomaly):
+            sign = ">" if prediction.alarming else "<="
+            text = f"anomaly {prediction.score:.3g} {sign} {prediction.threshold:.3g}"
+            lines.append(("anomaly", text))
+        elif isinstance(prediction, Regression):
+            text = f"{prediction.name} {prediction.value:.4g} {prediction.unit}".rstrip()
+            lines.append((prediction.name, text))
+    pen.list(lines[::-1])
+    return picture
+
+
+def jpeg(pixels: Picture, quality: int = QUALITY) -> bytes:
+    """A frame, uint8 BGR (h, w, 3) or grey (h, w), as JPEG. Raises InputError."""
+    try:
+        good, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    except cv2.error as error:
+        raise InputError(f"the picture can't be written as JPEG: {error}") from error
+    if not good:
+        raise InputError("the picture can't be written as JPEG")
+    return data.tobytes()
+
+
+def _caption(found: Detection) -> str:
+    number = f" #{found.track}" if found.track else ""
+    return f"{found.label}{number} {found.score:.2f}"
+
+
+def _plain(text: str) -> str:
+    """Text in the letters that OpenCV's font has."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?"
+
+
+class _Pen:
+    """Draws in sizes that fit the picture."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._height, self._width = picture.shape[:2]
+        self._size = min(1.2, max(0.4, self._height / 900))
+        self._thick = max(1, round(self._height / 400))
+
+    def box(self, label: str, caption: str, box: tuple[float, float, float, float]) -> None:
+        corners = self._at(box[:2]), self._at(box[2:])
+        cv2.rectangle(
+            self._picture, *corners, colour_of(label), self._thick, cv2.LINE_AA, _SHIFT
+        )  # fmt: skip
+        left = round(min(max(box[0], 0.0), 1.0) * self._width)
+        top = round(min(max(box[1], 0.0), 1.0) * self._height)
+        self._text(caption, label, left, top, above=True)
+
+    def points(self, label: str, points: Sequence[tuple[float, float]]) -> None:
+        radius = (self._thick + 1) << _SHIFT
+        for point in points:
+            cv2.circle(
+                self._picture, self._at(point), radius, colour_of(label), -1, cv2.LINE_AA, _SHIFT
+            )
+
+    def polygons(self, label: str, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
+        shapes = [np.array([self._at(p) for p in polygon], np.int32) for polygon in polygons]
+        cv2.polylines(
+            self._picture, shapes, True, colour_of(label), self._thick, cv2.LINE_AA, _SHIFT
+        )
+
+    def list(self, lines: Sequence[tuple[str, str]]) -> None:
+        top = 4
+        for label, text in lines:
+            top += self._text(text, label, 4, top, above=False) + 2
+
+    def _text(self, text: str, label: str, left: int, top: int, *, above: bool) -> int:
+        """Dark letters on the label's colour, moved into the picture; returns their height."""
+        text = _plain(text)
+        thick = max(1, self._thick // 2)
+        (width, height), base = cv2.getTextSize(text, _FONT, self._size, thick)
+        full = height + base + 4
+        left = max(0, min(left, self._width - width - 4))
+        top = max(0, min(top - full if above else top, self._height - full))
+        corner = (left + width + 4, top + full)
+        cv2.rectangle(self._picture, (left, top), corner, colour_of(label), -1)
+        at = (left + 2, top + height + 2)
+        cv2.putText(self._picture, text, at, _FONT, self._size, (0, 0, 0), thick, cv2.LINE_AA)
+        return full
+
+    def _at(self, point: Sequence[float]) -> tuple[int, int]:
+        # Far outside is as good as a little outside, and OpenCV counts in 32 bits.
+        x, y = (min(max(value, -1.0), 2.0) for value in point)
+        return round(x * self._width * (1 << _SHIFT)), round(y * self._height * (1 << _SHIFT))

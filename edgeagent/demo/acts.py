@@ -1,0 +1,112 @@
+"""The single acts of the demo."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from edgeagent.demo import recipe
+from edgeagent.demo.folders import Folders
+from edgeagent.demo.scene import Scene
+from edgeagent.errors import EdgeAgentError
+from edgeagent.update.library import Library, default_folders
+
+_DARK_S = 1.0
+"""How long the agent stays dead."""
+_READY_TIMEOUT_S = 25.0
+_DRAIN_TIMEOUT_S = 20.0
+
+
+def start(scene: Scene) -> None:
+    """The agent comes up and its models run."""
+    scene.show.say("starting the agent")
+    scene.agent = scene.stage.start_agent()
+    if not scene.watch_for(_at_work, _READY_TIMEOUT_S):
+        raise EdgeAgentError(
+            f"the agent's pipelines did not start: {_why(scene.report)}",
+            remedy=f"Its log: {scene.agent.log}",
+        )
+    scene.begin()
+    scene.story.thresholds = _thresholds(scene)
+    scene.act(f"{len(scene.story.pipelines)} pipelines at work; {scene.stage.broker}")
+    for name, its in scene.story.pipelines.items():
+        scene.act(f"{name}: {its['model']} on {its['receipt']}")
+
+
+def cut_uplink(scene: Scene) -> None:
+    """Nothing gets through to the broker any more."""
+    scene.stage.cut_uplink()
+    scene.story.cut_ns = (time.time_ns(), time.time_ns())
+    scene.act("the uplink is cut: records stay on disk", "uplink cut")
+
+
+def kill_and_restart(scene: Scene) -> None:
+    """SIGKILL, a moment of darkness, and a new agent on the same data folder."""
+    assert scene.agent is not None
+    killed, scene.agent = scene.agent, None
+    killed.kill()
+    scene.story.killed_ns = time.time_ns()
+    scene.act(f"the agent (process {killed.child.pid}) is killed with SIGKILL", "kill -9")
+    until = scene.at_s + _DARK_S
+    while scene.at_s < until:
+        scene.look()
+        time.sleep(0.2)
+    world = recipe.world(scene.wishes.span_s, scene.at_s)
+    scene.agent = scene.stage.start_agent(*world.settings())
+    if not scene.watch_for(_at_work, _READY_TIMEOUT_S):
+        raise EdgeAgentError(f"the agent did not come back: {_why(scene.report)}")
+    scene.story.back_ns = time.time_ns()
+    waiting = scene.story.glances[-1].pending
+    scene.act(f"a new agent is at work and finds {waiting:,} records waiting", "back")
+
+
+def restore_uplink(scene: Scene) -> None:
+    """The way is open again; what waited goes out beside what is new."""
+    scene.stage.restore_uplink()
+    scene.story.cut_ns = (scene.story.cut_ns[0], time.time_ns())
+    scene.act("the uplink is back", "uplink back")
+
+
+def close(scene: Scene, folders: Folders) -> None:
+    """Stop producing, let everything out, stop the agent and have the accounts drawn up."""
+    from edgeagent.store.verify import verify
+
+    for name in scene.story.pipelines:
+        scene.client.command("pipeline", name=name, action="pause")
+    scene.act("pipelines pause; the rest goes out", "end")
+    if not scene.watch_for(_all_out, _DRAIN_TIMEOUT_S):
+        scene.act("not everything got out in time")
+    assert scene.agent is not None
+    agent, scene.agent = scene.agent, None
+    scene.look()
+    agent.stop()
+    scene.story.reader = scene.stage.reader.finish()
+    scene.story.account = verify(folders.data)
+    scene.story.ended_ns = time.time_ns()
+
+
+def _thresholds(scene: Scene) -> dict[str, float]:
+    """Of each pipeline, by its model's package."""
+    models = Library(default_folders(None, [str(scene.stage.models)]))
+    return {
+        name: models.find(its["model"].partition("/")[0]).manifest.output.threshold
+        for name, its in scene.story.pipelines.items()
+    }
+
+
+def _at_work(report: dict[str, Any]) -> bool:
+    pipelines = report["pipelines"].values()
+    return bool(pipelines) and all(its["state"] == "ok" and its["steps"] for its in pipelines)
+
+
+def _all_out(report: dict[str, Any]) -> bool:
+    return bool(report["outbox"]["pending"] == 0 and report["outbox"].get("queued", 0) == 0)
+
+
+def _why(report: dict[str, Any] | None) -> str:
+    if report is None:
+        return "it does not answer"
+    reasons = report.get("reasons") or [
+        f"{name} is {its['state']}" for name, its in report["pipelines"].items()
+    ]
+    return "; ".join(str(reason) for reason in reasons)

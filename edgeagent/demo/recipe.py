@@ -1,0 +1,111 @@
+"""The configuration of the demo's agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeagent.demo.needs import Kit
+
+HEALTHY_SHARE = 0.5
+"""The bearing is sound for this share of the demo."""
+FAILING_SHARE = 0.3
+"""Then it gets worse for this share."""
+
+_COMMON = """\
+# Written by `edgeagent demo`.
+[device]
+id = "demo"
+name = "The demo"
+
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+
+[sync]
+linger = "200 ms"
+
+[models]
+path = ["{models}"]
+
+[sources.belt]
+kind = "synthetic"
+scene = "belt"
+seed = 5
+size = [640, 480]
+fps = 15
+fault_rate = 0.5
+
+[pipelines.belt]
+source = "belt"
+model = "parts"
+record = {{ events = true, every = 3 }}
+[pipelines.belt.zones.gate]     # a part counts once it is well in the picture
+polygon = [[0.3, 0], [0.8, 0], [0.8, 1], [0.3, 1]]
+[[pipelines.belt.rules]]
+when = "zone == 'gate'"
+do = ["event", "snapshot"]
+
+[sources.bearing]
+kind = "synthetic"
+scene = "vibration"
+seed = 3
+healthy_s = {healthy_s}
+failing_s = {failing_s}
+
+[pipelines.bearing]
+source = "bearing"
+model = "bearing"
+record = {{ events = true, every = 1 }}
+"""
+
+_FACE = """
+[pipelines.face]
+source = "face"
+model = "face"
+snapshot = true
+record = { events = true, every = 5 }
+[pipelines.face.redact]
+labels = ["face"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """How the scenes stand when an agent begins: they start anew with every process, so a
+    second agent is told how far the first one got."""
+
+    healthy_s: float
+    failing_s: float
+    belt_seed: int = 5
+
+    def settings(self) -> tuple[str, ...]:
+        """As ``--set`` of the agent."""
+        return (
+            f"sources.bearing.healthy_s={self.healthy_s:.1f}",
+            f"sources.bearing.failing_s={self.failing_s:.1f}",
+            f"sources.belt.seed={self.belt_seed}",
+        )
+
+
+def world(span_s: float, elapsed_s: float = 0.0) -> World:
+    """The world after ``elapsed_s`` of a demo of ``span_s``."""
+    healthy_s = max(0.0, span_s * HEALTHY_SHARE - elapsed_s)
+    return World(healthy_s, span_s * FAILING_SHARE, 5 if elapsed_s == 0 else 8)
+
+
+def configuration(kit: Kit, port: int, span_s: float, camera: str) -> str:
+    """agent.toml; without the face pipeline where its parts are missing."""
+    begin = world(span_s)
+    text = _COMMON.format(
+        port=port, models=kit.models, healthy_s=begin.healthy_s, failing_s=begin.failing_s
+    )
+    if camera:
+        return text + f'\n[sources.face]\nkind = "camera"\ndevice = "{camera}"\n' + _FACE
+    if kit.clip is not None:
+        return text + _clip(kit.clip) + _FACE
+    return text
+
+
+def _clip(file: Path) -> str:
+    return f'\n[sources.face]\nkind = "video"\npath = "{file}"\nloop = true\npace = "true"\n'

@@ -1,0 +1,101 @@
+"""A running demo: the stage, the agent of the moment, and what is seen of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from edgeagent.demo.folders import Folders
+from edgeagent.demo.show import Show, View
+from edgeagent.demo.stage import Process, Stage, await_true
+from edgeagent.demo.story import Act, Glance, Story
+from edgeagent.errors import EdgeAgentError, Unavailable
+from edgeagent.serve.client import ControlClient, socket_path
+
+_LOOK_EVERY_S = 0.2
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the visitor asked for."""
+
+    span_s: float = 30.0
+    camera: str = ""
+    """Device of the visitor's own camera, in place of the clip."""
+
+
+class Scene:
+    """See the module."""
+
+    def __init__(self, stage: Stage, folders: Folders, wishes: Wishes, show: Show) -> None:
+        self.stage = stage
+        self.wishes = wishes
+        self.show = show
+        self.client = ControlClient(socket_path(folders.data), timeout_s=2.0)
+        self.story = Story(started_ns=time.time_ns(), broker=stage.broker)
+        self.agent: Process | None = None
+        self.report: Report | None = None
+        self._started = time.monotonic()
+
+    @property
+    def at_s(self) -> float:
+        """Seconds since `begin`."""
+        return time.monotonic() - self._started
+
+    def begin(self) -> None:
+        """Now is second 0."""
+        self._started = time.monotonic()
+        self.story.started_ns = time.time_ns()
+        self.story.glances.clear()
+
+    def act(self, text: str, mark: str = "") -> None:
+        """Note something for the page and say it."""
+        self.story.acts.append(Act(time.time_ns(), text, mark))
+        self.show.act(f"{self.at_s:5.1f} s  {text}")
+
+    def look(self) -> Report | None:
+        """Ask the agent how it is, keep it for the page and show it."""
+        try:
+            report = self.client.status()
+        except Unavailable:
+            report = None
+        if report is not None:
+            self.story.glances.append(Glance(time.time_ns(), int(report["outbox"]["pending"])))
+            self.story.pipelines.update(report["pipelines"])
+        self.report = report
+        self.show.look(
+            View(
+                self.at_s, self.wishes.span_s, not self.stage.cut, report,
+                self.stage.reader.account,
+            )
+        )  # fmt: skip
+        return report
+
+    def watch_until(self, share: float) -> None:
+        """Look on until that share of the demo is over. Raises where the agent ended itself."""
+        end = share * self.wishes.span_s
+        while self.at_s < end:
+            self.look()
+            self._agent_lives()
+            time.sleep(min(_LOOK_EVERY_S, max(0.0, end - self.at_s)))
+
+    def watch_for(self, wanted: Callable[[Report], bool], timeout_s: float) -> bool:
+        """Look on until the report is as wanted; False when time is up."""
+
+        def fulfilled() -> bool:
+            report = self.look()
+            self._agent_lives()
+            return report is not None and wanted(report)
+
+        return await_true(fulfilled, timeout_s)
+
+    def _agent_lives(self) -> None:
+        if self.agent is not None and not self.agent.running:
+            raise EdgeAgentError(
+                f"the demo's agent ended by itself: {self.agent.last_words()}",
+                remedy=f"Its log: {self.agent.log}",
+            )

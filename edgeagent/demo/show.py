@@ -1,0 +1,205 @@
+"""What the visitor sees while the demo runs: a picture that renews itself on a terminal, or
+plain lines where there is none. Never ten seconds without a sign of life."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+_LINE_EVERY_S = 4.0
+_ACTS_SHOWN = 9
+
+
+class Show(Protocol):
+    """Told what happens."""
+
+    def say(self, text: str) -> None:
+        """A step of the set-up."""
+
+    def act(self, text: str) -> None:
+        """Something that was done or noticed, worth keeping on the screen."""
+
+    def look(self, view: View) -> None:
+        """The present state; called several times a second."""
+
+    def __enter__(self) -> Show: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class View:
+    """The present state of the demo, ready to be shown."""
+
+    def __init__(
+        self, at_s: float, span_s: float, uplink: bool, report: dict[str, Any] | None,
+        reader: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.at_s = at_s
+        self.span_s = span_s
+        self.uplink = uplink
+        """Whether the way to the broker is open."""
+        self.report = report
+        """The agent's status; None while it does not run."""
+        epochs = reader.get("epochs", [])
+        self.arrived = sum(epoch["arrived"] for epoch in epochs)
+        self.holes = sum(len(epoch["holes"]) for epoch in epochs)
+
+    @property
+    def outbox(self) -> dict[str, Any]:
+        return dict(self.report["outbox"]) if self.report else {}
+
+    def line(self) -> str:
+        """All of it in one line."""
+        said = f"{self.at_s:4.0f} s  uplink {'up' if self.uplink else 'CUT'}"
+        if self.report is None:
+            return f"{said}, agent not running, reader has {self.arrived:,}"
+        own = self.outbox
+        said += f", produced {own['produced']:,}, delivered {own['delivered']:,}"
+        said += f", waiting {own['pending']:,}, reader has {self.arrived:,}"
+        rates = [f"{name} {its['fps']:.0f}/s" for name, its in self.report["pipelines"].items()]
+        return f"{said}; {', '.join(rates)}"
+
+
+def open_show(console: Console) -> Show:
+    """The one that fits the terminal."""
+    plain = not console.is_terminal or console.is_dumb_terminal
+    return PlainShow(console) if plain else LiveShow(console)
+
+
+class PlainShow:
+    """Lines, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+
+    def say(self, text: str) -> None:
+        self._print(text)
+
+    def act(self, text: str) -> None:
+        self._print(text)
+
+    def look(self, view: View) -> None:
+        if time.monotonic() >= self._next:
+            self._print(view.line())
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._next = time.monotonic() + _LINE_EVERY_S
+
+    def __enter__(self) -> PlainShow:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class LiveShow:
+    """A picture of the whole that renews itself."""
+
+    def __init__(self, console: Console) -> None:
+        self._acts: list[Text] = []
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+
+    def say(self, text: str) -> None:
+        self._live.update(Text(f"Setting up: {text} …", style="dim"), refresh=True)
+
+    def act(self, text: str) -> None:
+        self._acts = [*self._acts[-_ACTS_SHOWN + 1 :], Text(text)]
+
+    def look(self, view: View) -> None:
+        parts: list[RenderableType] = [
+            _title(view),
+            Text(),
+            _pipelines(view),
+            Text(),
+            _flow(view),
+            Text(),
+            *self._acts,
+        ]
+        self._live.update(Group(*parts), refresh=True)
+
+    def __enter__(self) -> LiveShow:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+
+def _title(view: View) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=view.span_s, completed=min(view.at_s, view.span_s), width=28)
+    grid.add_row(
+        Text("edgeagent demo", style="bold"), bar, Text(f"{view.at_s:.0f} of {view.span_s:.0f} s")
+    )
+    return grid
+
+
+def _pipelines(view: View) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("pipeline", "model", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("per s", "ms", "events"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last", no_wrap=True, overflow="ellipsis")
+    for name, its in (view.report or {"pipelines": {}})["pipelines"].items():
+        style = "green" if its["state"] == "ok" else "yellow"
+        table.add_row(
+            Text(name, style="bold"), its.get("model", ""), Text(its["state"], style=style),
+            f"{its['fps']:.1f}", f"{its['p50_ms']:.1f}", str(its.get("events", "")),
+            last_text(its.get("last")),
+        )  # fmt: skip
+    return table
+
+
+def last_text(last: Any) -> str:
+    """The last predictions of a pipeline as people say them."""
+    if not last:
+        return "nothing"
+    if isinstance(last, str):
+        return last
+    found = last if isinstance(last, list) else [last]
+    return ", ".join(
+        f"{its.get('label', 'score')} {its.get('score', its.get('value', 0)):.2f}"
+        for its in found[:3]
+        if isinstance(its, dict)
+    )
+
+
+def _flow(view: View) -> Table:
+    own = view.outbox
+    up, cut = Text("━━━▶", style="green"), Text("━ ✂ ━", style="bold red")
+    running = Text("agent", style="bold green" if view.report else "bold red")
+    if view.report is None:
+        running.append(" killed")
+    grid = Table.grid(padding=(0, 1))
+    waiting = Text(f"{own.get('pending', '?')} waiting", style="yellow" if own else "dim")
+    grid.add_row(
+        running, Text(f"{own.get('produced', '?')} produced"), waiting,
+        up if view.uplink else cut, Text("broker"), Text("━━━▶", style="green"),
+        Text(f"reader {view.arrived:,} arrived, {view.holes:,} missing"),
+    )  # fmt: skip
+    return grid

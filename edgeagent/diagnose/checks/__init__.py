@@ -1,0 +1,1 @@
+"""The checks of `doctor`: a function each, by subject."""

@@ -1,0 +1,166 @@
+"""Which runtimes work here, and can every configured model run?"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from edgeagent import plugins
+from edgeagent.config.model import Pipeline
+from edgeagent.diagnose.context import Context
+from edgeagent.diagnose.finding import Finding
+from edgeagent.errors import EdgeAgentError
+from edgeagent.manifest import Package, Variant, sha256_of
+
+_LIBRARIES: dict[str, tuple[tuple[str, str], ...]] = {
+    "litert": (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime")),
+    "onnx": (("onnxruntime", "onnxruntime"),),
+}
+"""Runtime → modules that can serve it, with their distributions."""
+_IMPORTS = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "onnxruntime": "onnxruntime",
+}
+_LOADING_S = 7.0
+
+
+def installed(runtime: str) -> tuple[str, str] | None:
+    """Module and version of the library that serves a runtime; None without one."""
+    for module, distribution in _LIBRARIES.get(runtime, ()):
+        if importlib.util.find_spec(module) is not None:
+            try:
+                return module, metadata.version(distribution)
+            except metadata.PackageNotFoundError:
+                return module, "of unknown version"
+    return None
+
+
+def runtimes(_: Context) -> Iterator[Finding]:
+    """Installed, and loadable: a library may want another system or another numpy.
+
+    Loading is tried in a child, all at once: it costs memory and may crash.
+    """
+    found = {runtime: installed(runtime) for runtime in _LIBRARIES}
+    children = {
+        runtime: subprocess.Popen(
+            [sys.executable, "-c", f"import {_IMPORTS[its[0]]}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for runtime, its in found.items() if its
+    }  # fmt: skip
+    for runtime, its in found.items():
+        if its is None:
+            yield Finding("runtimes", "note", f"no runtime for {runtime} models is installed", "",
+                          f"pip install 'edgeagent[{runtime}]'")  # fmt: skip
+        else:
+            yield _loads(runtime, its, children[runtime])
+
+
+def _loads(runtime: str, its: tuple[str, str], child: subprocess.Popen[bytes]) -> Finding:
+    module, version = its
+    name = f"{module.replace('_', '-')} {version}"
+    how = f"{sys.executable} -c 'import {_IMPORTS[module]}'"
+    try:
+        _, said = child.communicate(timeout=_LOADING_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return Finding(
+            "runtimes", "note", f"{name} takes longer than {_LOADING_S:g} s to load", how
+        )
+    if child.returncode == 0:
+        return Finding("runtimes", "ok", f"{name} runs {runtime} models", how)
+    lines = said.decode(errors="replace").strip().splitlines()
+    reason = lines[-1] if lines else f"ended by signal {-child.returncode}"
+    remedy = f"pip install --force-reinstall {module.replace('_', '-')}"
+    if b"numpy" in said.lower() or module == "tflite_runtime":
+        remedy = "tflite-runtime needs an older numpy: pip install 'numpy<2'"
+    return Finding("runtimes", "failed", f"{name} can't be loaded: {reason}", how, remedy)
+
+
+def configured(context: Context) -> Iterator[Finding]:
+    """Every model of a pipeline: is it here, whole, and is there something to run it?"""
+    wanted = [
+        (name, pipeline, model)
+        for name, pipeline in context.config.pipelines.items()
+        for model in (pipeline.model, pipeline.redact.model if pipeline.redact else "")
+        if model
+    ]
+    if not wanted:
+        return
+    if context.find_model is None:
+        yield Finding("models", "note", "models were not looked for: no search path is known")
+        return
+    for name, pipeline, model in wanted:
+        version = pipeline.version if model == pipeline.model else ""
+        try:
+            package = context.find_model(model, version)
+        except EdgeAgentError as error:
+            yield Finding(
+                "models", "failed", f"pipeline {name}: {error}", "",
+                error.remedy or "See what is here: edgeagent models list",
+            )  # fmt: skip
+            continue
+        yield from _package(name, pipeline, package)
+
+
+def _package(name: str, pipeline: Pipeline, package: Package) -> Iterator[Finding]:
+    what = f"{package.name}@{package.version}"
+    broken = list(_damage(package))
+    for said in broken:
+        yield Finding(
+            "models", "failed", f"pipeline {name}: {what}: {said}", str(package.folder),
+            "Copy the package again: edgeagent models lint tells what is wrong with a copy",
+        )  # fmt: skip
+    runnable, reasons = [], []
+    for variant in package.manifest.variant:
+        reason = _obstacle(variant, pipeline)
+        if reason:
+            reasons.append(f"{variant.file}: {reason}")
+        else:
+            runnable.append(variant)
+    if not runnable:
+        extra = package.manifest.variant[0].runtime
+        yield Finding(
+            "models", "failed", f"pipeline {name}: no variant of {what} can run here",
+            "; ".join(reasons), f"pip install 'edgeagent[{extra}]'",
+        )  # fmt: skip
+    elif not broken:
+        first = runnable[0]
+        yield Finding("models", "ok", f"pipeline {name}: {what} can run, first {first.file}",
+                      str(package.folder))  # fmt: skip
+
+
+def _damage(package: Package) -> Iterator[str]:
+    listed = package.manifest.files
+    names = dict.fromkeys([*listed, *(variant.file for variant in package.manifest.variant)])
+    for name in names:
+        try:
+            path = package.path(name)
+            size = path.stat().st_size
+            entry = listed.get(name)
+            if entry is not None and size != entry.bytes:
+                yield f"{name} has {size} bytes instead of {entry.bytes}"
+            elif entry is not None and sha256_of(path) != entry.sha256:
+                yield f"{name} is not the file that was published (other sha256)"
+        except OSError as error:
+            yield f"{name}: {error.strerror}"
+        except EdgeAgentError as error:
+            yield str(error)
+
+
+def _obstacle(variant: Variant, pipeline: Pipeline) -> str:
+    """What keeps a variant from being considered here; empty = nothing."""
+    chosen = pipeline.runtime.variant
+    if chosen and chosen not in (variant.file, variant.runtime):
+        return f"runtime.variant = {chosen!r} leaves it out"
+    if variant.runtime == "plugin":
+        name = variant.requires.get("plugin", "")
+        return "" if name in plugins.known("runtime") else f"no plugin {name!r} is installed"
+    if installed(variant.runtime) is None:
+        return f"no runtime for {variant.runtime} is installed"
+    return ""

@@ -1,0 +1,106 @@
+"""Can the agent keep what it must not lose, and for how long?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeagent.config.units import size_bytes
+from edgeagent.device import health
+from edgeagent.diagnose.context import Context
+from edgeagent.diagnose.finding import Finding, Severity
+
+_MIB = 1 << 20
+_VOLATILE = {"tmpfs", "ramfs"}
+_UNSAFE = {"overlay", "nfs", "nfs4", "cifs", "9p", "fuse.sshfs", "vfat", "exfat"}
+"""Where SQLite's locks or fsync do not do what they promise, or an image's layer forgets."""
+_FEW_INODES = 1000
+
+
+def folder(context: Context) -> Iterator[Finding]:
+    """Writable, and on something that survives a power cut."""
+    data = context.data_dir
+    owner = f"sudo chown -R edgeagent: {data}"
+    if not data.exists():
+        parent = next((its for its in data.parents if its.exists()), Path("/"))
+        if os.access(parent, os.W_OK | os.X_OK):
+            yield Finding("data folder", "note", f"{data} does not exist yet; the agent makes it")
+        else:
+            yield Finding(
+                "data folder", "failed", f"{data} does not exist and can't be made in {parent}",
+                "access(2)", f"sudo install -d -o $USER {data}",
+            )  # fmt: skip
+        return
+    try:
+        with tempfile.TemporaryFile(dir=data) as file:
+            file.write(b"doctor")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        full = "Free some space." if error.errno == 28 else owner
+        yield Finding(
+            "data folder", "failed", f"{data} can't be written to: {error.strerror}",
+            "wrote a file and had it synchronised", full,
+        )  # fmt: skip
+        return
+    disk = health.disk(data, context.root)
+    where = f"{disk.kind or 'unknown'} at {disk.mount}"
+    if disk.kind in _VOLATILE:
+        yield Finding(
+            "data folder", "problem", f"{data} is in memory: a power cut takes all records",
+            where, "Name a folder on a disk: storage.data_dir, or --data-dir",
+        )  # fmt: skip
+    elif disk.kind in _UNSAFE:
+        yield Finding(
+            "data folder", "problem",
+            f"{data} is on {disk.kind}, which does not keep SQLite's promises after a power cut",
+            where, "Use a local file system such as ext4; in a container, a volume.",
+        )  # fmt: skip
+    else:
+        yield Finding("data folder", "ok", f"{data} can be written to", where)
+
+
+def space(context: Context) -> Iterator[Finding]:
+    """What the configuration promises to keep has to fit on the disk."""
+    config, data = context.config, context.data_dir
+    disk = health.disk(data, context.root)
+    used = sum(_size(file) for file in data.rglob("*")) if data.exists() else 0
+    allowed = size_bytes(config.storage.max)
+    left = max(0, allowed - used)
+    how = f"statvfs of {data}; storage.max = {config.storage.max}"
+    said = f"{disk.free_bytes // _MIB} MiB free, {used // _MIB} MiB used by the agent"
+    if disk.free_bytes < left:
+        severity: Severity = "failed" if disk.free_bytes < 8 * _MIB else "problem"
+        fits = max(1, (used + disk.free_bytes * 9 // 10) // _MIB)
+        yield Finding(
+            "space", severity, f"{said}: the {left // _MIB} MiB that it may still write don't fit",
+            how, f'Free some space, or set storage.max = "{fits} MiB"',
+        )  # fmt: skip
+    elif used > allowed:
+        yield Finding(
+            "space", "problem", f"{said}: more than storage.max allows", how,
+            f"See what it is: du -ah {data} | sort -h | tail",
+        )  # fmt: skip
+    else:
+        yield Finding("space", "ok", said, how)
+    if 0 < disk.free_inodes < _FEW_INODES:
+        yield Finding(
+            "space", "problem", f"only {disk.free_inodes} more files can be made at {disk.mount}",
+            "statvfs", "Remove files that nobody needs: the file system is out of inodes.",
+        )  # fmt: skip
+    for name, share in health.wear(context.root).items():
+        if share >= 80:
+            yield Finding(
+                "space", "problem", f"the flash {name} has used up about {share} % of its life",
+                f"/sys/block/{name}/device/life_time", "Plan to replace it.",
+            )  # fmt: skip
+
+
+def _size(file: Path) -> int:
+    try:
+        state = file.lstat()
+    except OSError:
+        return 0  # gone meanwhile
+    return state.st_blocks * 512 if file.is_file() else 0

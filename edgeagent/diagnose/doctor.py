@@ -1,0 +1,104 @@
+"""``edgeagent doctor``: every check side by side, each with its own deadline.
+
+A check is a function of a `Context` that yields findings. It may take its time or break:
+neither keeps the others from telling, and the report is there within `LIMIT_S`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edgeagent.diagnose.checks import agent, board, link, models, settings, sources, storage
+from edgeagent.diagnose.context import Context
+from edgeagent.diagnose.finding import Finding, Report
+
+log = logging.getLogger("edgeagent.doctor")
+
+LIMIT_S = 9.0
+"""Longest run of all checks."""
+
+Look = Callable[[Context], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A row of the table."""
+
+    name: str
+    look: Look
+    deadline_s: float = 5.0
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("config", settings.config),
+    Check("identity", settings.identity),
+    Check("data folder", storage.folder),
+    Check("space", storage.space),
+    Check("runtimes", models.runtimes, 8.0),
+    Check("models", models.configured, 8.0),
+    Check("sources", sources.configured, 6.0),
+    Check("broker", link.broker, 8.0),
+    Check("certificates", link.certificates),
+    Check("profile", board.profile),
+    Check("clock", board.clock),
+    Check("memory", board.memory),
+    Check("limits", board.limits),
+    Check("temperature", board.temperature),
+    Check("throttling", board.throttling),
+    Check("agent", agent.running),
+)
+
+
+def run(context: Context, checks: Sequence[Check] = CHECKS) -> Report:
+    """Run the checks and collect what they find, in the table's order. Never raises."""
+    started = time.monotonic()
+    running = [_Run(check, context) for check in checks]
+    findings: list[Finding] = []
+    for its in running:
+        findings += its.collect(started)
+    return Report(tuple(findings), time.monotonic() - started)
+
+
+class _Run:
+    """One check on its own thread, which is left behind when it does not end: a file system or
+    a resolver that hangs can't be interrupted."""
+
+    def __init__(self, check: Check, context: Context) -> None:
+        self.check = check
+        self._found: queue.SimpleQueue[Finding | None] = queue.SimpleQueue()
+        threading.Thread(
+            target=self._look, args=(context,), name=f"doctor:{check.name}", daemon=True
+        ).start()
+
+    def _look(self, context: Context) -> None:
+        try:
+            for finding in self.check.look(context):
+                self._found.put(finding)
+        except Exception as error:  # a broken check is itself a finding
+            log.debug("check %s", self.check.name, exc_info=True)
+            said = f"this check broke: {type(error).__name__}: {error}"
+            remedy = "Report it with the output of: EDGEAGENT_DEBUG=1 edgeagent doctor --json"
+            self._found.put(Finding(self.check.name, "failed", said, "", remedy))
+        self._found.put(None)
+
+    def collect(self, started: float) -> list[Finding]:
+        """What it found until its deadline."""
+        limit = min(self.check.deadline_s, LIMIT_S)
+        found: list[Finding] = []
+        while True:
+            try:
+                finding = self._found.get(timeout=max(0.0, started + limit - time.monotonic()))
+            except queue.Empty:
+                said = f"this check did not end within {limit:g} s"
+                return [*found, Finding(self.check.name, "problem", said, "", _SLOW)]
+            if finding is None:
+                return found
+            found.append(finding)
+
+
+_SLOW = "Something that it asked does not answer: see with dmesg whether a disk or device hangs."

@@ -1,0 +1,61 @@
+"""What a check found, and all findings together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["ok", "note", "problem", "failed"]
+"""ok = fine · note = worth knowing · problem = works with a loss, or soon won't ·
+failed = does not work."""
+
+ORDER: tuple[Severity, ...] = ("ok", "note", "problem", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence about one thing."""
+
+    check: str
+    """Name of the check, e.g. ``storage``."""
+    severity: Severity
+    what: str
+    how: str = ""
+    """How it was found: the file, call or address that said so."""
+    remedy: str = ""
+    """What to do, with the exact command where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings of one run."""
+
+    findings: tuple[Finding, ...]
+    took_s: float
+
+    @property
+    def worst(self) -> Severity:
+        return max((its.severity for its in self.findings), key=ORDER.index, default="ok")
+
+    @property
+    def exit_code(self) -> int:
+        """0 = nothing is wrong, 1 = a problem was found."""
+        return 1 if self.worst in ("problem", "failed") else 0
+
+    def problems(self) -> Sequence[Finding]:
+        """What a person should look at, the worst first."""
+        wrong = [its for its in self.findings if its.severity in ("problem", "failed")]
+        return sorted(wrong, key=lambda its: ORDER.index(its.severity), reverse=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json`` and the answer to the command."""
+        return {
+            "worst": self.worst,
+            "took_s": round(self.took_s, 3),
+            "counts": {
+                severity: sum(its.severity == severity for its in self.findings)
+                for severity in ORDER
+            },
+            "findings": [asdict(its) for its in self.findings],
+        }

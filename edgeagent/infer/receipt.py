@@ -1,0 +1,127 @@
+"""Where a model's operators really run: counted, not believed.
+
+Both runtimes take a delegate or provider, use it for nothing, and say nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgeagent.infer.delegates import title_of
+from edgeagent.infer.session import Receipt
+
+DELEGATE = "DELEGATE"
+XNNPACK = "XNNPACK"
+PLAIN = "builtin"
+"""LiteRT's own kernels, without any delegate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of LiteRT's execution graph: its operator and tensor numbers."""
+
+    operator: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Operators by place, and by type those that stayed on the plain kernels."""
+
+    placement: dict[str, int]
+    left: dict[str, int]
+
+
+def tally_litert(nodes: Sequence[Node], places: Sequence[str]) -> Tally:
+    """Count which of the model's operators each delegate partition covers.
+
+    LiteRT keeps the original nodes and appends one node ``DELEGATE`` per partition with the
+    tensors at its border, so what a partition covers is found by walking back from its
+    outputs to its inputs over the original producers.
+
+    Args:
+        nodes: all nodes after allocation, in LiteRT's order.
+        places: who made each of the ``DELEGATE`` nodes, in that order.
+    """
+    producers = {
+        tensor: index
+        for index, node in enumerate(nodes)
+        if node.operator != DELEGATE
+        for tensor in node.outputs
+    }
+    where: dict[int, str] = {}
+    partitions = [node for node in nodes if node.operator == DELEGATE]
+    for partition, place in zip(partitions, places, strict=True):
+        for index in _covered(partition, nodes, producers):
+            where.setdefault(index, place)
+    originals = [index for index, node in enumerate(nodes) if node.operator != DELEGATE]
+    left = Counter(nodes[index].operator for index in originals if index not in where)
+    placement = Counter(where.values())
+    if left:
+        placement[PLAIN] = left.total()
+    return Tally(dict(placement), dict(left))
+
+
+def _covered(partition: Node, nodes: Sequence[Node], producers: dict[int, int]) -> set[int]:
+    border = set(partition.inputs)
+    covered: set[int] = set()
+    todo = list(partition.outputs)
+    while todo:
+        tensor = todo.pop()
+        index = producers.get(tensor)
+        if index is None or index in covered or tensor in border:
+            continue
+        covered.add(index)
+        todo.extend(nodes[index].inputs)
+    return covered
+
+
+def tally_onnx(assigned: Iterable[tuple[str, Sequence[str]]], wanted: str) -> Tally:
+    """Count ONNX Runtime's own account of (provider, operators of one subgraph)."""
+    placement: Counter[str] = Counter()
+    left: Counter[str] = Counter()
+    for provider, operators in assigned:
+        placement[provider] += len(operators)
+        if provider != wanted:
+            left.update(operators)
+    return Tally(dict(placement), dict(left))
+
+
+def shortfall(tally: Tally, place: str) -> str:
+    """Why ``place`` counts as not used; empty = it runs operators, or nobody can tell."""
+    if tally.placement.get(place) or not tally.placement:
+        return ""
+    return f"{place} takes none of the model's {sum(tally.placement.values())} operators"
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the delegate that a LiteRT session was asked to use."""
+
+    asked: str
+    fallback: str
+    """Why it is not used, as far as that was known before the model was ready."""
+    loaded: bool
+    """An external delegate was applied to the graph."""
+    partitions: int = 0
+    """Partitions that it made: those there before XNNPACK, which comes with allocation."""
+
+    def receipt(self, nodes: Sequence[Node], runtime: str, threads: int) -> Receipt:
+        """The receipt for a graph whose memory is planned; without nodes the operators are
+        unknown."""
+        title = title_of(self.asked)
+        total = sum(node.operator == DELEGATE for node in nodes)
+        places = [title] * self.partitions + [XNNPACK] * (total - self.partitions)
+        tally = tally_litert(nodes, places if nodes else [])
+        wanted = title if self.loaded else XNNPACK if self.asked == "xnnpack" else ""
+        return Receipt(
+            runtime=runtime,
+            asked=self.asked or "xnnpack",
+            placement=tally.placement,
+            threads=threads,
+            fallback=self.fallback or (shortfall(tally, wanted) if wanted else ""),
+            left=tally.left,
+        )

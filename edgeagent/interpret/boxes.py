@@ -1,0 +1,59 @@
+"""Boxes: overlap and non-maximum suppression, on (n, 4) arrays of x1, y1, x2, y2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+
+def iou(one: Floats, many: Floats) -> Floats:
+    """Intersection over union of one box (4,) with each of ``many`` (n, 4): (n,) in 0..1.
+
+    Turned-over or empty boxes overlap nothing.
+    """
+    corners = np.minimum(one[2:], many[:, 2:]) - np.maximum(one[:2], many[:, :2])
+    shared = np.maximum(corners, 0.0).prod(axis=1)
+    sizes = np.maximum(many[:, 2:] - many[:, :2], 0.0).prod(axis=1)
+    union = np.maximum(one[2:] - one[:2], 0.0).prod() + sizes - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def nms(
+    boxes: Floats,
+    scores: Floats,
+    limit: float,
+    *,
+    classes: NDArray[np.integer[Any]] | None = None,
+    most: int = 100,
+) -> list[int]:
+    """Greedy suppression: indices of the boxes that stay, best first.
+
+    A box goes when a better one of its class (of any, without ``classes``) overlaps it by more
+    than ``limit``. Equal scores keep their order.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size and len(kept) < most:
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        stays = iou(boxes[best], boxes[rest]) <= limit
+        if classes is not None:
+            stays |= classes[rest] != classes[best]
+        order = rest[stays]
+    return kept
+
+
+def corners(boxes: Floats, form: str) -> Floats:
+    """(n, 4) boxes given as ``cxcywh``, ``yxyx`` or ``xyxy``, as x1, y1, x2, y2."""
+    if form == "yxyx":
+        return boxes[:, [1, 0, 3, 2]]
+    if form == "cxcywh":
+        half = boxes[:, 2:] / 2
+        return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return boxes

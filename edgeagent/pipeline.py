@@ -1,0 +1,234 @@
+"""The sentence of the agent, running: capture → gate → prepare → infer → interpret → track →
+decide → store. `Pipeline.step` is the heart; read it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeagent.clock import mono_ms, wall_ns
+from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
+from edgeagent.metrics import Histogram
+from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger("edgeagent.pipeline")
+
+_FAILURES_BEFORE_REOPEN = 3
+_IDLE_S = 1.0
+"""A pipeline that waits for a sample shows signs of life this often."""
+
+
+class Inbox(Protocol):
+    """Where samples come from (a `capture.mailbox.Mailbox`)."""
+
+    def get(self, timeout_s: float) -> Sample | None:
+        """The next sample, None after the timeout. Raises SourceEnded at the end."""
+
+
+class Sink(Protocol):
+    """Where records go (a `store.outbox.Outbox`)."""
+
+    def append(self, draft: Draft) -> object: ...
+
+
+class Runs(Protocol):
+    """What a pipeline needs of a session."""
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Stages:
+    """All that a model brings, opened together and closed together."""
+
+    model: str
+    """``parts@1.2.0/int8``, as it stands in records."""
+    receipt: str
+    """One true line of what runs where."""
+    session: Runs
+    prepare: Callable[[Sample], Prepared]
+    interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
+    track: Callable[[list[Prediction], float], list[Prediction]]
+    decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
+    finish: Callable[[int, float], Iterable[Draft]]
+    """Ends what is still open, at the end of a source (wall ns, CLOCK_BOOTTIME ms)."""
+    picture: Callable[..., Evidence | None]
+    """The sample that was decided last, redacted, or None where that must not be."""
+
+
+class Meter:
+    """What a pipeline measures about itself; written by its thread, read by any."""
+
+    def __init__(self) -> None:
+        self.prepare = Histogram()
+        self.infer = Histogram()
+        self.decide = Histogram()
+        self.step = Histogram()
+        self.steps = 0
+        self.records = 0
+        self.skipped = 0
+        self.failed = 0
+        self._recent: deque[float] = deque(maxlen=64)
+
+    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
+        """Add one step by its four instants (seconds of a monotonic clock)."""
+        self.prepare.add(prepared - started)
+        self.infer.add(inferred - prepared)
+        self.decide.add(ended - inferred)
+        self.step.add(ended - started)
+        self.steps += 1
+        self._recent.append(ended)
+
+    def fps(self) -> float:
+        """Steps per second over the last ones, 0 when they are long ago."""
+        recent = tuple(self._recent)
+        if len(recent) < 2:
+            return 0.0
+        span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
+        return (len(recent) - 1) / span if span > 0 else 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Figures for status and metrics."""
+        return {
+            "fps": round(self.fps(), 2),
+            "steps": self.steps,
+            "records": self.records,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
+            "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
+            "stages_ms": {
+                "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
+                "infer": round(self.infer.quantile(0.5) * 1e3, 3),
+                "decide": round(self.decide.quantile(0.5) * 1e3, 3),
+            },
+        }
+
+
+class Pipeline:
+    """One pipeline on its own thread. Opens its stages there, so that a slow or broken model
+    holds up nobody else.
+
+    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inbox: Inbox,
+        outbox: Sink,
+        open_stages: Callable[[], Stages],
+        *,
+        deadline_s: float = 20.0,
+    ) -> None:
+        self.name = name
+        self.meter = Meter()
+        self.deadline_s = deadline_s
+        self.last: list[Prediction] = []
+        self._inbox = inbox
+        self._outbox = outbox
+        self._open_stages = open_stages
+        self._stages: Stages | None = None
+        self._stop = threading.Event()
+        self._paused = threading.Event()
+        self._failures = 0
+        self._beat = time.monotonic()
+        self._state = "opening"
+        self._reason = ""
+        self.model = ""
+        self.receipt = ""
+
+    # --- the heart -------------------------------------------------------------------------
+
+    def step(self, stages: Stages, sample: Sample) -> None:
+        """One sample through all stages."""
+        started = time.perf_counter()
+        ready = stages.prepare(sample)
+        prepared = time.perf_counter()
+        outputs = stages.session.run(ready.tensors)
+        inferred = time.perf_counter()
+        predictions = stages.track(stages.interpret(outputs, ready), sample.mono_ms)
+        for draft in stages.decide(sample, predictions):
+            self._outbox.append(draft)
+            self.meter.records += 1
+        self.last = predictions
+        self.meter.took(started, prepared, inferred, time.perf_counter())
+
+    # --- run loop --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until stopped or the source has ended. Raises what the supervisor must judge."""
+        self._beat = time.monotonic()
+        self._state, self._reason = "opening", ""
+        stages = self._stages = self._open_stages()
+        self.model, self.receipt = stages.model, stages.receipt
+        self._state, self._failures = "ok", 0
+        try:
+            while not self._stop.is_set():
+                self._beat = time.monotonic()
+                try:
+                    sample = self._inbox.get(_IDLE_S)
+                except SourceEnded:
+                    self._state, self._reason = "ended", "its source has ended"
+                    break
+                if sample is None or self._paused.is_set():
+                    continue
+                self._guarded_step(stages, sample)
+            for draft in stages.finish(wall_ns(), mono_ms()):
+                self._outbox.append(draft)
+        finally:
+            self._stages = None
+            stages.session.close()
+
+    def _guarded_step(self, stages: Stages, sample: Sample) -> None:
+        try:
+            self.step(stages, sample)
+        except InputError as error:
+            self.meter.skipped += 1
+            self._reason = str(error)
+        except InferenceError as error:
+            self.meter.failed += 1
+            self._failures += 1
+            self._state, self._reason = "degraded", str(error)
+            if self._failures >= _FAILURES_BEFORE_REOPEN:
+                raise
+        else:
+            if self._failures:
+                self._failures = 0
+                self._state, self._reason = "ok", ""
+
+    # --- what others may ask ---------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask it to end after the present step."""
+        self._stop.set()
+
+    def pause(self, paused: bool) -> None:
+        """Samples are taken and thrown away while paused."""
+        (self._paused.set if paused else self._paused.clear)()
+
+    @property
+    def beat(self) -> float:
+        """time.monotonic() of its last sign of life."""
+        return self._beat
+
+    def failed(self, error: BaseException) -> None:
+        """Told by the supervisor that `run` ended with an error."""
+        self._state = "down"
+        self._reason = str(error) if isinstance(error, EdgeAgentError) else repr(error)
+
+    def health(self) -> Health:
+        state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
+        detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
+        return Health(self.name, state, self._reason, detail)

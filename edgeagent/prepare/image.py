@@ -1,0 +1,341 @@
+"""Pictures into tensors: fit, colour, layout, quantization, and where the picture then lies.
+
+A stored value depends on one pixel value only, so whatever a package asks for (mean, scale,
+quantization) is folded into a table of 256 entries per channel when the preparer is made.
+Tables that say "as it is" or "minus 128" are recognised and cost no look-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from edgeagent.errors import InputError, PackageError
+from edgeagent.prepare.quantize import Quantize
+from edgeagent.types import Frame, Placement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeagent.manifest import InputSpec
+    from edgeagent.types import Sample, TensorSpec
+
+    Picture = NDArray[np.uint8]
+
+# A second thread of OpenCV doubles the CPU time and saves little of the wall time.
+cv2.setNumThreads(1)
+
+_RESAMPLE = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA, "nearest": cv2.INTER_NEAREST}
+_PIXELS = np.arange(256, dtype=np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the tensor holds: one picture of this size, channels last or first (planar)."""
+
+    width: int
+    height: int
+    channels: int
+    planar: bool
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The part of the frame that is taken and the place in the tensor where it goes, pixels."""
+
+    source: tuple[slice, slice]
+    target: tuple[slice, slice]
+    placement: Placement
+
+
+class ImagePreparer:
+    """Frames into one input tensor.
+
+    Args:
+        spec: the ``[[input]]`` of the package.
+        tensor: the session's input; NHWC, NCHW, NHW (grey), or flattened to (1, n).
+
+    Raises:
+        PackageError: size, colour or layout do not fit the tensor.
+    """
+
+    def __init__(self, spec: InputSpec, tensor: TensorSpec) -> None:
+        self.name = spec.name
+        self.form = form(spec, tensor)
+        self._spec = spec
+        height, width = self.form.height, self.form.width
+        self._tensor: NDArray[Any] = np.zeros(self.form.shape, tensor.dtype)
+        self._small = {
+            1: np.zeros((height, width), np.uint8),
+            3: np.zeros((height, width, 3), np.uint8),
+        }
+        self._coloured = np.zeros(
+            (height, width, 3) if self.form.channels == 3 else (height, width), np.uint8
+        )
+        self._store = _store(spec, tensor, self.form, self._tensor)
+        self._seen: tuple[int, ...] = ()
+        self._cut: Cut | None = None
+
+    def __call__(self, sample: Sample) -> tuple[NDArray[Any], Placement, None]:
+        """The tensor (batch of 1), where the frame lies in it, and no features.
+
+        The array is written anew by the next call: run the model before preparing another.
+        Raises InputError for a sample that is no usable picture.
+        """
+        pixels = _pixels(sample, self.name)
+        shape = pixels.shape
+        if shape != self._seen or self._cut is None:
+            self._cut = cut(self._spec.fit, shape[1], shape[0], self.form)
+            self._seen = shape
+            for canvas in self._small.values():
+                canvas.fill(0)
+        place = self._cut
+        grey = pixels.ndim == 2
+        small = self._small[1 if grey else 3]
+        target = small[place.target]
+        cv2.resize(
+            pixels[place.source],
+            (target.shape[1], target.shape[0]),
+            dst=target,
+            interpolation=_RESAMPLE[self._spec.resample],
+        )
+        self._store(self._colour(small, grey))
+        return self._tensor, place.placement, None
+
+    def _colour(self, small: Picture, grey: bool) -> Picture:
+        wanted = self._spec.colour
+        if grey:
+            if wanted == "gray":
+                return small
+            return cv2.cvtColor(small, cv2.COLOR_GRAY2BGR, dst=self._coloured)  # type: ignore[return-value]
+        if wanted == "bgr":
+            return small
+        code = cv2.COLOR_BGR2GRAY if wanted == "gray" else cv2.COLOR_BGR2RGB
+        return cv2.cvtColor(small, code, dst=self._coloured)  # type: ignore[return-value]
+
+
+def _pixels(sample: Sample, name: str) -> Picture:
+    if not isinstance(sample, Frame):
+        raise InputError(
+            f"input {name!r} takes pictures, but {sample.source!r} gives windows of values",
+            remedy="Give the pipeline a source of pictures, or a model for windows.",
+        )
+    pixels = sample.pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.dtype != np.uint8 or not (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    ):
+        raise InputError(
+            f"{sample.origin or sample.source}: a picture is 8-bit BGR or grey, "
+            f"this one is {pixels.dtype} {'×'.join(map(str, pixels.shape))}"
+        )
+    if not pixels.size:
+        raise InputError(f"{sample.origin or sample.source}: the picture is empty")
+    return pixels
+
+
+# --- geometry ------------------------------------------------------------------------------
+
+
+def cut(fit: str, width: int, height: int, form: Form) -> Cut:
+    """How a frame of ``width`` × ``height`` pixels is laid into the tensor.
+
+    letterbox: whole frame, aspect kept, black around it. stretch: whole frame, aspect lost.
+    crop: the middle of the frame that has the tensor's aspect, nothing around it.
+    """
+    every = slice(None)
+    if fit == "stretch":
+        return Cut((every, every), (every, every), Placement())
+    if fit == "crop":
+        ratio = max(form.width / width, form.height / height)
+        inner_w = min(width, max(1, round(form.width / ratio)))
+        inner_h = min(height, max(1, round(form.height / ratio)))
+        left, top = (width - inner_w) // 2, (height - inner_h) // 2
+        return Cut(
+            (slice(top, top + inner_h), slice(left, left + inner_w)),
+            (every, every),
+            Placement(-left / inner_w, -top / inner_h, width / inner_w, height / inner_h),
+        )
+    ratio = min(form.width / width, form.height / height)
+    inner_w = min(form.width, max(1, round(width * ratio)))
+    inner_h = min(form.height, max(1, round(height * ratio)))
+    left, top = (form.width - inner_w) // 2, (form.height - inner_h) // 2
+    return Cut(
+        (every, every),
+        (slice(top, top + inner_h), slice(left, left + inner_w)),
+        Placement(
+            left / form.width, top / form.height, inner_w / form.width, inner_h / form.height
+        ),
+    )
+
+
+def form(spec: InputSpec, tensor: TensorSpec) -> Form:
+    """The tensor's form, held against what the package says. Raises PackageError."""
+    channels = 1 if spec.colour == "gray" else 3
+    shape = tensor.shape
+    # (n, height, width) is how sequence models take a grey picture.
+    rows_of_grey = len(shape) == 3 and channels == 1 and shape[0] in (1, -1) and shape[2] != 1
+    first = 1 if len(shape) in (2, 4) or rows_of_grey else 0
+    batch, axes = shape[:first], shape[first:]
+    if batch and batch[0] not in (1, -1):
+        raise PackageError(
+            f"input.{spec.name}: tensor {tensor.name!r} takes {batch[0]} pictures at once",
+            remedy="Export the model with a batch of 1, or a dynamic one.",
+        )
+    one = tuple(1 for _ in batch)
+    if len(axes) == 1:
+        return _flat(spec, tensor, channels, one)
+    if len(axes) == 2 and channels == 1:
+        width, height = _size(spec, tensor, axes[1], axes[0])
+        return Form(width, height, 1, False, (*one, height, width))
+    if len(axes) != 3:
+        raise PackageError(
+            f"input.{spec.name}.kind: a picture needs a tensor of 3 or 4 dimensions, "
+            f"{tensor.name!r} is {_text(shape)}",
+            remedy='Use kind = "window" or "tensor" for it.',
+        )
+    planar = _planar(spec, tensor, axes, channels)
+    rows, columns = (axes[1], axes[2]) if planar else (axes[0], axes[1])
+    width, height = _size(spec, tensor, columns, rows)
+    inner = (channels, height, width) if planar else (height, width, channels)
+    return Form(width, height, channels, planar, (*one, *inner))
+
+
+def _planar(spec: InputSpec, tensor: TensorSpec, axes: tuple[int, ...], channels: int) -> bool:
+    if spec.layout != "auto":
+        planar = spec.layout == "nchw"
+        if axes[0 if planar else 2] in (channels, -1):
+            return planar
+    elif channels in (axes[2], axes[0]):
+        return axes[2] != channels
+    else:
+        raise PackageError(
+            f"input.{spec.name}.colour = {spec.colour!r} means {channels} channel"
+            f"{'s' if channels > 1 else ''}, tensor {tensor.name!r} is {_text(tensor.shape)}",
+            remedy='Set colour to "gray" for one channel, "rgb" or "bgr" for three.',
+        )
+    raise PackageError(
+        f"input.{spec.name}.layout = {spec.layout!r} does not fit {channels} channels "
+        f"in tensor {tensor.name!r}, {_text(tensor.shape)}",
+        remedy='Leave layout out ("auto") or set the other one.',
+    )
+
+
+def _flat(spec: InputSpec, tensor: TensorSpec, channels: int, one: tuple[int, ...]) -> Form:
+    count = tensor.shape[-1]
+    if spec.size is None or spec.size[0] * spec.size[1] * channels != count:
+        size = "absent" if spec.size is None else f"{list(spec.size)}"
+        raise PackageError(
+            f"input.{spec.name}.size is {size}, tensor {tensor.name!r} holds {count} values",
+            remedy=f"Set size to [width, height] with width × height × {channels} = {count}.",
+        )
+    planar = spec.layout == "nchw" and channels > 1
+    return Form(spec.size[0], spec.size[1], channels, planar, (*one, count))
+
+
+def _size(spec: InputSpec, tensor: TensorSpec, columns: int, rows: int) -> tuple[int, int]:
+    if spec.size is None:
+        if columns < 1 or rows < 1:
+            raise PackageError(
+                f"input.{spec.name}.size is missing, and tensor {tensor.name!r} leaves it open: "
+                f"{_text(tensor.shape)}",
+                remedy="Set size = [width, height].",
+            )
+        return columns, rows
+    width, height = spec.size
+    if width < 1 or height < 1:
+        raise PackageError(f"input.{spec.name}.size = {list(spec.size)}: both must be above 0")
+    if columns not in (-1, width) or rows not in (-1, height):
+        raise PackageError(
+            f"input.{spec.name}.size = [{width}, {height}] (width, height), but tensor "
+            f"{tensor.name!r} is {_text(tensor.shape)}",
+            remedy=f"Set size = [{columns}, {rows}] or leave it out.",
+        )
+    return width, height
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "[" + ",".join("?" if axis < 0 else str(axis) for axis in shape) + "]"
+
+
+# --- values --------------------------------------------------------------------------------
+
+
+def table(spec: InputSpec, tensor: TensorSpec, channels: int) -> NDArray[Any]:
+    """(channels, 256): what the tensor stores for each pixel value.
+
+    Without mean and scale an 8-bit tensor takes the picture as it is: uint8 the pixel, int8
+    the pixel − 128, whatever real values its quantization gives them.
+    """
+    dtype = np.dtype(tensor.dtype)
+    if not spec.mean and not spec.scale and dtype.itemsize == 1:
+        same = _PIXELS if dtype == np.uint8 else (_PIXELS ^ 128).view(np.int8)
+        return np.tile(same, (channels, 1))
+    mean = _per_channel(spec, "mean", spec.mean, 0.0, channels)
+    scale = _per_channel(spec, "scale", spec.scale, 1.0, channels)
+    real = (_PIXELS.astype(np.float64)[None, :] - mean[:, None]) / scale[:, None]
+    stored = np.empty(real.shape, dtype)
+    Quantize(tensor)(real, stored)
+    return stored
+
+
+def _per_channel(
+    spec: InputSpec, key: str, values: list[float], absent: float, channels: int
+) -> NDArray[np.float64]:
+    if len(values) not in (0, 1, channels):
+        raise PackageError(
+            f"input.{spec.name}.{key} has {len(values)} values for {channels} channels",
+            remedy=f"Give one value, or {channels}.",
+        )
+    return np.broadcast_to(np.array(values or [absent], np.float64), (channels,))
+
+
+def _store(spec: InputSpec, tensor: TensorSpec, form: Form, out: NDArray[Any]) -> Any:
+    """A function that writes a small picture into ``out`` (the tensor's buffer)."""
+    entries = table(spec, tensor, form.channels)
+    height, width, channels = form.height, form.width, form.channels
+    if form.planar:
+        planes = out.reshape(channels, height, width)
+    else:
+        inner = (height, width, channels) if channels > 1 else (height, width)
+        packed = out.reshape(inner)
+    if out.dtype == np.uint8 and (entries == _PIXELS).all():
+        return _copy_planes(planes) if form.planar else lambda small: np.copyto(packed, small)
+    if out.dtype == np.int8 and (entries.view(np.uint8) == _PIXELS ^ 128).all():
+        # Flipping the top bit is the same as subtracting 128 and reading it signed.
+        if form.planar:
+            copy = _copy_planes(planes.view(np.uint8))
+            return lambda small: copy(np.bitwise_xor(small, 128))
+        raw = packed.view(np.uint8)
+        return lambda small: np.bitwise_xor(small, 128, out=raw)
+    # OpenCV moves table entries without reading them; it does not know all of our dtypes.
+    carrier = {1: np.uint8, 2: np.int16, 4: np.float32, 8: np.float64}[out.dtype.itemsize]
+    entries = entries.view(carrier)
+    if form.planar:
+        carried_planes = planes.view(carrier)
+
+        def look_up_planes(small: Picture) -> None:
+            for plane, entry, channel in zip(
+                carried_planes, entries, cv2.split(small), strict=True
+            ):
+                cv2.LUT(channel, entry, dst=plane)
+
+        return look_up_planes
+    look = np.ascontiguousarray(entries.T).reshape(1, 256, channels)
+    carried = packed.view(carrier)
+    return lambda small: cv2.LUT(small, look, dst=carried)
+
+
+def _copy_planes(planes: NDArray[Any]) -> Any:
+    if planes.shape[0] == 1:
+        return lambda small: np.copyto(planes[0], small)
+
+    def copy(small: Picture) -> None:
+        cv2.split(small, list(planes))
+
+    return copy

@@ -1,0 +1,119 @@
+"""A model on one sample, as the pipeline would run it, with the time of each stage.
+
+Golden samples, `edgeagent infer` and benchmarks all go through here, so what they prove is
+the path that runs on the device, and not the model alone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from edgeagent.config.model import Runtime
+from edgeagent.infer import Receipt, open_package
+from edgeagent.interpret.decoder import open_decoder
+from edgeagent.manifest import Package, Variant
+from edgeagent.prepare.inputs import Prepare
+from edgeagent.types import Prediction, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said about one sample, and how long each stage took (milliseconds)."""
+
+    predictions: list[Prediction]
+    prepare_ms: float
+    infer_ms: float
+    interpret_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        return self.prepare_ms + self.infer_ms + self.interpret_ms
+
+
+class Predictor:
+    """One package, opened: prepare → session → interpret. Close it, or use it in a ``with``."""
+
+    def __init__(
+        self, package: Package, runtime: Runtime | None = None, threshold: float | None = None
+    ) -> None:
+        """Open the first variant that runs here.
+
+        Args:
+            package: read by `load_package`.
+            runtime: which variant, how many threads, which delegate; None = defaults.
+            threshold: a site's own; None = the package's.
+
+        Raises:
+            ModelError: no variant runs, or the description and the model do not fit.
+            NotFound: a variant or decoder of that name does not exist.
+        """
+        self.package = package
+        self.session, self.variant = open_package(package, runtime or Runtime())
+        try:
+            self.prepare = Prepare(package, self.session.inputs)
+            self.decoder = open_decoder(package, self.session.outputs, threshold)
+        except BaseException:
+            self.session.close()
+            raise
+
+    @property
+    def receipt(self) -> Receipt:
+        """What runs where."""
+        return self.session.receipt
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels that can come; empty where nobody knows."""
+        return self.decoder.labels
+
+    @property
+    def model(self) -> str:
+        """``parts@1.2.0/int8``, as it stands in records."""
+        return model_name(self.package, self.variant)
+
+    def __call__(self, sample: Sample) -> Answer:
+        """Predictions for one sample.
+
+        Raises:
+            InputError: the sample does not fit the model.
+            InferenceError: the runtime refused, or the outputs are not numbers.
+        """
+        started = time.perf_counter_ns()
+        prepared = self.prepare(sample)
+        ready = time.perf_counter_ns()
+        outputs = self.session.run(prepared.tensors)
+        inferred = time.perf_counter_ns()
+        predictions = self.decoder(outputs, prepared)
+        ended = time.perf_counter_ns()
+        return Answer(
+            predictions,
+            prepare_ms=(ready - started) / 1e6,
+            infer_ms=(inferred - ready) / 1e6,
+            interpret_ms=(ended - inferred) / 1e6,
+        )
+
+    def reset(self) -> None:
+        """Forget carried state: the next sample begins a new stream."""
+        self.session.reset()
+
+    def close(self) -> None:
+        """Release the session; a second call does nothing."""
+        self.session.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def model_name(package: Package, variant: Variant) -> str:
+    """Name, version and precision of what runs: ``parts@1.2.0/int8``."""
+    return f"{package.name}@{package.version}/{variant.precision}"

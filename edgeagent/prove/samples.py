@@ -1,0 +1,95 @@
+"""Samples from files, cut as a model wants them: what a source would give a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeagent import plugins
+from edgeagent.capture.pictures import SUFFIXES
+from edgeagent.capture.source import PICTURES, Source, Wanted
+from edgeagent.config.model import (
+    AudioConfig,
+    CsvConfig,
+    ImagesConfig,
+    ReplayConfig,
+    SourceConfig,
+    VideoConfig,
+)
+from edgeagent.errors import InputError, SourceEnded
+from edgeagent.manifest import Package
+from edgeagent.types import Sample
+
+_VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
+_RECORDINGS = (".csv", ".jsonl", ".wav")
+
+
+def wanted_by(package: Package) -> Wanted:
+    """The windows that a package's first sensor or sound input takes."""
+    for spec in package.manifest.input:
+        if spec.kind == "image" or spec.value is not None:
+            continue
+        return Wanted(
+            channels=tuple(spec.channels) or None,
+            rate_hz=spec.rate_hz or None,
+            length=spec.length or None,
+            hop=spec.hop or None,
+        )
+    return PICTURES
+
+
+def read_samples(path: Path, package: Package) -> Iterator[Sample]:
+    """All samples of a file: a picture is one, a recording has one for each hop.
+
+    Raises:
+        NotFound, NotPermitted: there is no such file; it may not be read.
+        InputError: it can't be read, or nothing is known of such files.
+    """
+    source = _source(path, package)
+    source.open()
+    try:
+        while True:
+            yield source.read()
+    except SourceEnded:
+        return
+    finally:
+        source.close()
+
+
+def first_sample(path: Path, package: Package) -> Sample:
+    """The first sample of a file. Raises as `read_samples`, and InputError without any."""
+    for sample in read_samples(path, package):
+        return sample
+    raise InputError(f"{path}: holds no whole window for {package.name}")
+
+
+def readable(path: Path) -> bool:
+    """Whether files with this ending can be samples."""
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES or suffix in _VIDEO or suffix in _RECORDINGS
+
+
+def _source(path: Path, package: Package) -> Source:
+    suffix = path.suffix.lower()
+    wanted = wanted_by(package)
+    kind, config = _config(path, suffix, wanted)
+    source: Source = plugins.find("source", kind)(path.name, config, wanted)
+    return source
+
+
+def _config(path: Path, suffix: str, wanted: Wanted) -> tuple[str, SourceConfig]:
+    name = str(path)
+    if suffix in _VIDEO:
+        return "video", VideoConfig(path=name)
+    if suffix == ".wav":
+        return "audio", AudioConfig(path=name)
+    if suffix == ".csv":
+        return "csv", CsvConfig(path=name, rate_hz=wanted.rate_hz)
+    if suffix == ".jsonl":
+        return "jsonl", ReplayConfig(path=name, rate_hz=wanted.rate_hz)
+    if suffix in SUFFIXES:
+        return "images", ImagesConfig(path=name)
+    raise InputError(
+        f"{path}: files ending in {suffix or 'nothing'} are no samples",
+        remedy="Give pictures, a video, WAV, CSV or JSON lines.",
+    )

@@ -1,0 +1,111 @@
+"""Talking to a running agent over its control socket. Only the standard library is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
+
+FINAL = ("successful", "failed", "rejected", "expired", "cancelled")
+"""States in which a command stays."""
+
+_HINT = "Start one with: edgeagent run --config FILE (or systemctl start edgeagent)."
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where the agent of a data folder listens."""
+    run_dir = os.environ.get("RUNTIME_DIRECTORY", "")
+    # systemd may name several folders; the unit's first is the agent's.
+    return (Path(run_dir.split(":")[0]) if run_dir else data_dir / "run") / "control.sock"
+
+
+class ControlClient:
+    """Asks the agent of one data folder; a connection per request, so it may be restarted.
+
+    Args:
+        path: the control socket.
+        timeout_s: longest silence that is waited for.
+    """
+
+    def __init__(self, path: Path, timeout_s: float = 10.0) -> None:
+        self.path = path
+        self.timeout_s = timeout_s
+
+    def status(self) -> dict[str, Any]:
+        """The agent's own report. Raises Unavailable where none runs."""
+        return self.ask({"type": "status"})
+
+    def command(self, type_: str, **arguments: Any) -> dict[str, Any]:
+        """Run a command to its end and return its final status.
+
+        Raises:
+            Unavailable: no agent runs, or it went away.
+            EdgeAgentError: the agent refused the request itself.
+        """
+        return self.ask(
+            {"type": type_, "id": f"cli-{secrets.token_hex(8)}", "arguments": arguments}
+        )
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The last line of the answer to a request."""
+        *_, last = self.lines(request)
+        return last
+
+    def lines(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every line of the answer, the final one last.
+
+        Raises:
+            Unavailable: no agent listens there, it is silent, or it ends in the middle.
+            NotPermitted: the socket belongs to somebody else.
+            EdgeAgentError: the agent answered with an error; ``exit_code`` is the agent's.
+        """
+        with self._connect() as connection:
+            try:
+                connection.sendall(json.dumps(request).encode() + b"\n")
+                with connection.makefile("rb") as stream:
+                    for raw in stream:
+                        line = json.loads(raw)
+                        if "error" in line:
+                            raise _refusal(line)
+                        yield line
+                        if line.get("final") or line.get("status") in FINAL:
+                            return
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"the agent at {self.path} does not answer within {self.timeout_s:g} s",
+                    remedy="Look at its log: journalctl -u edgeagent.",
+                ) from error
+            except (OSError, ValueError) as error:
+                raise Unavailable(f"the agent at {self.path} broke off: {error}") from error
+        raise Unavailable(f"the agent at {self.path} ended in the middle of an answer")
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.settimeout(self.timeout_s)
+        try:
+            connection.connect(str(self.path))
+        except PermissionError as error:
+            connection.close()
+            raise NotPermitted(
+                f"{self.path}: you may not talk to this agent",
+                remedy="Join its group: sudo usermod -aG edgeagent $USER, then log in anew.",
+            ) from error
+        except OSError as error:
+            connection.close()
+            raise Unavailable(f"no agent runs at {self.path.parent}", remedy=_HINT) from error
+        return connection
+
+
+def _refusal(line: dict[str, Any]) -> EdgeAgentError:
+    """The agent's error as one of ours; its exit code stays the agent's."""
+    refusal = EdgeAgentError(str(line["error"]), remedy=str(line.get("remedy") or ""))
+    # The class is not known on this side of the socket, the code is all that counts here.
+    refusal.code = str(line.get("code", "internal"))  # type: ignore[misc]
+    refusal.exit_code = int(line.get("exit_code", 70))  # type: ignore[misc]
+    return refusal

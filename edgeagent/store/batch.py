@@ -1,0 +1,58 @@
+"""What the publisher gets: encoded records of one lane, in ascending order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+Lane = Literal["live", "backlog", "resend"]
+
+
+def envelope(device: str, epoch: str, seqs: tuple[int, ...], bodies: tuple[bytes, ...]) -> bytes:
+    """The JSON of a batch (contract §2) around record bodies that are JSON already."""
+    head = msgspec.json.encode(
+        {"v": 1, "device": device, "epoch": epoch, "first": seqs[0], "last": seqs[-1]}
+    )
+    return head[:-1] + b',"records":[' + b",".join(bodies) + b"]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records to send together. Hand it back to exactly one of `Outbox.delivered`,
+    `Outbox.refused` and `Outbox.release`, whole or split."""
+
+    epoch: str
+    lane: Lane
+    seqs: tuple[int, ...]
+    """Ascending, holes allowed, never empty."""
+    bodies: tuple[bytes, ...]
+    """One record each, UTF-8 JSON, as long as `seqs`."""
+
+    @property
+    def first(self) -> int:
+        return self.seqs[0]
+
+    @property
+    def last(self) -> int:
+        return self.seqs[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the records without the envelope (about 120 bytes more)."""
+        return sum(map(len, self.bodies)) + len(self.bodies)
+
+    def envelope(self, device: str) -> bytes:
+        """``{"v":1,"device":…,"epoch":…,"first":…,"last":…,"records":[…]}``."""
+        return envelope(device, self.epoch, self.seqs, self.bodies)
+
+    def split(self) -> list[Batch]:
+        """Two halves, to find the one record that a broker refuses; one = nothing to split."""
+        if len(self.seqs) == 1:
+            return [self]
+        half = len(self.seqs) // 2
+        return [
+            Batch(self.epoch, self.lane, self.seqs[:half], self.bodies[:half]),
+            Batch(self.epoch, self.lane, self.seqs[half:], self.bodies[half:]),
+        ]

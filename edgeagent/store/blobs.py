@@ -1,0 +1,201 @@
+"""Evidence on disk: one file per content, within a quota, sent after its record.
+
+A row in `blob` = a file in the folder. Files are complete and on the medium before the record
+that refers to them is committed; what a crash left without a row is swept at the next start.
+Evidence that will not come is told by a record of kind ``blob``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeagent.errors import NotFound, StoreError
+from edgeagent.store.database import Database
+from edgeagent.store.ledger import Ledger
+from edgeagent.types import BlobRef, Draft, Evidence
+
+Post = Callable[[Callable[[Ledger], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobToSend:
+    """Evidence whose record is delivered. Send chunks from ``next_index`` on."""
+
+    sha256: str
+    bytes: int
+    type: str
+    next_index: int
+
+
+class Shelf:
+    """The writing side; belongs to the writing thread, inside its transactions."""
+
+    def __init__(self, folder: Path, ledger: Ledger, quota: int) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._quota = quota
+        self.lost: list[Draft] = []
+        """Records to be written in the same transaction."""
+        self._unlink: list[str] = []
+        self.load()
+
+    def load(self) -> None:
+        """After a start or a failed transaction."""
+        self.lost = []
+        self._unlink = []
+        self.bytes = int(self._ledger.db.value("SELECT coalesce(sum(bytes), 0) FROM blob"))
+
+    def sweep(self) -> None:
+        """Delete files that no row knows. Raises StoreError."""
+        known = {sha for (sha,) in self._ledger.db.rows("SELECT sha256 FROM blob")}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for file in self._folder.iterdir():
+                if file.name not in known:
+                    file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: {error.strerror}") from error
+
+    def keep(self, evidence: Evidence, seq: int) -> BlobRef:
+        """Store evidence of record ``seq``. Where it can't be, a `blob` record says so."""
+        sha256 = hashlib.sha256(evidence.data).hexdigest()
+        size = len(evidence.data)
+        reference = BlobRef(sha256, size, evidence.type)
+        db = self._ledger.db
+        if db.value("SELECT 1 FROM blob WHERE sha256 = ?", (sha256,)):
+            db.run("UPDATE blob SET seq = ? WHERE sha256 = ?", (seq, sha256))
+            return reference
+        if size > self._quota:
+            self._lose(reference, seq, "larger than the quota of blobs")
+            return reference
+        while self.bytes + size > self._quota:
+            self._drop_one()
+        try:
+            self._write(sha256, evidence.data)
+        except OSError as error:
+            self._lose(reference, seq, f"not stored: {error.strerror}")
+            return reference
+        self.bytes += size
+        db.run(
+            "INSERT INTO blob (sha256, seq, bytes, type) VALUES (?, ?, ?, ?)",
+            (sha256, seq, size, evidence.type),
+        )
+        return reference
+
+    def committed(self) -> None:
+        """The transaction is on the medium: files without a row may go."""
+        for sha256 in self._unlink:
+            try:
+                (self._folder / sha256).unlink(missing_ok=True)
+            except OSError:
+                # Swept at the next start.
+                continue
+        self._unlink = []
+
+    def _drop_one(self) -> None:
+        """Sent ones first, then the oldest."""
+        row = self._ledger.db.one(
+            "SELECT sha256, seq, bytes, type, state FROM blob ORDER BY state DESC, seq LIMIT 1"
+        )
+        if row is None:
+            self.bytes = 0
+            return
+        sha256, seq, size, type_, state = row
+        self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
+        self.bytes -= size
+        self._unlink.append(sha256)
+        if state == 0:
+            self._lose(BlobRef(sha256, size, type_), seq, "quota of blobs")
+
+    def _lose(self, blob: BlobRef, seq: int, reason: str) -> None:
+        self.lost.append(
+            Draft(
+                kind="blob",
+                data={"sha256": blob.sha256, "bytes": blob.bytes, "type": blob.type,
+                      "record": seq, "reason": reason},
+            )
+        )  # fmt: skip
+
+    def _write(self, sha256: str, data: bytes) -> None:
+        part = self._folder / f"{sha256}.part"
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._folder / sha256)
+        # The name must be on the medium before the row that counts on it.
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        if sha256 in self._unlink:
+            self._unlink.remove(sha256)
+
+
+class BlobShelf:
+    """The sending side, for the link's thread."""
+
+    def __init__(
+        self, folder: Path, reader: Callable[[], Database], post: Post,
+        is_sent: Callable[[int], bool],
+    ) -> None:  # fmt: skip
+        self._folder = folder
+        self._reader = reader
+        self._post = post
+        self._is_sent = is_sent
+        self._lock = threading.Lock()
+        self._progress: dict[str, int] = {}
+        self._done: set[str] = set()
+
+    def next(self) -> BlobToSend | None:
+        """The oldest evidence whose record is delivered and that is not sent yet."""
+        rows = self._reader().rows(
+            "SELECT sha256, seq, bytes, type, next FROM blob WHERE state = 0 ORDER BY seq LIMIT 64"
+        )
+        with self._lock:
+            for sha256, seq, size, type_, index in rows:
+                if sha256 not in self._done and self._is_sent(seq):
+                    at = max(index, self._progress.get(sha256, 0))
+                    return BlobToSend(sha256, size, type_, at)
+        return None
+
+    def read(self, sha256: str, index: int, chunk_bytes: int) -> bytes:
+        """Chunk ``index``; empty = past the end. Raises NotFound (dropped meanwhile)."""
+        try:
+            with (self._folder / sha256).open("rb") as file:
+                file.seek(index * chunk_bytes)
+                return file.read(chunk_bytes)
+        except OSError as error:
+            raise NotFound(f"evidence {sha256} is not there: {error.strerror}") from error
+
+    def progress(self, sha256: str, next_index: int) -> None:
+        """Chunks below ``next_index`` are acknowledged: a later start goes on from there."""
+        with self._lock:
+            self._progress[sha256] = next_index
+        self._post(
+            lambda ledger: ledger.db.run(
+                "UPDATE blob SET next = ? WHERE sha256 = ?", (next_index, sha256)
+            )
+        )
+
+    def sent(self, sha256: str) -> None:
+        """All chunks are acknowledged. The file stays until the quota needs it."""
+        with self._lock:
+            self._done.add(sha256)
+            self._progress.pop(sha256, None)
+        self._post(lambda ledger: self._mark(ledger, sha256))
+
+    def gone(self, sha256: str, reason: str) -> None:
+        """The file can't be read: give it up."""
+        self.sent(sha256)
+
+    def _mark(self, ledger: Ledger, sha256: str) -> None:
+        ledger.db.run("UPDATE blob SET state = 1 WHERE sha256 = ?", (sha256,))
+        with self._lock:
+            self._done.discard(sha256)

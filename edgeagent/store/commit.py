@@ -1,0 +1,347 @@
+"""Everything that the writing thread does to the database, without the thread.
+
+`Committer` owns the writing connection and what stands on it. Each call is one or more whole
+transactions; when one raises, `recover` brings the connection back and says whether the last
+transaction is on the medium after all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from edgeagent.errors import StoreCorrupt, StoreError, StoreFull
+from edgeagent.store import epochs
+from edgeagent.store.blobs import Shelf
+from edgeagent.store.carry import Carrier
+from edgeagent.store.database import Connect, Database, connect
+from edgeagent.store.encode import Clock
+from edgeagent.store.intake import Events, Intake, backfill
+from edgeagent.store.ledger import BLOCK, Ledger
+from edgeagent.store.ranges import Ranges, runs
+from edgeagent.store.room import Room
+from edgeagent.store.settings import OutboxSettings
+from edgeagent.store.space import Space
+from edgeagent.types import Draft
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Op = Callable[[Ledger], None]
+"""A change inside the transaction of a group; done again if that fails."""
+STALLED = "writer stalled"
+DEAD_LETTERS = 100
+"""Refused records kept for a look, the newest."""
+_BACKFILL_ROWS = 500
+_RETELL_BLOCKS = 64
+
+
+@dataclass(slots=True)
+class Group:
+    """What is committed together."""
+
+    drafts: Sequence[Draft] = ()
+    ops: Sequence[Op] = ()
+    stalled: int = 0
+    """Drafts that were lost before they came here."""
+    results: list[tuple[int, str]] = field(default_factory=list)
+    """(seq, why lost or "") of the drafts that went in; the rest is for the next group."""
+
+
+class Committer:
+    """Raises of all methods: StoreError and its kinds; call `recover` then."""
+
+    def __init__(
+        self, folder: Path, identity: epochs.Identity, settings: OutboxSettings, clock: Clock,
+        *, in_flight: Callable[[], Ranges] = Ranges, make: Connect = connect,
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.path = epochs.database_path(folder)
+        self.settings = settings
+        self.clock = clock
+        self._identity = identity
+        self._in_flight = in_flight
+        self._make = make
+        self._attempt: tuple[str, int] | None = None
+        self._backfill_ns: int | None = None
+        self._backfill_before_ms = 0.0
+        self._trusted = clock.synced()
+        self._db: Database | None = None
+        self.stood_aside = 0
+        """How many times a database was set aside since the start."""
+        self._start()
+
+    # --- opening -------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        reason = "database lost" if epochs.read_mark(self.folder) else "new"
+        if self.path.exists():
+            try:
+                self._open()
+                return
+            except StoreCorrupt as error:
+                self._set_aside(str(error))
+                reason = "database damaged"
+            except _OtherOwner as error:
+                self._set_aside(str(error))
+                reason = str(error)
+        elif epochs.asides(self.folder):
+            reason = "database damaged"
+        self._begin(reason)
+
+    def _open(self) -> None:
+        """Open the present database. Raises StoreCorrupt, _OtherOwner, StoreTooNew, StoreError."""
+        space = Space(self.path, self.settings.max_bytes)
+        db = epochs.open_writable(self.path, space, self._make)
+        try:
+            epochs.check(db, self.path)
+            self._own(db)
+            self._stand(db, space)
+        except (StoreError, _OtherOwner):
+            self._drop_connection(db)
+            raise
+
+    def _own(self, db: Database) -> None:
+        row = db.one("SELECT device, machine FROM account")
+        if row is None:
+            raise StoreCorrupt(f"{self.path} holds no account")
+        if row[1] != self._identity.machine:
+            raise _OtherOwner("database of another machine")
+        if row[0] != self._identity.device:
+            raise _OtherOwner("device has another id")
+
+    def _stand(self, db: Database, space: Space) -> None:
+        """Build all that stands on a connection."""
+        self._db, self.space = db, space
+        self.ledger = Ledger(db, boot=self._identity.boot, clock=self.clock)
+        self.ledger.trusted = self._trusted
+        self.events = Events(self.ledger)
+        self.shelf = Shelf(self.folder / "blobs", self.ledger, self.settings.blobs_bytes)
+        self.intake = Intake(
+            self.ledger, self.events, self.shelf.keep,
+            max_record_bytes=self.settings.max_record_bytes, group_bytes=space.group_bytes,
+        )  # fmt: skip
+        self.intake.backfill_ns = self._backfill_ns or 0
+        self.intake.backfill_before_ms = self._backfill_before_ms
+        self.room = Room(self.ledger, space, self.settings, self._in_flight)
+        self.carrier = Carrier(self.folder, self.ledger, space.group_bytes)
+        self.shelf.sweep()
+
+    def _begin(self, reason: str) -> None:
+        epochs.prune(self.folder, self.settings.max_bytes)
+        epochs.begin(
+            self.folder, self._identity, self.clock, self.settings.max_bytes, reason, self._make
+        )
+        self._open()
+
+    def _set_aside(self, why: str) -> None:
+        log.warning("the outbox begins a new epoch: %s", why)
+        self.stood_aside += 1
+        epochs.set_aside(self.folder, self.clock)
+
+    def new_epoch(self, reason: str) -> str:
+        """Set the present database aside, begin anew; its pending records will be carried."""
+        self._replace(reason)
+        return self.ledger.epoch
+
+    def _replace(self, reason: str, why: str = "") -> None:
+        live = self.events.live()
+        self.close()
+        self._set_aside(why or reason)
+        self._begin(reason)
+        # Events of this process begin anew, under new ids.
+        self.job(lambda _: self.events.forget(live))
+
+    # --- committing ----------------------------------------------------------------------
+
+    def commit(self, group: Group) -> None:
+        """Put a group on the medium; ``group.results`` are its numbers."""
+        self._attempt = None
+        self._make_room()
+        self.space.bound_log(self.ledger.db)
+        self.ledger.begin()
+        for op in group.ops:
+            op(self.ledger)
+        if group.stalled:
+            self.ledger.skip(group.stalled, STALLED)
+        group.results = self.intake.take(group.drafts)
+        while self.shelf.lost:
+            lost, self.shelf.lost = self.shelf.lost, []
+            self.intake.take(lost)
+        self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
+        self.ledger.commit()
+        self.shelf.committed()
+
+    def job(self, work: Callable[[Ledger], T]) -> T:
+        """One transaction of its own, with an answer."""
+        self._attempt = None
+        self.space.bound_log(self.ledger.db)
+        self.ledger.begin()
+        answer = work(self.ledger)
+        self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
+        self.ledger.commit()
+        return answer
+
+    def cancel(self) -> bool:
+        """End a job that failed for a reason of its own, not of the store's. Always True."""
+        if self._db is not None and self._db.roll_back():
+            self._reload()
+        return True
+
+    def _make_room(self) -> None:
+        need = self.space.group_bytes * 5 // 4
+        full = self.room.short(need) and not self.room.make(need)
+        if full != self.intake.refuse_results:
+            self.intake.refuse_results = full
+            log.warning("the outbox %s", "is full" if full else "has room again")
+
+    def maintain(self) -> bool:
+        """One small step of what can wait. True = there is more to do now."""
+        self._attempt = None
+        self.space.thaw(self.ledger.db)
+        self.space.bound_log(self.ledger.db)
+        if self._backfill_ns is not None and self.ledger.unsynced:
+            return self._backfill(self._backfill_ns)
+        if self.carrier.waiting():
+            self._make_room()
+            return not self.intake.refuse_results and self.carrier.step()
+        return self.room.expire() or self._fold()
+
+    def _fold(self) -> bool:
+        if not self.ledger.crowded:
+            return False
+        self.ledger.begin()
+        folded = self.ledger.fold()
+        if folded:
+            self.ledger.commit()
+        else:
+            # An empty commit would write a page for nothing, again and again.
+            self.ledger.db.run("ROLLBACK")
+        return folded
+
+    def _backfill(self, offset_ns: int) -> bool:
+        self.ledger.begin()
+        more = backfill(self.ledger, offset_ns, limit=_BACKFILL_ROWS)
+        self.ledger.commit()
+        return more
+
+    def clock_synced(self, wall_ns: int, mono_ms: float) -> None:
+        """Trust the clock from now on, and let `maintain` correct what came before."""
+        if self._trusted:
+            return
+        self._trusted = self.ledger.trusted = True
+        self._backfill_ns = self.intake.backfill_ns = wall_ns - int(mono_ms * 1e6)
+        self._backfill_before_ms = self.intake.backfill_before_ms = mono_ms
+
+    # --- delivery (ops of a group) ---------------------------------------------------------
+
+    def settle(self, epoch: str, seqs: Sequence[int]) -> None:
+        """Delivered for good; kept for a while."""
+        if epoch == self.ledger.epoch:
+            self.ledger.settle(seqs)
+            self.room.kept.add(runs(seqs), self.clock.mono_ms())
+
+    def ack(self, epoch: str, seqs: Sequence[int]) -> None:
+        """With the broker; pending until confirmed."""
+        if epoch == self.ledger.epoch:
+            self.ledger.ack(seqs)
+
+    def confirm(self, epoch: str, by: str, got: Ranges, again: Ranges) -> Ranges:
+        """A collector has ``got`` and misses ``again``. Returns what is settled thereby."""
+        if epoch != self.ledger.epoch:
+            return Ranges()
+        done = self.ledger.confirm(self.settings.collectors, by, got)
+        # Who has it will not ask again.
+        self.room.kept.release(done)
+        blocks = _RETELL_BLOCKS
+        for first, last in again:
+            for low, high in list(self.ledger.settled.within(first, last)):
+                high = min(high, low + blocks * BLOCK)
+                self.ledger.retell(low, high)
+                blocks -= high // BLOCK - low // BLOCK + 1
+                if blocks <= 0:
+                    return done
+        return done
+
+    def refuse(self, epoch: str, seqs: Sequence[int], reason: str) -> None:
+        """Dead letters: kept aside for a look, told by a gap."""
+        if epoch != self.ledger.epoch:
+            return
+        pending = self.ledger.pending_among(seqs)
+        at = self.ledger.stamp()[0]
+        for seq in pending:
+            self.ledger.db.run(
+                "INSERT OR REPLACE INTO dead SELECT ?, seq, ?, ?, body FROM record WHERE seq = ?",
+                (epoch, reason, at, seq),
+            )
+        self.ledger.db.run(
+            "DELETE FROM dead WHERE (epoch, seq) NOT IN"
+            " (SELECT epoch, seq FROM dead ORDER BY at DESC, seq DESC LIMIT ?)",
+            (DEAD_LETTERS,),
+        )
+        if pending:
+            self.ledger.drop(pending, f"refused: {reason}")
+
+    # --- failing -------------------------------------------------------------------------
+
+    def recover(self, error: StoreError) -> bool:
+        """Bring the store back after ``error``. True = the failed transaction is on the medium
+        (its COMMIT failed after the fact): do not repeat it.
+
+        Raises: StoreError, if it can't be brought back yet: call again later.
+        """
+        if isinstance(error, StoreCorrupt):
+            self._replace("database damaged", str(error))
+            return False
+        if self._db is None:
+            self._start()
+            return self._landed()
+        try:
+            if not self._db.roll_back():
+                raise StoreError(f"{self.path}: can't roll back")
+            self._reload()
+            if isinstance(error, StoreFull):
+                self._full()
+        except StoreCorrupt as worse:
+            return self.recover(worse)
+        except StoreError:
+            self._abandon()
+            raise
+        return self._landed()
+
+    def _landed(self) -> bool:
+        return self._attempt == (self.ledger.epoch, self.ledger.commits)
+
+    def _reload(self) -> None:
+        self.ledger.load()
+        self.events.load()
+        self.shelf.load()
+
+    def _full(self) -> None:
+        if self.space.freeze(self.ledger.db):
+            log.warning("the disk is full: the outbox goes on within what it has")
+        self.room.make(self.space.group_bytes * 5 // 4)
+
+    def close(self) -> None:
+        """Close the connection; the log is written back by SQLite. Never raises."""
+        if self._db is not None:
+            self.carrier.close()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if self._db is not None:
+            self._drop_connection(self._db)
+            self._db = None
+
+    @staticmethod
+    def _drop_connection(db: Database) -> None:
+        try:
+            db.close()
+        except StoreError as error:
+            log.debug("closing a failed connection: %s", error)
+
+
+class _OtherOwner(Exception):
+    """The database is sound, but not this device's."""

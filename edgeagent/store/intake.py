@@ -1,0 +1,225 @@
+"""From drafts to numbered rows: the event's id, the time, the evidence, the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from edgeagent.errors import InputError
+from edgeagent.store.encode import (
+    EVENT,
+    KIND_NUMBER,
+    OTHER_KIND,
+    URGENT,
+    Record,
+    decoded,
+    encoded,
+    rfc3339,
+)
+from edgeagent.store.ledger import Ledger
+from edgeagent.types import BlobRef, Draft, Evidence
+
+TOO_LARGE = "too large"
+NOT_JSON = "not JSON"
+FULL_NEWEST = "outbox full: newest refused"
+COARSER = "flash budget: coarser"
+Keep = Callable[[Evidence, int], BlobRef]
+"""Stores evidence of a record (its seq). Raises StoreError."""
+
+
+class Events:
+    """Which events are open, under which id. Survives the process, for their sake."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.left: dict[str, tuple[str, str, dict[str, Any]]] = {}
+        """Left open by a former process: id → (pipeline, key, data of its first record)."""
+        for id_, pipeline, key, data in ledger.db.rows("SELECT id, pipeline, key, data FROM event"):
+            self.left[id_] = (pipeline, key, decoded(data))
+        self._open: dict[tuple[str, str], str] = {}
+
+    def load(self) -> None:
+        """After a failed transaction: what is open by the database."""
+        rows = self._ledger.db.rows("SELECT id, pipeline, key FROM event")
+        known = {id_ for id_, _, _ in rows}
+        self.left = {id_: rest for id_, rest in self.left.items() if id_ in known}
+        self._open = {(pipe, key): id_ for id_, pipe, key in rows if id_ not in self.left}
+
+    def identified(self, draft: Draft, seq: int) -> dict[str, Any]:
+        """The draft's data with its event's id; keeps track of new and end."""
+        data = draft.data
+        if not draft.event:
+            return data if "id" in data else {"id": f"e-{seq}", **data}
+        key = (draft.pipeline, draft.event)
+        phase = data.get("phase")
+        id_ = self._open.get(key)
+        if id_ is None or phase == "new":
+            # The first that the store sees of it; a `new` that was lost makes this one the first.
+            id_ = f"e-{seq}"
+            if phase != "end":
+                self._begin(key, id_, data)
+        elif phase == "end":
+            del self._open[key]
+            self._ledger.db.run("DELETE FROM event WHERE id = ?", (id_,))
+        return {**data, "id": id_} if "id" in data else {"id": id_, **data}
+
+    def _begin(self, key: tuple[str, str], id_: str, data: dict[str, Any]) -> None:
+        former = self._open.get(key)
+        if former is not None:
+            self._ledger.db.run("DELETE FROM event WHERE id = ?", (former,))
+        self._open[key] = id_
+        kept = {name: data[name] for name in ("label", "score", "box", "zones", "track") if name in data}
+        self._ledger.db.run(
+            "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)",
+            (id_, key[0], key[1], msgspec.json.encode(kept)),
+        )
+
+    def live(self) -> set[tuple[str, str]]:
+        """(pipeline, key) of the events that this process has open."""
+        return set(self._open)
+
+    def forget(self, keys: set[tuple[str, str]]) -> None:
+        """Drop what was carried from a former epoch under these keys: they go on here."""
+        for id_, (pipeline, key, _) in list(self.left.items()):
+            if (pipeline, key) in keys:
+                del self.left[id_]
+                self._ledger.db.run("DELETE FROM event WHERE id = ?", (id_,))
+
+    def end_left(self) -> list[Draft]:
+        """Drafts that end what a former process left open; forgets it."""
+        # Carrying may have given one its id in this epoch meanwhile.
+        self.load()
+        drafts = []
+        for id_, (pipeline, _, first) in self.left.items():
+            # Of a former epoch, nothing of it pending: the end is its first record here.
+            name = {"was": id_} if "/" in id_ else {"id": id_}
+            data = {**name, "phase": "end", "reason": "restarted", **first}
+            drafts.append(Draft(kind="event", pipeline=pipeline, data=data))
+            self._ledger.db.run("DELETE FROM event WHERE id = ?", (id_,))
+        self.left = {}
+        return drafts
+
+
+class Intake:
+    """Turns a group of drafts into rows of the ledger, inside the writer's transaction."""
+
+    def __init__(
+        self, ledger: Ledger, events: Events, keep: Keep, *, max_record_bytes: int,
+        group_bytes: int,
+    ) -> None:
+        self._ledger = ledger
+        self._events = events
+        self._keep = keep
+        self._max = max_record_bytes
+        self._group_bytes = group_bytes
+        self.refuse_results = False
+        """Refuse all but events, deployments and gaps (`drop-newest`, while full)."""
+        self.coarse_ms = 0
+        """> 0: one result in so many ms and pipeline (the flash budget is overspent)."""
+        self._slots: dict[str, int] = {}
+        self.backfill_ns = 0
+        """Wall minus boot time, once a clock became trusted within this process."""
+        self.backfill_before_ms = 0.0
+
+    def take(self, drafts: Sequence[Draft]) -> list[tuple[int, str]]:
+        """Number and insert. Returns (seq, why it is lost or "") in the order of ``drafts``;
+        shorter than ``drafts`` where the rest goes into the next transaction."""
+        ledger = self._ledger
+        rows: list[tuple[int, int, bytes]] = []
+        refused: dict[str, list[int]] = {}
+        results: list[tuple[int, str]] = []
+        unsynced: list[int] = []
+        now_ns, now_ms = ledger.clock.wall_ns(), ledger.clock.mono_ms()
+        trust = "synced" if ledger.trusted else "unsynced"
+        limit, room = self._max, self._group_bytes
+        seq = ledger.produced
+        for draft in drafts:
+            seq += 1
+            reason = self._unwanted(draft) if self.refuse_results or self.coarse_ms else ""
+            if not reason:
+                try:
+                    body = self._body(draft, seq, trust, now_ns, now_ms)
+                except InputError:
+                    reason = NOT_JSON
+                else:
+                    if len(body) > limit:
+                        reason = TOO_LARGE
+                    else:
+                        rows.append((seq, KIND_NUMBER.get(draft.kind, OTHER_KIND), body))
+                        room -= len(body)
+            if reason:
+                refused.setdefault(reason, []).append(seq)
+            elif not ledger.trusted:
+                unsynced.append(seq)
+            results.append((seq, reason))
+            if room <= 0:
+                break
+        ledger.add(rows, refused)
+        if unsynced:
+            ledger.unsynced.add(unsynced[0], unsynced[-1])
+        return results
+
+    def _body(
+        self, draft: Draft, seq: int, trust: str, now_ns: int, now_ms: float
+    ) -> bytes:
+        mono = draft.mono_ms or now_ms
+        at = draft.at_ns if draft.at_ns > 0 else now_ns
+        if mono < self.backfill_before_ms:
+            # Seen before the clock was set, committed after.
+            at, trust = self.backfill_ns + int(mono * 1e6), "backfilled"
+        data = self._events.identified(draft, seq) if draft.kind == "event" else draft.data
+        try:
+            stamp = rfc3339(at)
+        except (ValueError, OverflowError, OSError):
+            stamp = rfc3339(now_ns)
+        blobs = tuple(self._keep(piece, seq) for piece in draft.evidence) if draft.evidence else ()
+        return encoded(
+            Record(
+                seq, draft.kind, draft.pipeline, stamp, trust, self._ledger.boot, int(mono),
+                draft.model, draft.config, draft.source, draft.frame, data, blobs, draft.test,
+            )
+        )  # fmt: skip
+
+    def _unwanted(self, draft: Draft) -> str:
+        if draft.kind in URGENT:
+            return ""
+        if self.refuse_results:
+            return FULL_NEWEST
+        slot = int((draft.mono_ms or self._ledger.clock.mono_ms()) // self.coarse_ms)
+        if self._slots.get(draft.pipeline) == slot:
+            return COARSER
+        self._slots[draft.pipeline] = slot
+        return ""
+
+
+def backfill(ledger: Ledger, offset_ns: int, *, limit: int) -> bool:
+    """Give up to ``limit`` pending records of this boot their true time. True = more to do.
+
+    ``offset_ns``: wall minus boot time in ns.
+    """
+    todo = next(iter(ledger.unsynced), None)
+    if todo is None:
+        return False
+    first, last = todo
+    rows = ledger.db.rows(
+        "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+        (first, last, limit),
+    )
+    changed: list[tuple[bytes, int]] = []
+    for seq, body in rows:
+        if seq in ledger.settled or seq in ledger.acked:
+            continue
+        record = decoded(body)
+        if record.get("clock") == "unsynced" and record.get("boot") == ledger.boot:
+            record["at"] = rfc3339(offset_ns + int(record.get("mono_ms", 0)) * 1_000_000)
+            record["clock"] = "backfilled"
+            changed.append((msgspec.json.encode(record), seq))
+    ledger.db.run_many("UPDATE record SET body = ? WHERE seq = ?", changed)
+    done = rows[-1][0] if len(rows) == limit else last
+    ledger.unsynced.remove(first, done)
+    return bool(ledger.unsynced)
+
+
+__all__ = ["EVENT", "Events", "Intake", "backfill"]

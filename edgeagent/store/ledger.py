@@ -1,0 +1,458 @@
+"""The account of one epoch: numbers, what is settled, what is lost and told.
+
+Every seq from 1 to ``produced`` is in exactly one state:
+
+    pending    a row in `record`, outside ``settled``
+    kept       a row in `record`, inside ``settled``: delivered, kept in case it is asked again
+    delivered  inside ``settled``, not covered by a gap
+    dropped    covered by a gap
+
+so ``settled`` needs few ranges (it may run over what gaps cover) and an acknowledgement touches
+no record's page. Dropping and writing the gap that tells of it are one transaction, and a gap
+that was not delivered yet is superseded by one that covers what it covered, the new losses of
+the same block and reason, and the old gap's own seq.
+
+Nothing here begins or ends a transaction by itself: the writer calls `begin`, changes, and
+`commit`; after a failure it calls `load`, because what is in memory may be ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from edgeagent.errors import StoreCorrupt
+from edgeagent.store.database import Database
+from edgeagent.store.encode import GAP, Clock, GapRecord, encoded, rfc3339
+from edgeagent.store.ranges import Ranges, bitmap_text, bits_of, numbers_of, pack, runs, unpack
+
+BLOCK = 4096
+"""Seqs that one gap can tell of at most (contract §2)."""
+_ALL = (1 << BLOCK) - 1
+_FOLD_AT = 256
+"""Delivered gaps or ranges that are remembered one by one before they are folded."""
+NO_LONGER_KEPT = "no longer kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The figures as of a commit."""
+
+    epoch: str
+    commits: int
+    produced: int
+    delivered: int
+    pending: int
+    dropped: dict[str, int]
+
+
+class Ledger:
+    """The writing side of one database. Belongs to one thread."""
+
+    def __init__(self, db: Database, *, boot: str, clock: Clock) -> None:
+        self.db = db
+        self.boot = boot
+        self.clock = clock
+        self.trusted = clock.synced()
+        self.load()
+
+    def load(self) -> None:
+        """Take everything from the database: at the start and after a failed transaction.
+
+        Raises:
+            StoreCorrupt: the account is not there or can't be.
+        """
+        row = self.db.one(
+            "SELECT epoch, commits, produced, delivered, pending, folded, folded_dropped, level"
+            " FROM account"
+        )
+        if row is None:
+            raise StoreCorrupt(f"{self.db.path} holds no account")
+        self.epoch: str = row[0]
+        self.commits, self.produced, self.delivered, self.pending = row[1:5]
+        self.folded, self.folded_dropped, self.level = row[5:8]
+        self.reasons: dict[str, int] = dict(
+            (reason, count) for reason, count in self.db.rows("SELECT reason, count FROM dropped")
+        )
+        self._changed_reasons: set[str] = set()
+        self._sets: dict[str, Ranges] = {}
+        for name, first, last in self.db.rows("SELECT name, first, last FROM range"):
+            self._sets.setdefault(name, Ranges()).add(first, last)
+        for ranges in self._sets.values():
+            ranges.take_changes()
+        self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
+        self.levels: dict[int, int] = dict(
+            (block, level) for block, level in self.db.rows("SELECT block, level FROM block")
+        )
+
+    # --- sets of seqs --------------------------------------------------------------------
+
+    def ranges(self, name: str) -> Ranges:
+        return self._sets.setdefault(name, Ranges())
+
+    @property
+    def settled(self) -> Ranges:
+        return self.ranges("settled")
+
+    @property
+    def acked(self) -> Ranges:
+        return self.ranges("acked")
+
+    @property
+    def unsynced(self) -> Ranges:
+        """Records of this boot that carry a time which is not trusted."""
+        return self.ranges(f"unsynced {self.boot}")
+
+    @property
+    def dropped(self) -> int:
+        return sum(self.reasons.values())
+
+    def account(self) -> Account:
+        return Account(
+            self.epoch, self.commits, self.produced, self.delivered, self.pending,
+            dict(self.reasons),
+        )  # fmt: skip
+
+    # --- transactions --------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self.db.run("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Write the account and end the transaction; then all of it is on the medium."""
+        self.commits += 1
+        for reason in self._changed_reasons:
+            count = self.reasons[reason]
+            if count:
+                self.db.run("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (reason, count))
+            else:
+                self.db.run("DELETE FROM dropped WHERE reason = ?", (reason,))
+        for name, ranges in self._sets.items():
+            for first, last in ranges.take_changes().items():
+                if last is None:
+                    self.db.run("DELETE FROM range WHERE name = ? AND first = ?", (name, first))
+                else:
+                    self.db.run("INSERT OR REPLACE INTO range VALUES (?, ?, ?)", (name, first, last))
+        self.db.run(
+            "UPDATE account SET commits = ?, produced = ?, delivered = ?, pending = ?,"
+            " dropped = ?, folded = ?, folded_dropped = ?, level = ?",
+            (
+                self.commits, self.produced, self.delivered, self.pending, self.dropped,
+                self.folded, self.folded_dropped, self.level,
+            ),
+        )  # fmt: skip
+        self.db.run("COMMIT")
+        self._changed_reasons.clear()
+
+    # --- giving numbers ------------------------------------------------------------------
+
+    def add(self, rows: Sequence[tuple[int, int, bytes]], refused: dict[str, list[int]]) -> None:
+        """Take ``rows`` (seq, kind, body) in as pending, and the numbers in ``refused`` (reason
+        → seqs) as dropped at once. Together they follow ``produced`` without a hole."""
+        self.db.run_many("INSERT INTO record VALUES (?, ?, ?)", rows)
+        self.produced += len(rows)
+        self.pending += len(rows)
+        for reason, seqs in refused.items():
+            self.produced += len(seqs)
+            self._count(reason, len(seqs))
+        for reason, seqs in refused.items():
+            self._tell(seqs, reason)
+
+    def skip(self, count: int, reason: str) -> None:
+        """Give numbers to ``count`` records that never came here, as dropped."""
+        first = self.produced + 1
+        self.produced += count
+        self._count(reason, count)
+        self._tell(range(first, first + count), reason)
+
+    def tell_epoch(self, epoch: str, first: int, reason: str) -> None:
+        """Write the gap that names another epoch, of which the end is unknown."""
+        stamp = self.stamp()
+        self.produced += 1
+        self.pending += 1
+        if not self.trusted:
+            self.unsynced.add(self.produced, self.produced)
+        body = encoded(
+            GapRecord(
+                self.produced, "gap", first, None, None, reason, epoch=epoch, at=stamp[0],
+                clock=stamp[1], boot=self.boot, mono_ms=stamp[2],
+            )
+        )  # fmt: skip
+        self.db.run("INSERT INTO record VALUES (?, ?, ?)", (self.produced, GAP, body))
+        self.db.run("INSERT OR REPLACE INTO past VALUES (?, ?, ?)", (epoch, reason, stamp[0]))
+
+    def stamp(self) -> tuple[str, str, int]:
+        """at, clock, mono_ms of now."""
+        return (
+            rfc3339(self.clock.wall_ns()),
+            "synced" if self.trusted else "unsynced",
+            int(self.clock.mono_ms()),
+        )
+
+    # --- delivery ------------------------------------------------------------------------
+
+    def settle(self, seqs: Sequence[int]) -> int:
+        """These (ascending) are delivered. How many of them were pending until now."""
+        pending, others = self._pending_among(seqs)
+        self.delivered += len(pending)
+        self.pending -= len(pending)
+        self._spread(self.settled, pending, others)
+        return len(pending)
+
+    def ack(self, seqs: Sequence[int]) -> None:
+        """The broker has these (ascending); the collectors have not confirmed them."""
+        pending, others = self._pending_among(seqs)
+        acked = self.acked
+        self._spread(acked, pending, [seq for seq in others if seq not in acked])
+
+    def confirm(self, collectors: Sequence[str], by: str, got: Ranges) -> Ranges:
+        """``by`` has ``got``. Settles what all ``collectors`` have, and returns it."""
+        self.ranges(f"confirmed {by}").update(got)
+        common = self.ranges(f"confirmed {collectors[0]}").copy()
+        for name in collectors[1:]:
+            other = self.ranges(f"confirmed {name}")
+            common.subtract(other.absent(1, self.produced))
+        common.subtract(self.settled)
+        for first, last in common:
+            found = int(
+                self.db.value("SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?", (first, last))
+            )
+            self.delivered += found
+            self.pending -= found
+            self.settled.add(first, last)
+        return common
+
+    def delete(self, first: int, last: int) -> None:
+        """Let go of rows that are settled."""
+        self.db.run("DELETE FROM record WHERE seq BETWEEN ? AND ?", (first, last))
+
+    def pending_among(self, seqs: Sequence[int]) -> list[int]:
+        """Of ``seqs`` (ascending), those that are pending."""
+        return self._pending_among(seqs)[0]
+
+    def _pending_among(self, seqs: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Of ``seqs``, those that are pending; and the other pending ones between them."""
+        wanted = set(seqs)
+        pending: list[int] = []
+        others: list[int] = []
+        settled = self.settled
+        for first, last in self._stretches(seqs):
+            rows = self.db.rows("SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (first, last))
+            for (seq,) in rows:
+                if seq not in settled:
+                    (pending if seq in wanted else others).append(seq)
+        return pending, others
+
+    @staticmethod
+    def _stretches(seqs: Sequence[int]) -> Iterable[tuple[int, int]]:
+        """Ascending seqs as stretches that are not too empty to be read whole."""
+        first = last = seqs[0]
+        for seq in seqs[1:]:
+            if seq - last > BLOCK:
+                yield first, last
+                first = seq
+            last = seq
+        yield first, last
+
+    def _spread(self, target: Ranges, seqs: list[int], others: list[int]) -> None:
+        """Add ``seqs`` to ``target``, and the numbers between them where nothing else is
+        pending (dropped ones), so that a thinned backlog stays a single range."""
+        if not seqs:
+            return
+        edge = target.before(seqs[0])
+        if edge < seqs[0] - 1:
+            rest = self.db.value(
+                "SELECT 1 FROM record WHERE seq > ? AND seq < ? LIMIT 1", (edge, seqs[0])
+            )
+            if rest is None:
+                target.add(edge + 1, seqs[0])
+        barrier = Ranges((seq, seq) for seq in others)
+        first = last = seqs[0]
+        for seq in seqs[1:]:
+            clear = seq == last + 1 or (
+                seq - last <= BLOCK and next(barrier.within(last, seq), None) is None
+            )
+            if not clear:
+                target.add(first, last)
+                first = seq
+            last = seq
+        target.add(first, last)
+
+    # --- losing and telling --------------------------------------------------------------
+
+    def drop(self, seqs: Sequence[int], reason: str) -> None:
+        """Delete pending records (ascending) and tell of it."""
+        for first, last in runs(seqs):
+            self.delete(first, last)
+        self.write_off(seqs, reason)
+
+    def write_off(self, seqs: Sequence[int], reason: str) -> None:
+        """Tell of pending records whose rows are gone already."""
+        self.pending -= len(seqs)
+        self._count(reason, len(seqs))
+        self._tell(seqs, reason)
+
+    def retell(self, first: int, last: int) -> int:
+        """A collector misses first..last, all settled: what is kept no more becomes a gap.
+
+        Returns how many seqs the new gaps tell of. Rows that are there, or gaps that cover
+        them and are there, will be sent again instead.
+        """
+        told = 0
+        for block in range(first // BLOCK, last // BLOCK + 1):
+            base = block * BLOCK
+            asked = bits_of(range(max(first, base), min(last, base + BLOCK - 1) + 1), base)
+            rows = self.db.rows(
+                "SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
+            )
+            gone = asked & ~bits_of((seq for (seq,) in rows), base)
+            covered = 0
+            for seq, bits in self._covers(block):
+                covered |= bits
+                if self.db.value("SELECT 1 FROM record WHERE seq = ?", (seq,)):
+                    gone &= ~bits
+            if not gone:
+                continue
+            moved = sum(1 for seq in numbers_of(gone & ~covered, base) if seq > self.folded)
+            self.delivered -= moved
+            self._count(NO_LONGER_KEPT, moved)
+            self._tell(numbers_of(gone, base), NO_LONGER_KEPT)
+            told += gone.bit_count()
+        return told
+
+    def _count(self, reason: str, count: int) -> None:
+        if not count:
+            return
+        self.reasons[reason] = self.reasons.get(reason, 0) + count
+        self._changed_reasons.add(reason)
+
+    def _covers(self, block: int) -> list[tuple[int, int]]:
+        """(seq, bits) of the gaps that tell of this block."""
+        rows = self.db.rows("SELECT seq, first, last, bits FROM gap WHERE block = ?", (block,))
+        return [(row[0], gap_bits(*row[1:], block * BLOCK)) for row in rows]
+
+    def _tell(self, seqs: Iterable[int], reason: str) -> None:
+        """Write gaps of ``reason`` over ``seqs``, which are counted as dropped already.
+
+        Superseding an old gap makes its own seq one more loss; that seq is younger than what
+        it told of, so going up block by block comes to an end.
+        """
+        work: dict[int, int] = {}
+        for seq in seqs:
+            block = seq // BLOCK
+            work[block] = work.get(block, 0) | 1 << (seq - block * BLOCK)
+        while work:
+            block = min(work)
+            bits = work.pop(block)
+            for old, old_bits in self._superseded(block, reason):
+                bits |= old_bits
+                if old // BLOCK == block:
+                    bits |= 1 << (old - block * BLOCK)
+                else:
+                    later = old // BLOCK
+                    work[later] = work.get(later, 0) | 1 << (old - later * BLOCK)
+            self._write_gap(block, bits, reason)
+
+    def _superseded(self, block: int, reason: str) -> list[tuple[int, int]]:
+        """Take out the gaps of this block and reason that are not delivered yet."""
+        rows = self.db.rows(
+            "SELECT gap.seq, first, last, bits FROM gap JOIN record ON record.seq = gap.seq"
+            " WHERE block = ? AND reason = ?",
+            (block, reason),
+        )
+        taken: list[tuple[int, int]] = []
+        for seq, first, last, bits in rows:
+            if seq in self.settled:
+                continue
+            self.db.run("DELETE FROM record WHERE seq = ?", (seq,))
+            self.db.run("DELETE FROM gap WHERE seq = ?", (seq,))
+            self.gaps -= 1
+            self.pending -= 1
+            self._count(reason, 1)
+            taken.append((seq, gap_bits(first, last, bits, block * BLOCK)))
+        return taken
+
+    def _write_gap(self, block: int, bits: int, reason: str) -> None:
+        self.produced += 1
+        self.pending += 1
+        self.gaps += 1
+        seq = self.produced
+        if not self.trusted:
+            self.unsynced.add(seq, seq)
+        low = (bits & -bits).bit_length() - 1
+        first = block * BLOCK + low
+        last = block * BLOCK + bits.bit_length() - 1
+        shown = bits >> low
+        whole = shown & (shown + 1) == 0
+        at, trust, mono_ms = self.stamp()
+        body = encoded(
+            GapRecord(
+                seq, "gap", first, last, bits.bit_count(), reason,
+                dropped="" if whole else bitmap_text(shown),
+                at=at, clock=trust, boot=self.boot, mono_ms=mono_ms,
+            )
+        )  # fmt: skip
+        self.db.run("INSERT INTO record VALUES (?, ?, ?)", (seq, GAP, body))
+        self.db.run(
+            "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, block, first, last, reason, None if whole else pack(shown)),
+        )
+
+    # --- forgetting ----------------------------------------------------------------------
+
+    @property
+    def crowded(self) -> bool:
+        """Whether folding is worth a try."""
+        return self.gaps > _FOLD_AT or len(self.settled) > _FOLD_AT
+
+    def fold(self) -> bool:
+        """Forget the particulars of old blocks in which everything is settled and told.
+
+        True = something was forgotten.
+        """
+        oldest = self.oldest_pending()
+        stop = oldest // BLOCK
+        start = (self.folded + 1) // BLOCK
+        lost = 0
+        for block in range(start, stop):
+            covered = 0
+            for seq, bits in self._covers(block):
+                if seq not in self.settled:
+                    stop = block
+                    break
+                covered |= bits
+            if stop == block:
+                break
+            lost += sum(1 for seq in numbers_of(covered, block * BLOCK) if seq > self.folded)
+        if stop <= start:
+            return False
+        self.folded = stop * BLOCK - 1
+        self.folded_dropped += lost
+        self.db.run("DELETE FROM gap WHERE block < ? AND seq < ?", (stop, oldest))
+        self.db.run("DELETE FROM block WHERE block < ?", (stop,))
+        self.levels = {block: level for block, level in self.levels.items() if block >= stop}
+        self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
+        self.settled.add(1, self.folded)
+        return True
+
+    def oldest_pending(self) -> int:
+        """The smallest pending seq; ``produced + 1`` where nothing is pending."""
+        for first, last in self.settled.absent(1, self.produced):
+            seq = self.db.value(
+                "SELECT seq FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1",
+                (first, last),
+            )
+            if seq is not None:
+                return int(seq)
+        return self.produced + 1
+
+    def set_level(self, block: int, level: int) -> None:
+        """A block has been thinned to ``level``."""
+        self.levels[block] = level
+        self.db.run("INSERT OR REPLACE INTO block VALUES (?, ?)", (block, level))
+
+
+def gap_bits(first: int, last: int, packed: bytes | None, base: int) -> int:
+    """What a row of `gap` covers, as bits of its block."""
+    shown = (1 << (last - first + 1)) - 1 if packed is None else unpack(packed)
+    return (shown << (first - base)) & _ALL

@@ -1,0 +1,98 @@
+"""The table of commands: names, arguments, and how each may be treated.
+
+A type is offered once a function is registered for it (`commands.Registry`). The control
+socket, MQTT, capabilities and the reference page all read this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from edgeagent.sync import schema
+
+Model = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
+Id = schema.Id
+
+
+class Nothing(Struct):
+    """No arguments."""
+
+
+class ConfigGet(Struct):
+    key: str = ""
+    """A dotted key, e.g. ``pipelines.door``; empty = all."""
+
+
+class Logs(Struct):
+    lines: Annotated[int, Meta(ge=1, le=5000)] = 200
+
+
+class PipelineAction(Struct):
+    name: Id
+    action: Literal["start", "stop", "pause"]
+
+
+class OutboxAction(Struct):
+    action: Literal["stats", "drain", "purge-dead-letter"] = "stats"
+
+
+class Bench(Struct):
+    model: Model
+    seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
+
+
+class OfModel(Struct):
+    model: Model
+
+
+class Cancel(Struct):
+    target: Id
+    """Id of the command that is to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandType:
+    """One type of command."""
+
+    name: str
+    arguments: type[Struct]
+    summary: str
+    changes: bool = True
+    """It changes something: ``at`` is required, and it may be too old to be done."""
+    brief: bool = False
+    """Answered at once, on the thread that brings it; others wait for the one that works."""
+    again: bool = False
+    """Done again if the agent crashed in the middle of it; else it fails ``interrupted``."""
+    protected: bool = False
+    """Only local, or signed."""
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        return schema.of_type(self.arguments)
+
+
+PING = CommandType(
+    "ping", Nothing, "Answer with this device's times", changes=False, brief=True, again=True
+)
+DOCTOR = CommandType("doctor", Nothing, "Check this device", changes=False, again=True)
+CONFIG_GET = CommandType(
+    "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True
+)
+LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False, again=True)
+PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
+OUTBOX = CommandType(
+    "outbox", OutboxAction, "Show the account, send all now, or forget dead letters"
+)
+BENCH = CommandType("bench", Bench, "Measure a model on this device")
+MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
+CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
+
+TABLE = {
+    kind.name: kind
+    for kind in (
+        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK, CANCEL,
+    )
+}  # fmt: skip

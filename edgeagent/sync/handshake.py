@@ -1,0 +1,125 @@
+"""From CONNACK to a link that is proven: subscribe, then hear our own echo.
+
+The nonce travels to the broker and back on this device's command topic. It shows that we may
+publish there, that the subscription delivers, and that everything the broker had retained for
+us has been handed over before (a broker sends in order). Without it the link still comes up:
+records may well go out while commands can't come in. But it says so.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Literal
+
+from edgeagent.sync import reasons
+from edgeagent.sync.outgoing import Outgoing
+from edgeagent.sync.port import Message
+from edgeagent.sync.reasons import Reason
+from edgeagent.sync.subscriptions import Subscriptions
+from edgeagent.sync.wire import Connack, Suback, Wire
+
+Phase = Literal["connack", "suback", "echo", "up"]
+
+AGAIN_S = 60.0
+"""How often a failed echo is tried again on a connection that holds."""
+
+
+class Handshake:
+    """The opening of one connection."""
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        outgoing: Outgoing,
+        echo: Callable[[str], str],
+        *,
+        answer_s: float,
+        now: float,
+    ) -> None:
+        self.phase: Phase = "connack"
+        self.due = now + answer_s
+        self._subscriptions = subscriptions
+        self._outgoing = outgoing
+        self._echo = echo
+        self._answer_s = answer_s
+        self._asked: dict[int, tuple[str, ...]] = {}
+        self._nonce = ""
+        self._lacks: list[Reason] = []
+        self._proof: Reason | None = None
+        """Why the echo failed; None while it is awaited or once it was heard."""
+
+    def accepted(self, answer: Connack, wire: Wire, now: float) -> None:
+        """CONNACK has come: ask for the topics."""
+        limits = self._outgoing.limits = answer.limits
+        if not limits.retain:
+            self._lacks.append(reasons.of_code(0x9A))
+        if not limits.qos_1:
+            self._lacks.append(reasons.of_code(0x9B))
+        filters = self._subscriptions.filters
+        probe = self._echo("probe")
+        if not self._subscriptions.covers(probe):
+            filters = (*filters, probe.removesuffix("probe") + "+")
+        self.subscribe(filters, wire)
+        self.phase, self.due = "suback", now + self._answer_s
+
+    def subscribe(self, filters: tuple[str, ...], wire: Wire) -> None:
+        self._asked[wire.subscribe(filters)] = filters
+
+    def granted(self, answer: Suback, now: float) -> None:
+        """SUBACK has come: note what was refused, and send the echo if this was the opening."""
+        for pattern, code in zip(self._asked.pop(answer.mid, ()), answer.codes, strict=False):
+            if code >= 0x80:
+                sentence = f"the broker does not let this device subscribe to {pattern}"
+                advice = reasons.of_code(0x87).advice
+                self._lacks.append(Reason("denied", sentence, advice, code))
+        if self.phase == "suback" and not self._asked:
+            self.phase = "echo"
+            self._send_echo(now)
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """A message came on one of the echo's topics."""
+        if self._nonce and topic == self._echo(self._nonce) and payload == self._nonce.encode():
+            self._nonce, self._proof, self.phase = "", None, "up"
+            self.due = float("inf")
+
+    def overdue(self, now: float) -> Reason | None:
+        """Act on a deadline. A reason means that the connection is not worth keeping."""
+        if now < self.due:
+            return None
+        if self.phase in ("connack", "suback"):
+            return reasons.SILENT
+        if self._nonce:
+            self._fail(_ECHO_LOST, now)
+        else:
+            self._send_echo(now)
+        return None
+
+    @property
+    def complaints(self) -> list[Reason]:
+        """What does not work although the connection stands."""
+        return [*self._lacks, *([self._proof] if self._proof is not None else [])]
+
+    def _send_echo(self, now: float) -> None:
+        nonce = self._nonce = secrets.token_hex(8)
+        self.due = now + self._answer_s
+
+        def acknowledged(reason: Reason | None) -> None:
+            if reason is not None and reason.code >= 0x80 and nonce == self._nonce:
+                self._fail(reason, now)
+
+        topic = self._echo(nonce)
+        self._outgoing.offer(Message(topic, nonce.encode(), on_done=acknowledged))
+
+    def _fail(self, reason: Reason, now: float) -> None:
+        sentence = f"topics not proven: {reason.sentence}"
+        self._proof = Reason("denied", sentence, reason.advice or _ECHO_LOST.advice, reason.code)
+        self._nonce, self.phase, self.due = "", "up", now + AGAIN_S
+
+
+_ECHO_LOST = Reason(
+    "denied",
+    "what this device publishes on its own command topic does not come back",
+    "Allow it to publish {prefix}/{device}/# and to subscribe {prefix}/{device}/cmd/# "
+    "(packaging/mosquitto/acl), and check that no other client clears the topic.",
+)

@@ -1,0 +1,84 @@
+"""One command being done: how it reports progress, and how it is told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgeagent.sync import judgement
+from edgeagent.sync.command_types import CommandType
+from edgeagent.sync.judgement import Order
+
+Status = dict[str, Any]
+
+PROGRESS_EVERY_S = 2.0
+
+
+class Cancelled(Exception):
+    """Raised within a command that somebody has cancelled. Not an error."""
+
+
+class Job:
+    """Handed to a command's function."""
+
+    def __init__(
+        self,
+        order: Order,
+        kind: CommandType,
+        function: Callable[[Any, Job], Any],
+        arguments: Any,
+        tell: Callable[[Order, Status], None],
+    ) -> None:
+        self.order = order
+        self.kind = kind
+        self.function = function
+        self.arguments = arguments
+        self.journaled = True
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._started = False
+        self._cancelled = threading.Event()
+        self._told_at = 0.0
+
+    @property
+    def by(self) -> str:
+        return self.order.by
+
+    @property
+    def cancelled(self) -> bool:
+        """Long commands look at this, or call `progress`."""
+        return self._cancelled.is_set()
+
+    def progress(self, share: float | None = None, step: str = "", detail: str = "") -> None:
+        """Tell how far it is (0..1); published at most every 2 s. Raises Cancelled."""
+        if self.cancelled:
+            raise Cancelled
+        now = time.monotonic()
+        if now - self._told_at < PROGRESS_EVERY_S:
+            return
+        self._told_at = now
+        status: Status = {**judgement.body_of(self.order.body), "status": "executing"}
+        if share is not None:
+            status["progress"] = round(min(1.0, max(0.0, share)), 4)
+        if step:
+            status["step"] = step
+        if detail:
+            status["detail"] = detail
+        self._tell(self.order, status)
+
+    def start(self) -> bool:
+        """The work begins now. False if it was cancelled before."""
+        with self._lock:
+            if self._started or self.cancelled:
+                return False
+            self._started = True
+            return True
+
+    def cancel(self) -> bool:
+        """True if it had not begun and never will; else its function is told to stop."""
+        with self._lock:
+            first = not self._started and not self.cancelled
+            self._cancelled.set()
+            return first

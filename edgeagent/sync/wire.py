@@ -1,0 +1,98 @@
+"""One connection as the link sees it: what it can do and what it reports.
+
+`link` implements it with the MQTT library; everything else of `sync` knows only this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Union
+
+from edgeagent.sync.endpoint import Endpoint, LinkSettings
+from edgeagent.sync.port import Limits, Message, Will
+from edgeagent.sync.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Connack:
+    """The broker's answer to CONNECT; ``refusal`` is None where it accepts."""
+
+    refusal: Reason | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Suback:
+    """Granted QoS or reason code (≥ 0x80), in the order that was asked."""
+
+    mid: int
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Puback:
+    mid: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A PUBLISH from the broker."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    duplicate: bool
+    mid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection is over."""
+
+    reason: Reason
+
+
+Event = Union[Connack, Suback, Puback, Delivery, Closed]
+
+
+class Wire(Protocol):
+    """One connection, never reused."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether bytes of an earlier message still wait for the socket."""
+
+    def send(self, message: Message) -> int:
+        """Write a message; returns its packet id (0 for QoS 0). Raises LinkDown."""
+
+    def subscribe(self, filters: Sequence[str]) -> int:
+        """Ask for topics at QoS 1; returns the packet id. Raises LinkDown."""
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give topics up. Raises LinkDown."""
+
+    def ack(self, mid: int) -> None:
+        """Acknowledge a `Delivery`."""
+
+    def turn(self, timeout: float) -> list[Event]:
+        """Read and write what is ready, at most ``timeout`` seconds; what has happened."""
+
+    def close(self) -> None:
+        """Say goodbye if still connected, and let go of the socket."""
+
+
+class Dial(Protocol):
+    """Connects and sends CONNECT."""
+
+    def __call__(
+        self,
+        settings: LinkSettings,
+        endpoint: Endpoint,
+        five: bool,
+        will: Callable[[], Will] | None,
+        wake_fd: int,
+    ) -> Wire | Reason:
+        """A wire, or why there is none. ``wake_fd`` (an eventfd) must end `Wire.turn` early."""

@@ -1,0 +1,1 @@
+"""Model versions on disk and how a device comes by new ones."""

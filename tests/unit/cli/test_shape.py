@@ -1,0 +1,90 @@
+"""What all commands have in common: light start, pure JSON, plain text, short functions."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent import __version__
+
+READ_ONLY = [["devices"], ["models", "list"], ["models", "show", "parts"], ["config", "schema"]]
+"""Commands that work on any machine without an agent."""
+
+
+def test_version_needs_neither_typer_nor_rich(repository: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['edgeagent', '--version']\n"
+        "from edgeagent.cli import main; main()\n"
+        "assert not {'typer', 'rich', 'numpy', 'cv2'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"edgeagent {__version__}\n"
+
+
+def test_building_all_commands_loads_no_heavy_library(repository: Path) -> None:
+    code = (
+        "import sys; import edgeagent.cli.app\n"
+        "heavy = {'numpy', 'cv2', 'ai_edge_litert', 'onnxruntime', 'paho', 'msgspec', 'sqlite3'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", READ_ONLY)
+def test_json_is_one_document_and_nothing_else(shell: Any, arguments: list[str]) -> None:
+    flags = [] if arguments[-1] == "schema" else ["--json"]
+    done = shell(*arguments, *flags)
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), (dict, list))
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", READ_ONLY[:3])
+def test_no_line_is_wider_than_80_columns(shell: Any, arguments: list[str]) -> None:
+    done = shell(*arguments, COLUMNS="80")
+    assert done.stdout.strip()
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "environment", [{"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"}, {}]
+)
+def test_plain_where_colours_are_not_wanted(shell: Any, environment: dict[str, str]) -> None:
+    done = shell("status", **environment)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", done.stdout + done.stderr)
+
+
+def test_commands_are_short(repository: Path) -> None:
+    """A command is at most 25 lines over the library (its signature and docstring aside)."""
+    for file in (repository / "edgeagent" / "cli").glob("*.py"):
+        if file.name in ("views.py", "render.py"):
+            continue  # layout, not commands
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1] if len(node.body) > 1 else node.body[0]
+                body = (node.end_lineno or 0) - first.lineno + 1
+                assert body <= 25, f"{file.name}: {node.name} has {body} lines"
+
+
+def test_a_reader_that_goes_away_is_no_error(repository: Path) -> None:
+    command = f"{sys.executable} -m edgeagent.cli config schema | head -c 10"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=repository, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

@@ -1,0 +1,148 @@
+"""What one key says about another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edgeagent.config.load import REMOTE_FILE, load
+from edgeagent.config.sense import Ports
+from edgeagent.errors import ConfigError
+
+CAM = '[sources.cam0]\nkind = "camera"\n'
+DOOR = CAM + '[pipelines.door]\nmodel = "m"\nsource = "cam0"\n'
+"""Lines 1 to 5."""
+
+
+def zones_in(when: str) -> Sequence[str]:
+    """A stand-in for the rules' grammar: words after ``zone ==``."""
+    if "((" in when:
+        raise ValueError("column 3: a bracket is not closed")
+    return [part.split("'")[1] for part in when.split("zone == ")[1:]]
+
+
+PORTS = Ports(zones_in=zones_in, actions=("event", "snapshot"),
+              labels_of={"m": ("whole", "crack"), "people": ("person",)}.get)  # fmt: skip
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    try:
+        load(file, ports=PORTS)
+    except ConfigError as error:
+        return [
+            line.replace(f"{tmp_path}/", "").replace(str(tmp_path), "HERE")
+            for line in str(error).splitlines()
+        ]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CAM + '[pipelines.a]\nmodel = "m"', "a.toml:3: pipelines.a: expected source or sources, "
+         "found neither; add source = one of: cam0"),
+        ('[pipelines.a]\nmodel = "m"', "a.toml:1: pipelines.a: expected source or sources, found "
+         "neither; add a [sources.…] table and name it"),
+        (DOOR.replace('"cam0"\n', '"cam1"\n'),
+         "a.toml:5: pipelines.door.source: expected a name of "
+         '[sources], found "cam1"; did you mean "cam0"?'),
+        ('[pipelines.a]\nmodel = "m"\nsource = "x"',
+         "a.toml:3: pipelines.a.source: expected a name "
+         'of [sources], found "x"; add a table [sources.x]'),
+        (DOOR + 'sources = { image = "cam0" }',
+         "a.toml:6: pipelines.door.sources: source and sources are both given; keep one of them"),
+        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "kam0", b = "cam0" }',
+         "a.toml:5: pipelines.a.sources.image: expected a name of [sources], "
+         'found "kam0"; did you mean "cam0"?'),
+        (DOOR + "[pipelines.door.zones.belt]\npolygon = [[0,0],[0.5,0.5],[1,1]]",
+         "a.toml:7: pipelines.door.zones.belt.polygon: the polygon has no area: its points lie on "
+         "a line, or its sides cross; give its corners in order"),
+        ('[sources.c]\nkind = "camera"\nmask = [[[0,0],[1,1],[1,0],[0,1]]]',
+         "a.toml:3: sources.c.mask[0]: the polygon has no area: its points lie on a line, or its "
+         "sides cross; give its corners in order"),
+        (DOOR + "[pipelines.door.zones.belt]\npolygon = [[0,0],[0,1],[1,1]]\n"
+         "[[pipelines.door.rules]]\nwhen = \"zone == 'blet'\"",
+         'a.toml:9: pipelines.door.rules[0].when: expected a zone, found "blet"; '
+         'did you mean "belt"?'),
+        (DOOR + "[[pipelines.door.rules]]\nwhen = \"zone == 'x'\"",
+         'a.toml:7: pipelines.door.rules[0].when: expected a zone, found "x"; '
+         "add [pipelines.door.zones.x]"),
+        (DOOR + '[[pipelines.door.rules]]\nwhen = "(("',
+         "a.toml:7: pipelines.door.rules[0].when: column 3: a bracket is not closed"),
+        (DOOR + '[[pipelines.door.rules]]\nwhen = "x"\ndo = ["event",\n"snapshoot"]',
+         'a.toml:9: pipelines.door.rules[0].do[1]: expected an action, found "snapshoot"; '
+         'did you mean "snapshot"?'),
+        (DOOR + "[pipelines.door.redact]\nmargin = 0.2", "a.toml:6: pipelines.door.redact.labels: "
+         'expected at least one label, found none; name what to hide, e.g. labels = ["person"]'),
+        (DOOR + '[pipelines.door.redact]\nlabels = ["person"]',
+         'a.toml:7: pipelines.door.redact.labels[0]: expected a label of m, found "person"; '
+         "known here: crack, whole"),
+        ('[serve]\nlisten = "8000"',
+         "a.toml:2: serve.listen: expected an address and a port such as "
+         '127.0.0.1:8000, found "8000"'),
+        ('[serve]\nlisten = "0.0.0.0:99999"', "a.toml:2: serve.listen: expected an address and a "
+         'port such as 127.0.0.1:8000, found "0.0.0.0:99999"'),
+        ('[device]\nid = "group"', 'a.toml:2: device.id: "group" is reserved'),
+        ('[device]\ntimezone = "Europe/Berlim"', "a.toml:2: device.timezone: expected a time zone "
+         'such as Europe/Berlin, found "Europe/Berlim"; did you mean "Europe/Berlin"?'),
+        ('[device]\ntimezone = "../../etc/passwd"',
+         "a.toml:2: device.timezone: expected a time zone "
+         'such as Europe/Berlin, found "../../etc/passwd"; e.g. Europe/Berlin; or UTC'),
+        ('[metrics]\nevery = "1 ms"',
+         'a.toml:2: metrics.every: expected 1 s to 7 d, found "1 ms"'),
+        ('[outbox]\nmax = "1 B"', 'a.toml:2: outbox.max: expected 256 KiB to 64 GiB, found "1 B"'),
+        ('[outbox]\nmax = "1 GiB"', "a.toml:2: outbox.max: the outbox may not be larger than "
+         "storage.max, which holds everything; raise storage.max or lower outbox.max"),
+        ('[storage]\nmax = "32 MiB"', "a.toml:2: storage.max: the outbox may not be larger than "
+         "storage.max, which holds everything; raise storage.max or lower outbox.max"),
+        ('[mqtt]\npassword_file = "none"',
+         "a.toml:2: mqtt.password_file: none does not exist; create it, or correct the name"),
+        ('[mqtt]\ntls = { ca = "."}', "a.toml:2: mqtt.tls.ca: HERE is a folder; name a file"),
+        ('[mqtt]\ntls = { key = "a.toml"}',
+         "a.toml:2: mqtt.tls: expected cert beside key, found only key; name the certificate"),
+        ('[sources.c]\nkind = "rtsp"\nurl = "rtsp://me:pw@cam/1"',
+         "a.toml:3: sources.c.url: a password stands in the URL (rtsp://me:***@cam/1); "
+         "write username = … and password_file = … instead"),
+    ],
+)  # fmt: skip
+def test_message(tmp_path: Path, text: str, said: str) -> None:
+    assert faults(tmp_path, text) == [said]
+
+
+def test_sound_configurations_pass(tmp_path: Path) -> None:
+    text = (
+        DOOR + "[pipelines.door.zones.belt]\npolygon = [[0,0],[0,1],[1,1]]\n"
+        "[[pipelines.door.rules]]\nwhen = \"zone == 'belt'\"\n"
+        '[pipelines.door.redact]\nlabels = ["person"]\nmodel = "people"\n'
+        '[pipelines.two]\nmodel = "unknown-yet"\nsource = "cam0"\n'
+        '[pipelines.two.redact]\nlabels = ["person"]\n'
+        '[serve]\nlisten = "[::1]:0"\n'
+    )
+    assert faults(tmp_path, text) == []
+
+
+def test_sense_and_sorts_are_judged_in_one_run(tmp_path: Path) -> None:
+    text = DOOR.replace('"cam0"\n', '"cam1"\n') + "threshold = 2\ntreshold = 1\nzones = 3\n"
+    keys = [line.split(": ")[1] for line in faults(tmp_path, text)]
+    assert keys == [
+        "pipelines.door.source", "pipelines.door.threshold", "pipelines.door.treshold",
+        "pipelines.door.zones",
+    ]  # fmt: skip
+
+
+def test_the_fleet_can_not_change_who_a_device_is(tmp_path: Path) -> None:
+    (tmp_path / REMOTE_FILE).write_text(
+        json.dumps({"config": {"device": {"id": "x"}, "mqtt": {"prefix": "y"}}})
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(data_dir=tmp_path)
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/{REMOTE_FILE}: {key}: may only be set at the device itself; "
+        "set it in agent.toml"
+        for key in ("device.id", "mqtt.prefix")
+    ]
