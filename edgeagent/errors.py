@@ -73,13 +73,13 @@ class NotPermitted(EdgeAgentError):
 
 
 class Unavailable(EdgeAgentError):
-    retry = "backoff"
+    retry: ClassVar[Retry] = "backoff"
     exit_code = 69
     code = "unavailable"
 
 
 class SourceLost(Unavailable):
-    retry = "reopen"
+    retry: ClassVar[Retry] = "reopen"
     code = "source-lost"
 
 
@@ -88,7 +88,7 @@ class LinkDown(Unavailable):
 
 
 class Busy(EdgeAgentError):
-    retry = "backoff"
+    retry: ClassVar[Retry] = "backoff"
     exit_code = 75
     code = "busy"
 
@@ -113,12 +113,12 @@ class RuntimeMissing(ModelError):
 
 
 class InferenceError(ModelError):
-    retry = "reopen"
+    retry: ClassVar[Retry] = "reopen"
     code = "inference-failed"
 
 
 class StoreError(EdgeAgentError):
-    retry = "backoff"
+    retry: ClassVar[Retry] = "backoff"
     code = "store"
 
 
@@ -127,12 +127,12 @@ class StoreFull(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    retry = "reopen"
+    retry: ClassVar[Retry] = "reopen"
     code = "store-corrupt"
 
 
 class StoreTooNew(StoreError):
-    retry = "never"
+    retry: ClassVar[Retry] = "never"
     exit_code = 78
     code = "store-too-new"
 

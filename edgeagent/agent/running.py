@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
 from edgeagent.agent.commands import Commands
-from edgeagent.agent.start import run_folder
 from edgeagent.config.load import Loaded
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.notify import notify, watchdog_interval_s
+from edgeagent.serve.client import socket_path
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
@@ -69,7 +69,7 @@ class Agent:
             signal.signal(number, self._on_signal)
         control = None
         try:
-            control = ControlSocket(run_folder(self.folder) / "control.sock", self._answer)
+            control = ControlSocket(socket_path(self.folder), self._answer)
             self._start()
             notify("READY=1")
             self._watch()

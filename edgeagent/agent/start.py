@@ -1,20 +1,18 @@
-"""From a command line to a running agent: arguments, configuration, the lock on the data."""
+"""From a command line to a running agent: arguments, logging, configuration."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from edgeagent import __version__
 from edgeagent.config.paths import SYSTEM_CONFIG
 from edgeagent.config.paths import data_dir as find_data_dir
-from edgeagent.errors import Busy, EdgeAgentError, NotPermitted
+from edgeagent.errors import EdgeAgentError
 
 log = logging.getLogger("edgeagent")
 
@@ -80,63 +78,24 @@ def run(
     until_done: bool = False,
     strict: bool = False,
 ) -> int:
-    """Load, lock, build, run. Raises EdgeAgentError for what keeps it from starting."""
+    """Load, build, run. Raises EdgeAgentError for what keeps it from starting."""
     from edgeagent.agent.ports import config_ports
     from edgeagent.agent.running import Agent
-    from edgeagent.config.load import REMOTE_FILE, load, load_or_last_good
+    from edgeagent.config.load import load, load_or_last_good
     from edgeagent.device.profile import profile_layer
 
     folder = data_folder(data_dir, config_file)
-    lock = lock_data(folder)
-    try:
-        ports, profile = config_ports(folder), profile_layer()
-        if strict:
-            remote = folder / REMOTE_FILE
-            loaded = load(
-                [config_file], profile=profile, remote=remote, flags=flags, ports=ports
-            )
-        else:
-            loaded = load_or_last_good(
-                [config_file], data_dir=folder, profile=profile, flags=flags, ports=ports
-            )
-        return Agent(loaded, folder, until_done=until_done).run()
-    finally:
-        lock.close()
+    how = load if strict else load_or_last_good
+    loaded = how(
+        config_file,
+        data_dir=folder,
+        profile=profile_layer(),
+        flags=flags,
+        ports=config_ports(folder),
+    )
+    return Agent(loaded, folder, until_done=until_done).run()
 
 
 def data_folder(given: Path | None, config_file: Path | None = None) -> Path:
     """Where the agent writes: ``--data-dir``, else what systemd says, else the user's own."""
     return find_data_dir(given, config_file)
-
-
-def lock_data(folder: Path) -> IO[str]:
-    """Make the data folder ours for as long as the file stays open.
-
-    Raises:
-        NotPermitted: it can't be made or written to.
-        Busy: another agent holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")
-    except OSError as error:
-        raise NotPermitted(
-            f"{folder}: the data folder can't be written to: {error.strerror}",
-            remedy="Give another one with --data-dir, or mend its permissions.",
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise Busy(
-            f"{folder}: an agent already works on this data folder (process {holder})",
-            remedy="Ask it with: edgeagent status. Or give this one another --data-dir.",
-        ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
-
-

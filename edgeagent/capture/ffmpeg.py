@@ -1,7 +1,8 @@
 """A stream, decoded by the FFmpeg inside OpenCV. Runs in a child (`capture.child`).
 
-OpenCV gives no cause when opening fails; FFmpeg prints it, and the parent reads that. Its options are process-wide environment variables, which is one more reason for a child
-per stream. Timeouts hold only when they are given to the constructor.
+OpenCV gives no cause when opening fails; FFmpeg prints it, and the parent reads that. Its
+options are process-wide environment variables, which is one more reason for a child per
+stream. Timeouts hold only when they are given to the constructor.
 """
 
 from __future__ import annotations

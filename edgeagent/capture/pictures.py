@@ -46,12 +46,17 @@ def read_picture(path: Path, *, most_pixels: int = MOST_PIXELS) -> Picture:
 
 def decode_picture(data: bytes, name: str, *, most_pixels: int = MOST_PIXELS) -> Picture:
     """Decode the bytes of a picture; ``name`` is how errors call it. Raises InputError."""
-    width, height = picture_size(data, name)
+    width, height, lack = _header(data, name)
     if width * height > most_pixels:
         raise InputError(
             f"{name}: {width}x{height} pixels are more than the "
             f"{most_pixels / 1e6:g} megapixels that are allowed",
             remedy="Scale it down first.",
+        )
+    if lack:
+        raise InputError(
+            f"{name}: the picture is cut off ({len(data)} bytes; {lack})",
+            remedy="Copy or download it again.",
         )
     cv2 = opencv.load()
     import numpy as np
@@ -73,25 +78,10 @@ def picture_size(data: bytes, name: str) -> tuple[int, int]:
     """Width and height as the header says, before rotation.
 
     Raises:
-        InputError: no header of a known format, or the file is visibly cut off.
+        InputError: no header of a known format.
     """
-    if not data:
-        raise InputError(f"{name}: the file is empty (0 bytes)")
-    for magic, reader in _READERS:
-        if data.startswith(magic):
-            try:
-                width, height = reader(data)
-            except _CutOff as error:
-                raise InputError(
-                    f"{name}: the picture is cut off ({len(data)} bytes; {error})",
-                    remedy="Copy or download it again.",
-                ) from error
-            except (struct.error, IndexError, ValueError) as error:
-                raise InputError(f"{name}: the picture's header is broken") from error
-            if width <= 0 or height <= 0:
-                raise InputError(f"{name}: the picture's header says {width}x{height} pixels")
-            return width, height
-    raise InputError(f"{name}: {_what(data)}", remedy=f"Give a {_FORMATS} file.")
+    width, height, _ = _header(data, name)
+    return width, height
 
 
 def encode_jpeg(pixels: Picture, *, quality: int = 90) -> bytes:
@@ -171,17 +161,32 @@ def _first_line(error: Exception) -> str:
 # --- headers -------------------------------------------------------------------------------
 
 
-class _CutOff(Exception):
-    """The data ends before the picture does."""
+Header = tuple[int, int, str]
+"""Width, height, and what is lacking at the end (empty = nothing that can be seen)."""
 
 
-def _jpeg(data: bytes) -> tuple[int, int]:
+def _header(data: bytes, name: str) -> Header:
+    if not data:
+        raise InputError(f"{name}: the file is empty (0 bytes)")
+    for magic, reader in _READERS:
+        if data.startswith(magic):
+            try:
+                width, height, lack = reader(data)
+            except (struct.error, IndexError, ValueError, KeyError) as error:
+                raise InputError(
+                    f"{name}: the picture's header is broken or cut off ({len(data)} bytes)"
+                ) from error
+            if width <= 0 or height <= 0:
+                raise InputError(f"{name}: the picture's header says {width}x{height} pixels")
+            return width, height, lack
+    raise InputError(f"{name}: {_what(data)}", remedy=f"Give a {_FORMATS} file.")
+
+
+def _jpeg(data: bytes) -> Header:
     """Size from the start-of-frame segment; ITU-T T.81, B.2."""
     at = 2
     size: tuple[int, int] | None = None
     while True:
-        if at + 4 > len(data):
-            raise _CutOff("it ends within the header")
         if data[at] != 0xFF:
             raise ValueError("no marker")
         marker = data[at + 1]
@@ -198,23 +203,21 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     if size is None:
         raise ValueError("no size before the pixels")
     # Within the coded pixels FF is always followed by 00, so only the end marker looks so.
-    if b"\xff\xd9" not in data[at:]:
-        raise _CutOff("its end marker is missing")
-    return size
+    return *size, "" if b"\xff\xd9" in data[at:] else "its end marker is missing"
 
 
-def _png(data: bytes) -> tuple[int, int]:
+def _png(data: bytes) -> Header:
     width, height = struct.unpack_from(">II", data, 16)
     at = 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         if data[at + 4 : at + 8] == b"IEND":
-            return width, height
+            return width, height, ""
         at += 12 + length
-    raise _CutOff("its last chunk is missing")
+    return width, height, "its last chunk is missing"
 
 
-def _bmp(data: bytes) -> tuple[int, int]:
+def _bmp(data: bytes) -> Header:
     size, _, offset, header = struct.unpack_from("<IIII", data, 2)
     if header == 12:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
@@ -224,44 +227,39 @@ def _bmp(data: bytes) -> tuple[int, int]:
     height = abs(height)
     # Run lengths (1, 2) have no computable size; then only the header can be asked.
     needed = size if compression in (1, 2) else offset + height * ((width * bits + 31) // 32 * 4)
-    if len(data) < needed and width > 0:
-        raise _CutOff(f"{needed} bytes are needed")
-    return width, height
+    return width, height, _short(data, needed)
 
 
-def _webp(data: bytes) -> tuple[int, int]:
+def _webp(data: bytes) -> Header:
     if data[8:12] != b"WEBP":
         raise ValueError("RIFF, but no WebP")
     (length,) = struct.unpack_from("<I", data, 4)
-    if len(data) < length + 8:
-        raise _CutOff(f"{length + 8} bytes are needed")
+    lack = _short(data, length + 8)
     kind = data[12:16]
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
-        return width, int.from_bytes(data[27:30], "little") + 1
+        return width, int.from_bytes(data[27:30], "little") + 1, lack
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1, lack
     width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
+    return width & 0x3FFF, height & 0x3FFF, lack
 
 
-def _tiff(data: bytes) -> tuple[int, int]:
+def _tiff(data: bytes) -> Header:
     """ImageWidth (256) and ImageLength (257) of the first directory; TIFF 6.0, section 2."""
     order = "<" if data[:2] == b"II" else ">"
     (at,) = struct.unpack_from(order + "I", data, 4)
-    if at + 2 > len(data):
-        raise _CutOff("its directory is missing")
     (count,) = struct.unpack_from(order + "H", data, at)
     found: dict[int, int] = {}
     for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(order + "HH", data, entry)
         if tag in (256, 257):
             (found[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
-    return found[256], found[257]
+    return found[256], found[257], ""
 
 
-def _pnm(data: bytes) -> tuple[int, int]:
+def _pnm(data: bytes) -> Header:
     fields: list[int] = []
     at = 2
     while len(fields) < 2:
@@ -274,10 +272,14 @@ def _pnm(data: bytes) -> tuple[int, int]:
         while data[at : at + 1].isdigit():
             at += 1
         fields.append(int(data[start:at]))
-    return fields[0], fields[1]
+    return fields[0], fields[1], ""
 
 
-_READERS: tuple[tuple[bytes, Callable[[bytes], tuple[int, int]]], ...] = (
+def _short(data: bytes, needed: int) -> str:
+    return f"{needed} bytes are needed" if len(data) < needed else ""
+
+
+_READERS: tuple[tuple[bytes, Callable[[bytes], Header]], ...] = (
     (b"\xff\xd8\xff", _jpeg),
     (b"\x89PNG\r\n\x1a\n", _png),
     (b"BM", _bmp),

@@ -60,6 +60,8 @@ class CaptureUnit:
         self.corrupt = 0
         self.late = 0
         self.thinned = 0
+        self.reopened = 0
+        """Times that the source came back, proven by a sample."""
         self.losses = Losses()
         self._queue = keys.queue
         self._network = bool(getattr(source, "network", False))
@@ -153,7 +155,8 @@ class CaptureUnit:
             "corrupt": self.corrupt + self._tally.corrupt,
             "late": self.late,
             "thinned": self.thinned + self._tally.thinned,
-            "reopened": self.losses.total,
+            "lost": self.losses.total,
+            "reopened": self.reopened,
             "fps": round(self._rhythm.measured_hz, 2),
             "age_s": None if age is None else round(age, 3),
             "flapping": self.losses.flapping(now),
@@ -247,6 +250,7 @@ class CaptureUnit:
         if self.source.live and interval > max(2.0, 2.5 * self._rhythm.frame_s):
             self.late += 1
         if self._lost_at is not None:
+            self.reopened += 1
             log.info("source %s is back after %.1f s", self.name, now - self._lost_at)
             self._lost_at = None
         self._state = "running"

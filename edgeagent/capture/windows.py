@@ -31,30 +31,26 @@ class Cutter:
         if self.length < 1 or self.hop < 1:
             raise ValueError("a window has at least one row, and so has a hop")
         self.unused = 0
-        """Rows that were forgotten and had not been part of any window."""
+        """Rows up to the last hole that are part of no window."""
         self._parts: deque[Rows] = deque()
         self._held = 0
-        self._fresh = 0
-        """Of the rows that are held, those that no window has shown."""
         self._skip = 0
-
-    @property
-    def held(self) -> int:
-        """Rows that wait for more."""
-        return self._held
+        """Rows to leave out before the next window begins."""
+        self._pushed = 0
+        self._shown = 0
+        self._joined = False
+        """Whether the next window joins one before it."""
 
     def push(self, rows: Rows) -> list[Rows]:
         """Add float32 (n, channels); the windows that are complete now, oldest first."""
-        if self._skip:
-            cut = min(self._skip, len(rows))
-            self._skip -= cut
-            self.unused += cut
-            rows = rows[cut:]
+        self._pushed += len(rows)
+        cut = min(self._skip, len(rows))
+        self._skip -= cut
+        rows = rows[cut:]
         if not len(rows):
             return []
         self._parts.append(rows)
         self._held += len(rows)
-        self._fresh += len(rows)
         if self._held < self.length:
             return []
         return self._cut(np.concatenate(self._parts) if len(self._parts) > 1 else rows)
@@ -64,34 +60,33 @@ class Cutter:
         start = 0
         while start + self.length <= len(rows):
             windows.append(rows[start : start + self.length].copy())
+            self._shown += min(self.length, self.hop) if self._joined else self.length
+            self._joined = True
             start += self.hop
-        seen = start - self.hop + self.length
-        left_out = max(0, min(start, len(rows)) - seen)
-        self.unused += left_out
         self._skip = max(0, start - len(rows))
         rest = rows[start:]
         self._parts.clear()
         if len(rest):
             self._parts.append(rest)
         self._held = len(rest)
-        self._fresh = len(rows) - seen - left_out
         return windows
 
-    def break_off(self) -> int:
-        """A hole: start anew behind it. Returns how many rows are lost by that."""
-        lost = self._fresh
-        self.unused += lost
+    def break_off(self) -> None:
+        """A hole: start anew behind it."""
+        self.unused = self._pushed - self._shown
         self._parts.clear()
-        self._held = self._fresh = self._skip = 0
-        return lost
+        self._held = self._skip = 0
+        self._joined = False
 
     def pad(self) -> Rows | None:
-        """What is held, filled up with zeros to one window; None where nothing is held."""
+        """What is held, filled up with zeros to one window; None where nothing is held. For
+        recordings that are shorter than a window."""
         if not self._held:
             return None
         rows = np.concatenate(self._parts)
         window = np.zeros((self.length, rows.shape[1]), np.float32)
         window[: len(rows)] = rows
+        self._shown += len(rows)
         self._parts.clear()
-        self._held = self._fresh = 0
+        self._held = 0
         return window

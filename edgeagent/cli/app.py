@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgeagent import __version__
-from edgeagent.cli import config, demo, devices, doctor, infer, models, render, status
+from edgeagent.cli import config, demo, devices, doctor, infer, models, outbox, render, run, status
 from edgeagent.errors import EdgeAgentError
 
 INTERNAL = 70
@@ -87,10 +87,12 @@ def edgeagent(
     """
 
 
+app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("devices")(devices.devices)
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")

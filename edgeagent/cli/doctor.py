@@ -25,7 +25,7 @@ def doctor(
         flags=set_ or (),
         find_model=options.library(None, folder).find,
         ask_agent=options.control(config, folder).status,
-        **options.checks(),
+        **options.checks(folder),
     )
     report = run(context)
     render.show(report.to_dict(), as_json, lambda: views.report(report))

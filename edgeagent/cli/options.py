@@ -50,14 +50,15 @@ def load_config(
     from edgeagent.config.load import load
 
     folder = data_folder(given, data)
-    return load(config_file(given), data_dir=folder, flags=settings or (), **checks())
+    return load(config_file(given), data_dir=folder, flags=settings or (), **checks(folder))
 
 
-def checks() -> dict[str, Any]:
+def checks(folder: Path) -> dict[str, Any]:
     """What a configuration is checked against besides itself: board, models, rules."""
+    from edgeagent.agent.ports import config_ports
     from edgeagent.device.profile import profile_layer
 
-    return {"profile": profile_layer()}
+    return {"profile": profile_layer(), "ports": config_ports(folder)}
 
 
 def data_folder(given: Path | None, data: Path | None) -> Path:

@@ -194,11 +194,14 @@ def progress(label: str, total: int | None, quiet: bool = False) -> Iterator[Cal
 
 
 @contextmanager
-def live(every_s: float) -> Iterator[Callable[[str], None]]:
-    """A line that is written over and over on a terminal, or printed anew without one."""
+def line() -> Iterator[Callable[[str], None] | None]:
+    """Draws one line on standard error over and over; None where that is no terminal. Other
+    output to standard error appears above it."""
     console = stderr()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda line: console.print(Text(line), soft_wrap=True)
+        yield None
         return
-    with Live(console=console, auto_refresh=False, refresh_per_second=1 / every_s) as view:
-        yield lambda line: view.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
+    with Live(console=console, auto_refresh=False, transient=True) as view:
+        yield lambda content: view.update(
+            Text(content, overflow="ellipsis", no_wrap=True), refresh=True
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class Loaded:
     files: tuple[Path, ...]
     """Files that were read, lowest layer first."""
     places: Places
+    stale: str = ""
+    """Not empty: the files are wrong (this says how) and an earlier configuration is used."""
+    warnings: tuple[str, ...] = ()
 
     def origins(self) -> dict[str, str]:
         """Every effective key → ``file:line``, a flag, or ``default``."""
@@ -119,14 +122,11 @@ def load_or_last_good(
     profile: ProfileLayer | None = None,
     flags: Sequence[str] = (),
     ports: Ports | None = None,
-) -> tuple[Loaded, str]:
+) -> Loaded:
     """As `load`, but where the files are wrong the last good configuration is used.
 
-    A good one is kept as a snapshot in the data folder.
-
-    Returns:
-        The configuration, and an empty text or a sentence to warn with: why it is not the one
-        in the files, or why it could not be kept.
+    A good one is kept as a snapshot in the data folder; that it could not be kept stands in
+    ``warnings``.
 
     Raises:
         ConfigError: the files are wrong and there is no snapshot.
@@ -140,12 +140,12 @@ def load_or_last_good(
         kept = snapshot.read(folder)
         if kept is None:
             raise
-        return kept, f"the last good configuration is used, because this one is wrong:\n{error}"
+        return replace(kept, stale=str(error))
     try:
         snapshot.write(folder, loaded)
     except StoreError as error:
-        return loaded, str(error)
-    return loaded, ""
+        return replace(loaded, warnings=(str(error),))
+    return loaded
 
 
 def data_dir_of(files: Path | Sequence[Path], flags: Sequence[str] = ()) -> Path:

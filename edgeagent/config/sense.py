@@ -34,7 +34,7 @@ _DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
     (("sync", "linger"), "0 s", "1 min"),
 )
 _SIZES: tuple[tuple[KeyPath, str, str], ...] = (
-    (("outbox", "max"), "256 KiB", "64 GiB"),
+    (("outbox", "max"), "1 MiB", "64 GiB"),
     (("outbox", "blobs"), "0 B", "1024 GiB"),
     (("storage", "max"), "1 MiB", "1024 GiB"),
     (("sync", "max_message"), "1 KiB", "256 MiB"),
@@ -170,7 +170,7 @@ def _unreadable(file: Path) -> tuple[str, str]:
         return "does not exist", "create it, or correct the name"
     if stat.S_ISDIR(mode):
         return "is a folder", "name a file"
-    if not os.access(file, os.R_OK):
+    if not os.access(file, os.R_OK, effective_ids=True):
         return "can't be read: permission denied", f"sudo chgrp edgeagent {file}; chmod g+r {file}"
     return "", ""
 

@@ -39,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     Check("identity", settings.identity),
     Check("data folder", storage.folder),
     Check("space", storage.space),
+    Check("outbox", storage.outbox, 8.0),
     Check("runtimes", models.runtimes, 8.0),
     Check("models", models.configured, 8.0),
     Check("sources", sources.configured, 6.0),

@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def hushed(heard: threading.Event) -> Iterator[None]:
-    """Filter descriptor 2 for the length of the block; other lines pass, in order.
+    """Filter descriptor 2 for the length of the block; other lines pass, a moment later.
 
     ``heard`` is set when a line was held back.
     """

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeagent.errors import InputError, PackageError
 from edgeagent.prepare.quantize import Quantize
+from edgeagent.prepare.resample import RESAMPLE
 from edgeagent.types import Frame, Placement
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 # A second thread of OpenCV doubles the CPU time and saves little of the wall time.
 cv2.setNumThreads(1)
 
-_RESAMPLE = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA, "nearest": cv2.INTER_NEAREST}
 _PIXELS = np.arange(256, dtype=np.uint8)
 
 
@@ -67,6 +67,7 @@ class ImagePreparer:
         self.name = spec.name
         self.form = form(spec, tensor)
         self._spec = spec
+        self._resample = RESAMPLE[spec.resample]
         height, width = self.form.height, self.form.width
         self._tensor: NDArray[Any] = np.zeros(self.form.shape, tensor.dtype)
         self._small = {
@@ -96,13 +97,7 @@ class ImagePreparer:
         place = self._cut
         grey = pixels.ndim == 2
         small = self._small[1 if grey else 3]
-        target = small[place.target]
-        cv2.resize(
-            pixels[place.source],
-            (target.shape[1], target.shape[0]),
-            dst=target,
-            interpolation=_RESAMPLE[self._spec.resample],
-        )
+        self._resample(pixels[place.source], small[place.target])
         self._store(self._colour(small, grey))
         return self._tensor, place.placement, None
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent.errors import NotFound, StoreError
-from edgeagent.store.database import Database
 from edgeagent.store.ledger import Ledger
+from edgeagent.store.reading import Reading
 from edgeagent.types import BlobRef, Draft, Evidence
 
 Post = Callable[[Callable[[Ledger], None]], None]
@@ -112,6 +112,14 @@ class Shelf:
         if state == 0:
             self._lose(BlobRef(sha256, size, type_), seq, "quota of blobs")
 
+    def erase(self, seq: int) -> None:
+        """Evidence of this record goes; nothing tells of it but the record's own gap."""
+        rows = self._ledger.db.rows("SELECT sha256, bytes FROM blob WHERE seq = ?", (seq,))
+        for sha256, size in rows:
+            self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
+            self.bytes -= size
+            self._unlink.append(sha256)
+
     def _lose(self, blob: BlobRef, seq: int, reason: str) -> None:
         self.lost.append(
             Draft(
@@ -142,11 +150,11 @@ class BlobShelf:
     """The sending side, for the link's thread."""
 
     def __init__(
-        self, folder: Path, reader: Callable[[], Database], post: Post,
+        self, folder: Path, reading: Reading, post: Post,
         is_sent: Callable[[int], bool],
     ) -> None:  # fmt: skip
         self._folder = folder
-        self._reader = reader
+        self._reading = reading
         self._post = post
         self._is_sent = is_sent
         self._lock = threading.Lock()
@@ -154,8 +162,9 @@ class BlobShelf:
         self._done: set[str] = set()
 
     def next(self) -> BlobToSend | None:
-        """The oldest evidence whose record is delivered and that is not sent yet."""
-        rows = self._reader().rows(
+        """The oldest evidence whose record is delivered and that is not sent yet.
+        Raises StoreError."""
+        rows = self._reading.rows(
             "SELECT sha256, seq, bytes, type, next FROM blob WHERE state = 0 ORDER BY seq LIMIT 64"
         )
         with self._lock:
@@ -190,10 +199,6 @@ class BlobShelf:
             self._done.add(sha256)
             self._progress.pop(sha256, None)
         self._post(lambda ledger: self._mark(ledger, sha256))
-
-    def gone(self, sha256: str, reason: str) -> None:
-        """The file can't be read: give it up."""
-        self.sent(sha256)
 
     def _mark(self, ledger: Ledger, sha256: str) -> None:
         ledger.db.run("UPDATE blob SET state = 1 WHERE sha256 = ?", (sha256,))

@@ -76,7 +76,9 @@ class Carrier:
         ledger.db.run("UPDATE carry SET upto = ? WHERE folder = ?", (upto, name))
         ledger.commit()
 
-    def _renumbered(self, record: dict[str, Any], old_seq: int, seq: int, kind: int) -> dict[str, Any]:
+    def _renumbered(
+        self, record: dict[str, Any], old_seq: int, seq: int, kind: int
+    ) -> dict[str, Any]:
         epoch = self._former.epoch if self._former else ""
         ledger = self._ledger
         record["seq"] = seq

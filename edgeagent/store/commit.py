@@ -61,8 +61,8 @@ class Committer:
         self.path = epochs.database_path(folder)
         self.settings = settings
         self.clock = clock
-        self._identity = identity
-        self._in_flight = in_flight
+        self.identity = identity
+        self.in_flight = in_flight
         self._make = make
         self._attempt: tuple[str, int] | None = None
         self._backfill_ns: int | None = None
@@ -107,15 +107,15 @@ class Committer:
         row = db.one("SELECT device, machine FROM account")
         if row is None:
             raise StoreCorrupt(f"{self.path} holds no account")
-        if row[1] != self._identity.machine:
+        if row[1] != self.identity.machine:
             raise _OtherOwner("database of another machine")
-        if row[0] != self._identity.device:
+        if row[0] != self.identity.device:
             raise _OtherOwner("device has another id")
 
     def _stand(self, db: Database, space: Space) -> None:
         """Build all that stands on a connection."""
         self._db, self.space = db, space
-        self.ledger = Ledger(db, boot=self._identity.boot, clock=self.clock)
+        self.ledger = Ledger(db, boot=self.identity.boot, clock=self.clock)
         self.ledger.trusted = self._trusted
         self.events = Events(self.ledger)
         self.shelf = Shelf(self.folder / "blobs", self.ledger, self.settings.blobs_bytes)
@@ -125,14 +125,14 @@ class Committer:
         )  # fmt: skip
         self.intake.backfill_ns = self._backfill_ns or 0
         self.intake.backfill_before_ms = self._backfill_before_ms
-        self.room = Room(self.ledger, space, self.settings, self._in_flight)
+        self.room = Room(self.ledger, space, self.settings, lambda: self.in_flight())
         self.carrier = Carrier(self.folder, self.ledger, space.group_bytes)
         self.shelf.sweep()
 
     def _begin(self, reason: str) -> None:
         epochs.prune(self.folder, self.settings.max_bytes)
         epochs.begin(
-            self.folder, self._identity, self.clock, self.settings.max_bytes, reason, self._make
+            self.folder, self.identity, self.clock, self.settings.max_bytes, reason, self._make
         )
         self._open()
 
@@ -189,6 +189,18 @@ class Committer:
         if self._db is not None and self._db.roll_back():
             self._reload()
         return True
+
+    def end_left(self) -> int:
+        """End what a former process left open. How many events."""
+
+        def end(_: Ledger) -> int:
+            drafts = self.events.end_left()
+            todo: Sequence[Draft] = drafts
+            while todo:
+                todo = todo[len(self.intake.take(todo)) :]
+            return len(drafts)
+
+        return self.job(end)
 
     def _make_room(self) -> None:
         need = self.space.group_bytes * 5 // 4

@@ -75,7 +75,7 @@ def open_writable(path: Path, space: Space, make: Connect = connect) -> Database
         db.prepare_to_write(space.max_pages, space.checkpoint_pages)
         db.migrate()
     except StoreError:
-        _close(db)
+        close_quietly(db)
         raise
     space.reserve()
     return db
@@ -130,7 +130,7 @@ def _fill(
         ledger.commit()
         return epoch
     finally:
-        _close(db)
+        close_quietly(db)
 
 
 def _born(former: Iterable[Former]) -> str:
@@ -223,7 +223,9 @@ class Former:
         if db is None:
             return old
         try:
-            for epoch, born_at, produced in old._try(db, "SELECT epoch, born_at, produced FROM account"):
+            for epoch, born_at, produced in old._try(
+                db, "SELECT epoch, born_at, produced FROM account"
+            ):
                 old.epoch, old.born_at, old.produced = epoch, born_at, produced
             ranges = old._try(db, "SELECT first, last FROM range WHERE name = 'settled'")
             old.settled = Ranges(ranges)
@@ -233,7 +235,7 @@ class Former:
                     old.produced = highest
             old.first_open = next((low for low, _ in old.settled.absent(1, 1 << 62)), 1)
         finally:
-            _close(db)
+            close_quietly(db)
         return old
 
     def open(self) -> Database | None:
@@ -265,7 +267,7 @@ class Former:
             )
             db.run("DELETE FROM memory WHERE key GLOB ?", (f"{_MARK}*",))
         finally:
-            _close(source)
+            close_quietly(source)
 
     def _copy_evidence(self, source: Database, db: Database) -> None:
         """Evidence of delivered records may go at once (seq 0); the rest waits for its record
@@ -336,7 +338,7 @@ def check(db: Database, path: Path, *, quick_bytes: int = 4 * 1024 * 1024) -> No
             raise StoreCorrupt(f"{path}: {verdict}")
 
 
-def _close(db: Database) -> None:
+def close_quietly(db: Database) -> None:
     try:
         db.close()
     except StoreError:

@@ -70,7 +70,9 @@ class Events:
         if former is not None:
             self._ledger.db.run("DELETE FROM event WHERE id = ?", (former,))
         self._open[key] = id_
-        kept = {name: data[name] for name in ("label", "score", "box", "zones", "track") if name in data}
+        kept = {
+            name: data[name] for name in ("label", "score", "box", "zones", "track") if name in data
+        }
         self._ledger.db.run(
             "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)",
             (id_, key[0], key[1], msgspec.json.encode(kept)),
@@ -106,7 +108,12 @@ class Intake:
     """Turns a group of drafts into rows of the ledger, inside the writer's transaction."""
 
     def __init__(
-        self, ledger: Ledger, events: Events, keep: Keep, *, max_record_bytes: int,
+        self,
+        ledger: Ledger,
+        events: Events,
+        keep: Keep,
+        *,
+        max_record_bytes: int,
         group_bytes: int,
     ) -> None:
         self._ledger = ledger
@@ -161,9 +168,7 @@ class Intake:
             ledger.unsynced.add(unsynced[0], unsynced[-1])
         return results
 
-    def _body(
-        self, draft: Draft, seq: int, trust: str, now_ns: int, now_ms: float
-    ) -> bytes:
+    def _body(self, draft: Draft, seq: int, trust: str, now_ns: int, now_ms: float) -> bytes:
         mono = draft.mono_ms or now_ms
         at = draft.at_ns if draft.at_ns > 0 else now_ns
         if mono < self.backfill_before_ms:

@@ -117,6 +117,20 @@ class Lanes:
         with self._lock:
             self._live_from = self._last + 1
 
+    def oldest_pending(self) -> bytes | None:
+        """The body of the oldest record that is not delivered. Raises StoreError."""
+        with self._lock:
+            epoch, stretches = self.epoch, list(self._done.absent(1, self._last))
+        for first, last in stretches:
+            rows = self._reading.rows_of(
+                epoch,
+                "SELECT body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1",
+                (first, last),
+            )
+            if rows:
+                return bytes(rows[0][0])
+        return None
+
     # --- taking --------------------------------------------------------------------------
 
     def next(self, max_bytes: int, max_records: int) -> Batch | None:
@@ -161,7 +175,9 @@ class Lanes:
         for first, last in stretches:
             at = first
             while at <= last:
-                limit = max(1, min(max_records - len(seqs), (max_bytes - size) // _RECORD_GUESS + 1))
+                limit = max(
+                    1, min(max_records - len(seqs), (max_bytes - size) // _RECORD_GUESS + 1)
+                )
                 rows = self._reading.rows_of(
                     epoch,
                     "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",

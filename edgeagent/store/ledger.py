@@ -11,138 +11,24 @@ so ``settled`` needs few ranges (it may run over what gaps cover) and an acknowl
 no record's page. Dropping and writing the gap that tells of it are one transaction, and a gap
 that was not delivered yet is superseded by one that covers what it covered, the new losses of
 the same block and reason, and the old gap's own seq.
-
-Nothing here begins or ends a transaction by itself: the writer calls `begin`, changes, and
-`commit`; after a failure it calls `load`, because what is in memory may be ahead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from edgeagent.errors import StoreCorrupt
-from edgeagent.store.database import Database
-from edgeagent.store.encode import GAP, Clock, GapRecord, encoded, rfc3339
+from edgeagent.store.books import FOLD_AT, Books
+from edgeagent.store.encode import GAP, GapRecord, encoded
 from edgeagent.store.ranges import Ranges, bitmap_text, bits_of, numbers_of, pack, runs, unpack
 
 BLOCK = 4096
 """Seqs that one gap can tell of at most (contract §2)."""
 _ALL = (1 << BLOCK) - 1
-_FOLD_AT = 256
-"""Delivered gaps or ranges that are remembered one by one before they are folded."""
 NO_LONGER_KEPT = "no longer kept"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The figures as of a commit."""
-
-    epoch: str
-    commits: int
-    produced: int
-    delivered: int
-    pending: int
-    dropped: dict[str, int]
-
-
-class Ledger:
-    """The writing side of one database. Belongs to one thread."""
-
-    def __init__(self, db: Database, *, boot: str, clock: Clock) -> None:
-        self.db = db
-        self.boot = boot
-        self.clock = clock
-        self.trusted = clock.synced()
-        self.load()
-
-    def load(self) -> None:
-        """Take everything from the database: at the start and after a failed transaction.
-
-        Raises:
-            StoreCorrupt: the account is not there or can't be.
-        """
-        row = self.db.one(
-            "SELECT epoch, commits, produced, delivered, pending, folded, folded_dropped, level"
-            " FROM account"
-        )
-        if row is None:
-            raise StoreCorrupt(f"{self.db.path} holds no account")
-        self.epoch: str = row[0]
-        self.commits, self.produced, self.delivered, self.pending = row[1:5]
-        self.folded, self.folded_dropped, self.level = row[5:8]
-        self.reasons: dict[str, int] = dict(
-            (reason, count) for reason, count in self.db.rows("SELECT reason, count FROM dropped")
-        )
-        self._changed_reasons: set[str] = set()
-        self._sets: dict[str, Ranges] = {}
-        for name, first, last in self.db.rows("SELECT name, first, last FROM range"):
-            self._sets.setdefault(name, Ranges()).add(first, last)
-        for ranges in self._sets.values():
-            ranges.take_changes()
-        self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
-        self.levels: dict[int, int] = dict(
-            (block, level) for block, level in self.db.rows("SELECT block, level FROM block")
-        )
-
-    # --- sets of seqs --------------------------------------------------------------------
-
-    def ranges(self, name: str) -> Ranges:
-        return self._sets.setdefault(name, Ranges())
-
-    @property
-    def settled(self) -> Ranges:
-        return self.ranges("settled")
-
-    @property
-    def acked(self) -> Ranges:
-        return self.ranges("acked")
-
-    @property
-    def unsynced(self) -> Ranges:
-        """Records of this boot that carry a time which is not trusted."""
-        return self.ranges(f"unsynced {self.boot}")
-
-    @property
-    def dropped(self) -> int:
-        return sum(self.reasons.values())
-
-    def account(self) -> Account:
-        return Account(
-            self.epoch, self.commits, self.produced, self.delivered, self.pending,
-            dict(self.reasons),
-        )  # fmt: skip
-
-    # --- transactions --------------------------------------------------------------------
-
-    def begin(self) -> None:
-        self.db.run("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        """Write the account and end the transaction; then all of it is on the medium."""
-        self.commits += 1
-        for reason in self._changed_reasons:
-            count = self.reasons[reason]
-            if count:
-                self.db.run("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (reason, count))
-            else:
-                self.db.run("DELETE FROM dropped WHERE reason = ?", (reason,))
-        for name, ranges in self._sets.items():
-            for first, last in ranges.take_changes().items():
-                if last is None:
-                    self.db.run("DELETE FROM range WHERE name = ? AND first = ?", (name, first))
-                else:
-                    self.db.run("INSERT OR REPLACE INTO range VALUES (?, ?, ?)", (name, first, last))
-        self.db.run(
-            "UPDATE account SET commits = ?, produced = ?, delivered = ?, pending = ?,"
-            " dropped = ?, folded = ?, folded_dropped = ?, level = ?",
-            (
-                self.commits, self.produced, self.delivered, self.pending, self.dropped,
-                self.folded, self.folded_dropped, self.level,
-            ),
-        )  # fmt: skip
-        self.db.run("COMMIT")
-        self._changed_reasons.clear()
+class Ledger(Books):
+    """What may be done to the account. Belongs to one thread."""
 
     # --- giving numbers ------------------------------------------------------------------
 
@@ -154,7 +40,7 @@ class Ledger:
         self.pending += len(rows)
         for reason, seqs in refused.items():
             self.produced += len(seqs)
-            self._count(reason, len(seqs))
+            self.count(reason, len(seqs))
         for reason, seqs in refused.items():
             self._tell(seqs, reason)
 
@@ -162,7 +48,7 @@ class Ledger:
         """Give numbers to ``count`` records that never came here, as dropped."""
         first = self.produced + 1
         self.produced += count
-        self._count(reason, count)
+        self.count(reason, count)
         self._tell(range(first, first + count), reason)
 
     def tell_epoch(self, epoch: str, first: int, reason: str) -> None:
@@ -180,14 +66,6 @@ class Ledger:
         )  # fmt: skip
         self.db.run("INSERT INTO record VALUES (?, ?, ?)", (self.produced, GAP, body))
         self.db.run("INSERT OR REPLACE INTO past VALUES (?, ?, ?)", (epoch, reason, stamp[0]))
-
-    def stamp(self) -> tuple[str, str, int]:
-        """at, clock, mono_ms of now."""
-        return (
-            rfc3339(self.clock.wall_ns()),
-            "synced" if self.trusted else "unsynced",
-            int(self.clock.mono_ms()),
-        )
 
     # --- delivery ------------------------------------------------------------------------
 
@@ -215,7 +93,9 @@ class Ledger:
         common.subtract(self.settled)
         for first, last in common:
             found = int(
-                self.db.value("SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?", (first, last))
+                self.db.value(
+                    "SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?", (first, last)
+                )
             )
             self.delivered += found
             self.pending -= found
@@ -289,7 +169,7 @@ class Ledger:
     def write_off(self, seqs: Sequence[int], reason: str) -> None:
         """Tell of pending records whose rows are gone already."""
         self.pending -= len(seqs)
-        self._count(reason, len(seqs))
+        self.count(reason, len(seqs))
         self._tell(seqs, reason)
 
     def retell(self, first: int, last: int) -> int:
@@ -315,21 +195,15 @@ class Ledger:
                 continue
             moved = sum(1 for seq in numbers_of(gone & ~covered, base) if seq > self.folded)
             self.delivered -= moved
-            self._count(NO_LONGER_KEPT, moved)
+            self.count(NO_LONGER_KEPT, moved)
             self._tell(numbers_of(gone, base), NO_LONGER_KEPT)
             told += gone.bit_count()
         return told
 
-    def _count(self, reason: str, count: int) -> None:
-        if not count:
-            return
-        self.reasons[reason] = self.reasons.get(reason, 0) + count
-        self._changed_reasons.add(reason)
-
     def _covers(self, block: int) -> list[tuple[int, int]]:
         """(seq, bits) of the gaps that tell of this block."""
         rows = self.db.rows("SELECT seq, first, last, bits FROM gap WHERE block = ?", (block,))
-        return [(row[0], gap_bits(*row[1:], block * BLOCK)) for row in rows]
+        return [(seq, gap_bits(low, high, bits, block * BLOCK)) for seq, low, high, bits in rows]
 
     def _tell(self, seqs: Iterable[int], reason: str) -> None:
         """Write gaps of ``reason`` over ``seqs``, which are counted as dropped already.
@@ -368,7 +242,7 @@ class Ledger:
             self.db.run("DELETE FROM gap WHERE seq = ?", (seq,))
             self.gaps -= 1
             self.pending -= 1
-            self._count(reason, 1)
+            self.count(reason, 1)
             taken.append((seq, gap_bits(first, last, bits, block * BLOCK)))
         return taken
 
@@ -403,7 +277,7 @@ class Ledger:
     @property
     def crowded(self) -> bool:
         """Whether folding is worth a try."""
-        return self.gaps > _FOLD_AT or len(self.settled) > _FOLD_AT
+        return self.gaps > FOLD_AT or len(self.settled) > FOLD_AT
 
     def fold(self) -> bool:
         """Forget the particulars of old blocks in which everything is settled and told.
@@ -434,22 +308,6 @@ class Ledger:
         self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
         self.settled.add(1, self.folded)
         return True
-
-    def oldest_pending(self) -> int:
-        """The smallest pending seq; ``produced + 1`` where nothing is pending."""
-        for first, last in self.settled.absent(1, self.produced):
-            seq = self.db.value(
-                "SELECT seq FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1",
-                (first, last),
-            )
-            if seq is not None:
-                return int(seq)
-        return self.produced + 1
-
-    def set_level(self, block: int, level: int) -> None:
-        """A block has been thinned to ``level``."""
-        self.levels[block] = level
-        self.db.run("INSERT OR REPLACE INTO block VALUES (?, ?)", (block, level))
 
 
 def gap_bits(first: int, last: int, packed: bytes | None, base: int) -> int:

@@ -2,18 +2,37 @@
 
 `Outbox` is the face of the store. Any thread appends; one writing thread commits in groups;
 the link's thread takes batches and hands them back. Numbers, gaps and the account are the
-ledger's (`ledger.py`), which lane comes next is `lanes.py`, the loop is `writer.py`.
+ledger's (`ledger.py`), which record comes next is said by `lanes.py`, the thread is
+`writer.py`, and where an epoch begins is `epochs.py`.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeagent import types
+from edgeagent import clock as system_clock
+from edgeagent.errors import Busy, StoreError
+from edgeagent.store import epochs, erase
 from edgeagent.store.batch import Batch, Lane
+from edgeagent.store.blobs import BlobShelf
+from edgeagent.store.commit import Committer
+from edgeagent.store.database import Connect, connect
+from edgeagent.store.encode import Clock, decoded
+from edgeagent.store.journal import Journal
+from edgeagent.store.lanes import Lanes
+from edgeagent.store.ledger import Ledger
+from edgeagent.store.ranges import Ranges
+from edgeagent.store.reading import Reading
 from edgeagent.store.settings import OutboxSettings
+from edgeagent.store.writer import Ticket, Writer, in_ledger
+from edgeagent.types import Draft
+
+__all__ = ["Outbox", "OutboxStats", "Ticket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +41,11 @@ class OutboxStats:
 
     epoch: str
     produced: int
+    """Also the last seq."""
     delivered: int
     pending: int
     dropped: dict[str, int]
     """By reason."""
-    last_seq: int
     queued: int
     """Drafts waiting to be committed."""
     stalled: int
@@ -34,129 +53,304 @@ class OutboxStats:
     bytes: int
     """Database, write-ahead log and index on disk now."""
     blob_bytes: int
-    kept_sent: int
-    """Delivered records that are kept for a collector that asks again."""
     dead_letters: int
     oldest_pending_at: str
-    """RFC 3339, empty = nothing pending."""
+    """RFC 3339; empty = nothing is pending."""
     oldest_pending_age_s: float
-    """By CLOCK_BOOTTIME where it is of this boot, else since the process began."""
+    """By CLOCK_BOOTTIME; of an earlier boot: since this process began."""
     written_bytes: int
-    """Put on the medium by the writing thread since it started."""
+    """Put on the medium by the writing thread since it began."""
     written_today_bytes: int
+    """The same within the last 24 hours."""
     fault: str
     """What keeps the store from writing now; empty = nothing."""
-
-
-class Ticket:
-    """Receipt of one `Outbox.append`."""
-
-    __slots__ = ("lost", "seq")
-
-    seq: int | None
-    """The record's number once it is committed, i.e. safe from a power cut."""
-    lost: str
-    """Why the record itself is gone (a gap tells of it); empty = it is not."""
-
-    def wait(self, timeout_s: float) -> int | None:
-        """Block until committed. Returns the seq, or None when time is up or it is lost."""
-        raise NotImplementedError
 
 
 class Outbox:
     """See the module. Every method may be called from any thread unless it says otherwise."""
 
+    def __init__(self, committer: Committer, lock: int, make: Connect) -> None:
+        """Use `Outbox.open`."""
+        self._lock = lock
+        self._committer = committer
+        self._clock = committer.clock
+        self._born_ms = self._clock.mono_ms()
+        self._writer = Writer(committer, self._swapped)
+        self._reading = Reading(committer.path, self._writer.suspect, make)
+        settings = committer.settings
+        self._lanes = Lanes(
+            self._reading, self._clock.mono_ms,
+            collecting=settings.confirm == "collector", patience_s=settings.resend_after_s,
+        )  # fmt: skip
+        committer.in_flight = self._lanes.in_flight
+        self._news = threading.Event()
+        self._swapped()
+        self._writer.listeners.append(self._committed)
+        self.settings = settings
+        self.folder = committer.folder
+        self.journal = Journal(self._writer, self._reading)
+        self.blobs = BlobShelf(
+            committer.folder / "blobs", self._reading, self._writer.post, self._lanes.is_sent
+        )
+
     @classmethod
     def open(
         cls, folder: Path, *, device: str, settings: OutboxSettings, boot: str, machine: str,
-    ) -> Outbox:
+        clock: Clock = system_clock, make: Connect = connect,
+    ) -> Outbox:  # fmt: skip
         """Open or create the outbox in ``folder`` and start its writing thread.
 
         A damaged database is set aside and what can be read is carried into a new epoch; so is
-        one that belongs to another machine (``machine`` = a hash of machine-id).
+        one that belongs to another machine (``machine`` = a hash of machine-id) or id.
 
         Raises:
             Busy: another process has it open.
             StoreTooNew: a newer agent wrote it.
             StoreError: the folder can't be written.
+            UsageError: ``settings.max_bytes`` is below 1 MiB.
         """
-        raise NotImplementedError
+        lock = _locked(folder)
+        try:
+            identity = epochs.Identity(device, machine, boot)
+            committer = Committer(folder, identity, settings, clock, make=make)
+        except BaseException:
+            os.close(lock)
+            raise
+        outbox = cls(committer, lock, make)
+        outbox._writer.start()
+        return outbox
 
-    # --- producing (any thread) ---
-    def append(self, draft: types.Draft) -> Ticket:
+    # --- producing -----------------------------------------------------------------------
+
+    def append(self, draft: Draft) -> Ticket:
         """Queue a record; microseconds, never blocks, never raises. A full queue loses the
         draft and a gap ``writer stalled`` tells of it."""
-        raise NotImplementedError
+        return self._writer.append(draft)
 
     def flush(self, timeout_s: float) -> bool:
         """Commit what is queued now. False when time is up."""
-        raise NotImplementedError
+        return self._writer.flush(timeout_s)
 
-    def close(self, timeout_s: float = 5.0) -> None: ...
-    def stats(self) -> OutboxStats: ...
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Commit what is queued, stop the thread, let go of the files."""
+        if self._lock < 0:
+            return
+        self._writer.close(timeout_s)
+        self._reading.renew()
+        os.close(self._lock)
+        self._lock = -1
 
-    epoch: str
-    last_seq: int
+    @property
+    def epoch(self) -> str:
+        return self._writer.account.epoch
+
+    @property
+    def last_seq(self) -> int:
+        """The last committed seq; 0 = none yet."""
+        return self._writer.account.produced
+
+    @property
+    def alive(self) -> bool:
+        """False = the writing thread has ended (see ``stats().fault``)."""
+        return self._writer.alive
 
     def close_open_events(self) -> int:
         """End the events that a former process left open (reason ``restarted``). How many."""
-        raise NotImplementedError
+        return self._writer.call(lambda committer: committer.end_left())
 
     def clock_synced(self) -> None:
         """The wall clock is trusted from now on: records of this boot that were written before
-        are back-filled."""
+        are back-filled while they are pending."""
+        wall_ns, mono_ms = self._clock.wall_ns(), self._clock.mono_ms()
+        self._writer.call(lambda committer: committer.clock_synced(wall_ns, mono_ms))
 
     def new_epoch(self, reason: str) -> str:
         """Begin a new epoch (the broker has seen seqs of this one that we never gave). Pending
-        records move into it. Blocks some ms. Returns the new epoch."""
-        raise NotImplementedError
+        records move into it by and by. Returns the new epoch. Raises StoreError."""
+        return self._writer.call(lambda committer: committer.new_epoch(reason))
 
     def lost_epoch(self, epoch: str) -> None:
-        """A retained status names an epoch that this database knows nothing of (re-flashed
-        device): a gap tells that its end is unknown. Idempotent."""
+        """A retained status names an epoch that this database knows nothing of (a re-flashed
+        device): a gap tells that its end is unknown. Idempotent. Raises StoreError."""
 
-    # --- publishing (one thread: the link's) ---
+        def tell(ledger: Ledger) -> None:
+            known = ledger.db.value("SELECT 1 FROM past WHERE epoch = ?", (epoch,))
+            if epoch != ledger.epoch and known is None:
+                ledger.tell_epoch(epoch, 1, "not known to this device")
+
+        self._writer.call(in_ledger(tell))
+
+    # --- publishing (one thread: the link's) ---------------------------------------------
+
     def connected(self) -> None:
         """A connection begins: what is committed from now on is live, the rest backlog."""
+        self._lanes.connected()
 
     def next_batch(self, *, max_bytes: int, max_records: int = 1000) -> Batch | None:
-        """The batch to send next: re-sent and live first, each 4th from the backlog."""
-        raise NotImplementedError
+        """The batch to send next: re-sent before live; each 4th from the backlog, and all when
+        nothing else is there. None = nothing to send (or not readable now)."""
+        try:
+            return self._lanes.next(max_bytes, max_records)
+        except StoreError:
+            # The writer has been told (`Reading`) and puts it right; there is more later.
+            return None
 
     def pending(self, lane: Lane, *, max_bytes: int, max_records: int = 1000) -> Batch | None:
         """The next batch of one lane; its records count as in flight until handed back.
         A single record larger than ``max_bytes`` comes alone."""
-        raise NotImplementedError
+        try:
+            return self._lanes.take(lane, max_bytes, max_records)
+        except StoreError:
+            return None
 
     def wait_pending(self, timeout_s: float) -> bool:
-        """Block until something new was committed since the last call (or resend is due)."""
-        raise NotImplementedError
+        """Block until something was committed since the last call. False when time is up."""
+        found = self._news.wait(timeout_s)
+        self._news.clear()
+        return found
 
     def on_commit(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` in the writing thread after each commit (for a wake-up pipe)."""
+        """Call ``wake`` in the writing thread after each commit (for a wake-up pipe). It must
+        neither block nor raise."""
+        self._writer.listeners.append(wake)
 
     def delivered(self, batch: Batch) -> None:
-        """PUBACK with success. In ``collector`` mode: sent, still pending."""
+        """PUBACK with success. In ``collector`` mode: with the broker, still pending."""
+        if not self._lanes.acked(batch) or batch.lane == "resend":
+            return
+        epoch, seqs, committer = batch.epoch, batch.seqs, self._committer
+        if self.settings.confirm == "collector":
+            self._writer.post(lambda _: committer.ack(epoch, seqs))
+        else:
+            self._writer.post(lambda _: committer.settle(epoch, seqs))
 
     def refused(self, batch: Batch, reason: str) -> None:
-        """The broker will never take these: dead letters, told by a gap."""
+        """The broker will never take these: dead letters, told by a gap ``refused: …``.
+        ``reason`` is one of few words (``packet too large``): gaps are merged by it."""
+        if self._lanes.refused(batch):
+            epoch, seqs, committer = batch.epoch, batch.seqs, self._committer
+            self._writer.post(lambda _: committer.refuse(epoch, seqs, reason), within_s=0.05)
 
     def release(self, batch: Batch) -> None:
         """Not acknowledged (connection lost): to be sent again."""
+        self._lanes.release(batch)
 
-    def confirmed(
-        self, epoch: str, upto: int, missing: Iterable[tuple[int, int]], by: str
-    ) -> None:
-        """A collector's confirm (contract §2), in either mode."""
+    def confirmed(self, epoch: str, upto: int, missing: Iterable[tuple[int, int]], by: str) -> bool:
+        """A collector's confirm (contract §2), in either mode.
 
-    # --- small things kept for others ---
+        Returns False, and does nothing, where it names seqs of this epoch that were never
+        given: the sign for `new_epoch`.
+        """
+        if epoch != self.epoch:
+            return True
+        if upto > self.last_seq:
+            return False
+        got = Ranges([(1, upto)] if upto > 0 else [])
+        misses = Ranges((first, min(last, upto)) for first, last in missing if first <= upto)
+        got.subtract(misses)
+        again = self._lanes.missed(misses)
+        committer, lanes = self._committer, self._lanes
+        self._writer.post(
+            lambda _: lanes.confirmed(committer.confirm(epoch, by, got, again)), within_s=0.2
+        )
+        return True
+
+    # --- small things kept for others ----------------------------------------------------
+
     def remember(self, key: str, value: bytes | None) -> None:
-        """Keep ``value`` under ``key`` (None = forget). Blocks until on the medium."""
+        """Keep ``value`` under ``key`` (None = forget it). Blocks until it is on the medium.
+        Raises StoreError."""
 
-    def recall(self, key: str) -> bytes | None: ...
-    def recall_all(self, prefix: str) -> dict[str, bytes]: ...
+        def keep(ledger: Ledger) -> None:
+            if value is None:
+                ledger.db.run("DELETE FROM memory WHERE key = ?", (key,))
+            else:
+                ledger.db.run("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, value))
 
-    # outbox.journal: edgeagent.store.journal.Journal
-    # outbox.blobs:   edgeagent.store.blobs.BlobShelf
-    #   next() -> BlobToSend(sha256, bytes, type, next_index) | None  (its record is delivered)
-    #   read(sha256, index, chunk_bytes) -> bytes; progress(sha256, next_index); sent(sha256)
+        self._writer.call(in_ledger(keep))
+
+    def recall(self, key: str) -> bytes | None:
+        """Raises StoreError."""
+        found = self._reading.value("SELECT value FROM memory WHERE key = ?", (key,))
+        return None if found is None else bytes(found)
+
+    def recall_all(self, prefix: str) -> dict[str, bytes]:
+        """Everything under keys that begin with ``prefix``. Raises StoreError."""
+        rows = self._reading.rows(
+            "SELECT key, value FROM memory WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+        )
+        return {key: bytes(value) for key, value in rows}
+
+    def purge_dead_letters(self) -> int:
+        """Forget what the broker refused (the gaps stay). How many. Raises StoreError."""
+
+        def purge(ledger: Ledger) -> int:
+            count = int(ledger.db.value("SELECT count(*) FROM dead"))
+            ledger.db.run("DELETE FROM dead")
+            return count
+
+        return self._writer.call(in_ledger(purge))
+
+    def erase(self, before_ns: int) -> int:
+        """Erase records, evidence and dead letters from before ``before_ns`` (UTC); gaps
+        ``erased`` tell of what was pending. How many records. Raises StoreError."""
+        return self._writer.call(lambda committer: erase.erase(committer, before_ns), 600.0)
+
+    # --- figures -------------------------------------------------------------------------
+
+    def stats(self) -> OutboxStats:
+        """Cheap enough for once a second. Raises StoreError (the database can't be read)."""
+        account, writer = self._writer.account, self._writer
+        at, age_s = self._oldest_pending()
+        return OutboxStats(
+            epoch=account.epoch, produced=account.produced, delivered=account.delivered,
+            pending=account.pending, dropped=dict(account.dropped), queued=writer.queued,
+            stalled=writer.stalled, bytes=writer.used_bytes,
+            blob_bytes=self._reading.value("SELECT coalesce(sum(bytes), 0) FROM blob"),
+            dead_letters=self._reading.value("SELECT count(*) FROM dead"),
+            oldest_pending_at=at, oldest_pending_age_s=age_s,
+            written_bytes=writer.wear.written_bytes, written_today_bytes=writer.wear.today_bytes,
+            fault=writer.fault,
+        )  # fmt: skip
+
+    def _oldest_pending(self) -> tuple[str, float]:
+        body = self._lanes.oldest_pending()
+        if body is None:
+            return "", 0.0
+        record = decoded(body)
+        since_ms = self._born_ms
+        if record.get("boot") == self._committer.identity.boot:
+            since_ms = float(record.get("mono_ms", since_ms))
+        return str(record.get("at", "")), max(0.0, (self._clock.mono_ms() - since_ms) / 1000)
+
+    # --- called by the writing thread ----------------------------------------------------
+
+    def _committed(self) -> None:
+        self._lanes.committed(self._writer.account.produced)
+        self._news.set()
+
+    def _swapped(self) -> None:
+        """Another database (and epoch) took the place of the former."""
+        ledger = self._committer.ledger
+        self._writer.account = ledger.account()
+        self._reading.renew()
+        self._lanes.reset(ledger.epoch, ledger.produced, ledger.settled, ledger.acked)
+
+
+def _locked(folder: Path) -> int:
+    """An exclusive lock on the outbox folder, held as long as the descriptor is open."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: {error.strerror}", remedy="Give the agent's user a writable data folder."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise Busy(
+            f"{folder} is in use by another process", remedy="Stop the running agent first."
+        ) from error
+    return handle

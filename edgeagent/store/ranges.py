@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 class Ranges:
     """A set of positive integers as sorted, disjoint, non-touching closed ranges.
 
-    ``add`` and ``remove`` remember which stored rows they changed, so that a table of
-    ``(first, last)`` can follow with few writes (`take_changes`).
+    A ``tracked`` one remembers which stored rows ``add`` and ``remove`` changed, so that a
+    table of ``(first, last)`` can follow with few writes (`take_changes`).
     """
 
     __slots__ = ("_changes", "_firsts", "_lasts")
 
-    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, ranges: Iterable[tuple[int, int]] = (), *, tracked: bool = False) -> None:
         self._firsts: list[int] = []
         self._lasts: list[int] = []
-        self._changes: dict[int, int | None] = {}
+        self._changes: dict[int, int | None] | None = None
         for first, last in ranges:
             self.add(first, last)
-        self._changes.clear()
+        if tracked:
+            self._changes = {}
 
     def add(self, first: int, last: int) -> None:
         """Add the numbers first..last; ranges that touch grow together."""
@@ -33,11 +34,10 @@ class Ranges:
             last = max(last, self._lasts[high - 1])
             if high - low == 1 and self._firsts[low] == first and self._lasts[low] == last:
                 return
-            for gone in self._firsts[low:high]:
-                self._changes[gone] = None
+            self._note((gone, None) for gone in self._firsts[low:high])
         self._firsts[low:high] = [first]
         self._lasts[low:high] = [last]
-        self._changes[first] = last
+        self._note([(first, last)])
 
     def remove(self, first: int, last: int) -> None:
         """Take the numbers first..last out."""
@@ -50,11 +50,10 @@ class Ranges:
             kept.append((self._firsts[low], first - 1))
         if self._lasts[high - 1] > last:
             kept.append((last + 1, self._lasts[high - 1]))
-        for gone in self._firsts[low:high]:
-            self._changes[gone] = None
+        self._note((gone, None) for gone in self._firsts[low:high])
         self._firsts[low:high] = [pair[0] for pair in kept]
         self._lasts[low:high] = [pair[1] for pair in kept]
-        self._changes.update(kept)
+        self._note(kept)
 
     def update(self, other: Iterable[tuple[int, int]]) -> None:
         for first, last in other:
@@ -66,8 +65,12 @@ class Ranges:
 
     def take_changes(self) -> dict[int, int | None]:
         """Changed rows since the last call: first → last, or None = the row is gone."""
-        changes, self._changes = self._changes, {}
+        changes, self._changes = self._changes or {}, {}
         return changes
+
+    def _note(self, rows: Iterable[tuple[int, int | None]]) -> None:
+        if self._changes is not None:
+            self._changes.update(rows)
 
     def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The ranges cut to first..last."""

@@ -177,16 +177,14 @@ class Room:
 
     def _pieces(self, block: int, gone: list[int]) -> Iterable[list[int]]:
         """Victims in portions of which the surrounding rows fit a transaction."""
-        sizes = dict(
-            self._ledger.db.rows(
-                "SELECT seq, length(body) FROM record WHERE seq BETWEEN ? AND ?",
-                (block * BLOCK, block * BLOCK + BLOCK - 1),
-            )
+        sizes = self._ledger.db.rows(
+            "SELECT seq, length(body) FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
+            (block * BLOCK, block * BLOCK + BLOCK - 1),
         )
         wanted = set(gone)
         piece: list[int] = []
         weight = 0
-        for seq, size in sorted(sizes.items()):
+        for seq, size in sizes:
             weight += size
             if seq in wanted:
                 piece.append(seq)

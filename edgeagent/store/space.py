@@ -26,7 +26,9 @@ class Space:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         if max_bytes < _LEAST:
-            raise UsageError(f"an outbox of {max_bytes} bytes is too small", remedy="1 MiB at least.")
+            raise UsageError(
+                f"an outbox of {max_bytes} bytes is too small", remedy="1 MiB at least."
+            )
         self._log = path.with_name(path.name + "-wal")
         self._shared = path.with_name(path.name + "-shm")
         self._path = path

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from edgeagent.errors import EdgeAgentError, StoreError
+from edgeagent.store.books import Account
 from edgeagent.store.commit import STALLED, Committer, Group, Op
 from edgeagent.store.encode import URGENT
-from edgeagent.store.ledger import Account, Ledger
+from edgeagent.store.ledger import Ledger
 from edgeagent.store.wear import Wear
 from edgeagent.types import Draft
 
@@ -73,6 +74,7 @@ class Writer:
         self._ops: deque[Op] = deque()
         self._jobs: deque[_Job] = deque()
         self._due = float("inf")
+        self._next_care = 0.0
         self._evidence = 0
         self._appended = self._resolved = 0
         self._stop_by: float | None = None
@@ -171,14 +173,13 @@ class Writer:
     # --- the thread ----------------------------------------------------------------------
 
     def _run(self) -> None:
-        next_care = 0.0
         try:
-            while self._await(next_care):
+            while self._await():
                 self._do_jobs()
                 self._commit_queue()
-                if time.monotonic() >= next_care:
+                if time.monotonic() >= self._next_care:
                     busy = self._guarded(self._care)
-                    next_care = time.monotonic() + (0.0 if busy else _IDLE_S)
+                    self._next_care = time.monotonic() + (0.0 if busy else _IDLE_S)
             while self._queue or self._ops or self.stalled:
                 self._commit_queue()
         except Exception as error:
@@ -190,11 +191,11 @@ class Writer:
             self._fail_jobs()
             self._committer.close()
 
-    def _await(self, next_care: float) -> bool:
+    def _await(self) -> bool:
         """Sleep until there is something to do. False = stop."""
         with self._work:
             while self._stop_by is None:
-                wake_at = min(self._due, next_care)
+                wake_at = min(self._due, self._next_care)
                 now = time.monotonic()
                 if wake_at <= now or self._jobs:
                     return True
@@ -248,6 +249,7 @@ class Writer:
             self._note(str(worse))
         if self._committer.stood_aside != before:
             self._swapped()
+        self._next_care = 0.0
         return landed
 
     def _pause(self, wait_s: float) -> bool:
@@ -269,9 +271,7 @@ class Writer:
             log.info("the outbox writes again")
         self.fault = fault
 
-    def _resolve(
-        self, entries: list[tuple[Draft, Ticket]], results: list[tuple[int, str]]
-    ) -> None:
+    def _resolve(self, entries: list[tuple[Draft, Ticket]], results: list[tuple[int, str]]) -> None:
         weight = 0
         for (draft, ticket), (seq, lost) in zip(entries, results, strict=True):
             ticket.seq = seq
@@ -329,6 +329,8 @@ class Writer:
                     break
             if self._committer.stood_aside != before:
                 self._swapped()
+            # It may have given upkeep something to do (carrying, back-filling).
+            self._next_care = 0.0
             self._publish()
             job.done.set()
 

@@ -172,6 +172,17 @@ class Commands:
         entry = self._journal.get(id)
         return entry.status if entry is not None else None
 
+    def published(self) -> list[Entry]:
+        """Commands whose answers are to be seen: not cleared. Raises StoreError."""
+        return self._journal.published()
+
+    def cleared(self, id: str) -> None:
+        """The requester has seen the answer; it is not to be published again."""
+        try:
+            self._journal.clear(id)
+        except EdgeAgentError as error:
+            log.warning("that command %s was cleared can't be journaled: %s", id, error)
+
     # --- life
 
     def resume(self) -> None:

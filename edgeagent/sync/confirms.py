@@ -34,7 +34,7 @@ class Confirms:
     """Listens to ``confirm/{collector}`` of every collector that is named."""
 
     def __init__(
-        self, link: Uplink, outbox: Confirmed, topics: Topics, collectors: Sequence[str]
+        self, link: Uplink, topics: Topics, outbox: Confirmed, collectors: Sequence[str]
     ) -> None:
         self._outbox = outbox
         self._topics = topics

@@ -18,7 +18,7 @@ import msgspec
 from edgeagent import clock
 from edgeagent.errors import StoreError
 from edgeagent.sync import judgement
-from edgeagent.sync.commands import Commands, Journal, Update
+from edgeagent.sync.commands import Commands, Update
 from edgeagent.sync.judgement import Order, Verdict
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.reasons import Reason
@@ -40,15 +40,14 @@ class MqttCommands:
         self,
         link: Uplink,
         shelf: Shelf,
-        topics: Topics,
         commands: Commands,
-        journal: Journal,
+        topics: Topics,
         groups: Sequence[str] = (),
     ) -> None:
+        """Puts what was answered before on the shelf. Raises StoreError."""
         self._shelf = shelf
         self._topics = topics
         self._commands = commands
-        self._journal = journal
         self._answered: dict[str, str] = {}
         """Id → type of what is published and not cleared."""
         self._cleared: OrderedDict[str, None] = OrderedDict()
@@ -58,21 +57,12 @@ class MqttCommands:
         """Type → id of its last press, whose answer nobody but us clears."""
         self.dropped = 0
         """Messages that were no commands."""
+        self._restore()
         commands.watch(self._publish)
         link.subscribe(topics.commands, self._heard)
         link.subscribe(topics.buttons, self._pressed)
         for group in groups:
             link.subscribe(topics.group_commands(group), self._heard_group)
-
-    def restore(self) -> None:
-        """Put what was answered before on the shelf. Before the start. Raises StoreError."""
-        for entry in self._journal.published():
-            if not is_id(entry.type):
-                continue  # Cancelled before it came: it has no topic yet.
-            self._answered[entry.id] = entry.type
-            if entry.by == _BUTTON:
-                self._buttons[entry.type] = entry.id
-            self._put(entry.type, entry.id, entry.status)
 
     # --- the link's calls
 
@@ -159,12 +149,8 @@ class MqttCommands:
         self._cleared[topic] = None
         while len(self._cleared) > _CLEARED_KEPT:
             self._cleared.popitem(last=False)
-        if self._answered.pop(address.id, None) is None:
-            return
-        try:
-            self._journal.clear(address.id)
-        except StoreError as error:
-            log.warning("the clearing of command %s can't be journaled: %s", address.id, error)
+        if self._answered.pop(address.id, None) is not None:
+            self._commands.cleared(address.id)
 
     def _orphan(self, address: Address, found: dict[str, Any]) -> None:
         """A status that we did not publish in this life: of an id that the journal knows, or
@@ -188,6 +174,15 @@ class MqttCommands:
 
     # --- what goes out
 
+    def _restore(self) -> None:
+        for entry in self._commands.published():
+            if not is_id(entry.type):
+                continue  # Cancelled before it came: it has no topic yet.
+            self._answered[entry.id] = entry.type
+            if entry.by == _BUTTON:
+                self._buttons[entry.type] = entry.id
+            self._put(entry.type, entry.id, entry.status)
+
     def _publish(self, update: Update) -> None:
         """On whichever thread works."""
         if update.origin == "local" or not is_id(update.type):
@@ -204,10 +199,7 @@ class MqttCommands:
             return
         self._answered.pop(last, None)
         self._shelf.clear(self._topics.command(update.type, last))
-        try:
-            self._journal.clear(last)
-        except StoreError as error:
-            log.warning("the clearing of command %s can't be journaled: %s", last, error)
+        self._commands.cleared(last)
 
     def _put(self, type: str, id: str, status: dict[str, Any]) -> None:
         payload = msgspec.json.encode(status)

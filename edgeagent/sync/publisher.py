@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from edgeagent.config.units import seconds, size_bytes
-from edgeagent.errors import Busy
+from edgeagent.errors import Busy, StoreError
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.sync import envelope, reasons
 from edgeagent.sync.envelope import Encoding
@@ -131,11 +131,10 @@ class Publisher:
             return now + _LOOK_AGAIN_S
         if now < self._not_before:
             return self._not_before
-        while self._under_way < self._window():
-            batch = self._next(now)
-            if batch is None:
-                break
-            self._send(batch)
+        try:
+            self._fill_window(now)
+        except StoreError as error:
+            self._hold(Reason("busy", str(error), error.remedy))
         waits = [now + _LOOK_AGAIN_S, max(now + 0.01, self._suspects.due())]
         if self._lingering_until > now:
             waits.append(self._lingering_until)
@@ -148,6 +147,13 @@ class Publisher:
         self._again.clear()
 
     # --- sending
+
+    def _fill_window(self, now: float) -> None:
+        while self._under_way < self._window():
+            batch = self._next(now)
+            if batch is None:
+                return
+            self._send(batch)
 
     def _window(self) -> int:
         # One place is left to status and commands, where the broker allows two at all.

@@ -63,6 +63,7 @@ class Uplink:
         self._connection: Connection | None = None
         self._errands: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
+        self._once_more = False
         self._changed = threading.Condition()
         self._state: State = "down"
         self._last_error: Reason | None = None
@@ -150,7 +151,8 @@ class Uplink:
         message = Message(topic, payload, qos, retain, on_done, content_type, encoding)
         if self._state == "up":
             self._outgoing.offer(message)
-            self.wake()
+            if threading.get_ident() != self._thread.ident:
+                os.eventfd_write(self._wake_fd, 1)
         else:
             self.call(lambda: message.done(reasons.DOWN))
 
@@ -160,8 +162,10 @@ class Uplink:
         self.wake()
 
     def wake(self) -> None:
-        """Let the passengers have their turn now."""
-        if threading.get_ident() != self._thread.ident:
+        """Let the passengers have their turn (once more) now."""
+        if threading.get_ident() == self._thread.ident:
+            self._once_more = True
+        else:
             os.eventfd_write(self._wake_fd, 1)
 
     def taken_over(self) -> None:
@@ -199,6 +203,10 @@ class Uplink:
             reason = self._ride(connection, endpoint)
         except LinkDown:
             reason = reasons.LOST
+        except Exception as error:
+            # A passenger's bug: the thread goes on with a new connection, after a pause.
+            log.exception("the link's thread met an error")
+            reason = Reason("payload", f"internal error: {error!r}", "Please report it.")
         finally:
             self._connection = None
             wire.close()
@@ -219,7 +227,9 @@ class Uplink:
                 if connection.up_since is None:
                     connection.up_since = now
                     self._arrived(connection, endpoint)
+                self._once_more = False
                 due = min((p.turn(now) for p in self._passengers), default=now + 1.0)
+                due = now if self._once_more else due
             else:
                 due = now + 1.0
             if self._stopping.is_set():
@@ -229,6 +239,8 @@ class Uplink:
                 if endpoint.stamp() != stamp:
                     return reasons.RENEWED
             connection.flush()
+            if connection.up_since is None and connection.handshake.phase == "up":
+                due = now
 
     def _arrived(self, connection: Connection, endpoint: Endpoint) -> None:
         self.counters.connects += 1

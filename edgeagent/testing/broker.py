@@ -21,6 +21,8 @@ from types import TracebackType
 
 from edgeagent.errors import NotFound, Unavailable
 
+NAMES = "DNS:localhost, IP:127.0.0.1"
+"""What a server's certificate is made out to."""
 START_S = 10.0
 """How long a broker may take until it accepts connections."""
 
@@ -130,12 +132,13 @@ class Mosquitto(ProcessBroker):
         persistent: bool = False,
         tls: bool = False,
         client_certificates: bool = False,
+        names: str = NAMES,
     ) -> None:
         super().__init__(folder, port)
         self.certificates: Certificates | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if tls:
-            self.certificates = make_certificates(folder / "tls")
+            self.certificates = make_certificates(folder / "tls", names=names)
         lines = [
             f"listener {self.port} 127.0.0.1",
             f"user {getpass.getuser()}",
@@ -224,7 +227,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_certificates(folder: Path, *, days: int = 365) -> Certificates:
+def make_certificates(folder: Path, *, days: int = 365, names: str = NAMES) -> Certificates:
     """An authority and two certificates that it signed, by the ``openssl`` program."""
     folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(*(folder / f"{name}.pem" for name in _PEM))
@@ -238,7 +241,7 @@ def make_certificates(folder: Path, *, days: int = 365) -> Certificates:
         ("edgeagent", files.client, files.client_key),
     ):
         request, extra = folder / f"{name}.csr", folder / f"{name}.ext"
-        extra.write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
+        extra.write_text(f"subjectAltName = {names}\n")
         _run(
             ["openssl", "req", "-new", *key, "-subj", f"/CN={name}", "-keyout", str(its_key),
              "-out", str(request)]

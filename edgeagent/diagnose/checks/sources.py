@@ -77,7 +77,7 @@ def _node(name: str, here: Path, shown: Path) -> Finding:
     if not stat.S_ISCHR(state.st_mode):
         return Finding("sources", "failed", f"{name}: {shown} is no device", "stat(2)",
                        "For a file use kind = \"video\" or \"images\"")  # fmt: skip
-    if not os.access(here, os.R_OK | os.W_OK):
+    if not os.access(here, os.R_OK | os.W_OK, effective_ids=True):
         return Finding(
             "sources", "failed", f"{name}: {shown} may not be opened by this user",
             f"owned by group {_group(state.st_gid)}",
@@ -139,7 +139,7 @@ def _path(name: str, source: Any) -> Finding:
 def _readable(file: Path) -> bool:
     """Whether it holds something. Raises OSError if it may not be read."""
     state = file.stat()
-    if not os.access(file, os.R_OK):
+    if not os.access(file, os.R_OK, effective_ids=True):
         raise PermissionError(13, "permission denied", str(file))
     return state.st_size > 0 or not stat.S_ISREG(state.st_mode)
 

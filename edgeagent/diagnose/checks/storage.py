@@ -11,6 +11,7 @@ from edgeagent.config.units import size_bytes
 from edgeagent.device import health
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding, Severity
+from edgeagent.errors import EdgeAgentError, NotFound
 
 _MIB = 1 << 20
 _VOLATILE = {"tmpfs", "ramfs"}
@@ -25,7 +26,7 @@ def folder(context: Context) -> Iterator[Finding]:
     owner = f"sudo chown -R edgeagent: {data}"
     if not data.exists():
         parent = next((its for its in data.parents if its.exists()), Path("/"))
-        if os.access(parent, os.W_OK | os.X_OK):
+        if os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
             yield Finding("data folder", "note", f"{data} does not exist yet; the agent makes it")
         else:
             yield Finding(
@@ -96,6 +97,43 @@ def space(context: Context) -> Iterator[Finding]:
                 "space", "problem", f"the flash {name} has used up about {share} % of its life",
                 f"/sys/block/{name}/device/life_time", "Plan to replace it.",
             )  # fmt: skip
+
+
+def outbox(context: Context) -> Iterator[Finding]:
+    """Whether the account closes; read beside the agent, nothing is locked."""
+    from edgeagent.store.verify import resolve, verify
+
+    again = "edgeagent outbox verify --deep"
+    try:
+        database = resolve(context.data_dir)
+        report = verify(database)
+    except NotFound:
+        yield Finding("outbox", "ok", "there is no outbox yet", str(context.data_dir))
+        return
+    except EdgeAgentError as error:
+        yield Finding("outbox", "failed", f"the outbox can't be read: {error}", "",
+                      error.remedy or again)  # fmt: skip
+        return
+    how = str(database)
+    for said in report.problems[:5]:
+        yield Finding("outbox", "failed", f"the outbox is not in order: {said}", how, again)
+    dropped = sum(report.dropped.values())
+    if report.ok:
+        said = f"{report.produced} records = {report.delivered} delivered"
+        said += f" + {report.pending} pending + {dropped} dropped"
+        yield Finding("outbox", "ok", said, how)
+    if dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
+        yield Finding(
+            "outbox", "note", f"records were dropped, and told as gaps: {reasons}", how,
+            "For longer times offline raise outbox.max",
+        )  # fmt: skip
+    aside = database.parent.parent / "quarantine"
+    if aside.is_dir():
+        yield Finding(
+            "outbox", "note", "a damaged database was set aside; what could be read of it is sent",
+            str(aside), "Look whether the disk is failing: dmesg | grep -i error",
+        )  # fmt: skip
 
 
 def _size(file: Path) -> int:

@@ -264,12 +264,12 @@ def test_nothing_at_all_gives_the_defaults() -> None:
 
 def test_the_last_good_one_is_used_and_said(site: Path) -> None:
     file, data = site / "agent.toml", site / "data"
-    first, warning = load_or_last_good(file, data_dir=data)
-    assert warning == ""
+    first = load_or_last_good(file, data_dir=data)
+    assert (first.stale, first.warnings) == ("", ())
     file.write_text("[mqtt]\nport = 'x'\n")
-    kept, warning = load_or_last_good(file, data_dir=data)
+    kept = load_or_last_good(file, data_dir=data)
     assert kept.config == first.config and kept.hash == first.hash
-    assert "last good" in warning and f"{file}:2: mqtt.port" in warning
+    assert kept.stale.startswith(f"{file}:2: mqtt.port: expected")
     assert (data / snapshot.FILE).stat().st_mode & 0o777 == 0o600
     (data / snapshot.FILE).write_text('{"hash": "torn')
     with pytest.raises(ConfigError):
@@ -288,9 +288,9 @@ def test_an_unchanged_configuration_is_not_written_again(site: Path) -> None:
 
 def test_a_data_folder_that_can_t_be_written_is_a_warning(site: Path) -> None:
     (site / "file").write_text("")
-    loaded, warning = load_or_last_good(site / "agent.toml", data_dir=site / "file" / "data")
+    loaded = load_or_last_good(site / "agent.toml", data_dir=site / "file" / "data")
     assert loaded.config.device.name == "one"
-    assert "can't be kept as the last good one" in warning
+    assert "can't be kept as the last good one" in loaded.warnings[0]
 
 
 def test_the_data_folder_is_found_in_a_broken_configuration(site: Path) -> None:

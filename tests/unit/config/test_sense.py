@@ -95,7 +95,7 @@ def faults(tmp_path: Path, text: str) -> list[str]:
          'such as Europe/Berlin, found "../../etc/passwd"; e.g. Europe/Berlin; or UTC'),
         ('[metrics]\nevery = "1 ms"',
          'a.toml:2: metrics.every: expected 1 s to 7 d, found "1 ms"'),
-        ('[outbox]\nmax = "1 B"', 'a.toml:2: outbox.max: expected 256 KiB to 64 GiB, found "1 B"'),
+        ('[outbox]\nmax = "1 B"', 'a.toml:2: outbox.max: expected 1 MiB to 64 GiB, found "1 B"'),
         ('[outbox]\nmax = "1 GiB"', "a.toml:2: outbox.max: the outbox may not be larger than "
          "storage.max, which holds everything; raise storage.max or lower outbox.max"),
         ('[storage]\nmax = "32 MiB"', "a.toml:2: storage.max: the outbox may not be larger than "

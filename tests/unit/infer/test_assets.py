@@ -298,8 +298,10 @@ def test_audio_events_with_two_outputs(
     samples = sound("meow_16k.wav")
     starts = range(0, len(samples) - 15600 + 1, 7800)
     scores = np.mean([session.run([samples[s : s + 15600][None]])[0][0] for s in starts], 0)
-    assert scores[names.index("Animal")] == pytest.approx(0.628, abs=0.05)
-    assert scores[names.index("Cat")] == pytest.approx(0.235, abs=0.05)
+    # 0.628 and 0.235 on XNNPACK, 0.452 and 0.165 on the plain kernels, which quantize the
+    # activations of the front end's matrix products in another way.
+    assert 0.40 < scores[names.index("Animal")] == scores.max() < 0.68
+    assert 0.12 < scores[names.index("Cat")] < 0.29
     assert [spec.shape for spec in session.outputs] == [(1, 521), (96, 64)]
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeagent.interpret.boxes import corners, iou, nms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from edgeagent.interpret.boxes import corners, iou, nms
 
 # Multiples of 1/16 are exact in binary, so equal overlaps are equal in both computations.
 grid = st.integers(-4, 20).map(lambda value: value / 16)

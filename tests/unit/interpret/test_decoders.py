@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgeagent.errors import InferenceError, NotFound, PackageError
 from edgeagent.interpret.decoder import open_decoder
 from edgeagent.manifest import InputSpec, Manifest, OutputSpec, Package, StateSpec, Variant
@@ -22,8 +25,6 @@ from edgeagent.types import (
     Regression,
     TensorSpec,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 PLACEMENT = Placement(0.1, 0.2, 0.8, 0.6)
 PREPARED = Prepared([np.zeros((1, 64, 128, 3), np.uint8)], PLACEMENT)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgeagent.errors import InputError, PackageError
 from edgeagent.manifest import InputSpec
 from edgeagent.prepare.audio import Lfbe, LogMel, LogSpectrum, Mfcc, front_end

@@ -9,12 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgeagent.errors import InputError, PackageError
 from edgeagent.manifest import InputSpec
 from edgeagent.prepare.image import ImagePreparer
 from edgeagent.types import Frame, Quantization, TensorSpec, Window
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 RNG = np.random.default_rng(7)
 

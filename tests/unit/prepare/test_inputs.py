@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgeagent.errors import PackageError
 from edgeagent.manifest import InputSpec, Manifest, OutputSpec, Package, StateSpec, Variant
 from edgeagent.prepare.inputs import Prepare

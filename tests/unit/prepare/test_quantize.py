@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgeagent.prepare.quantize import Quantize
-from edgeagent.types import Quantization, TensorSpec
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgeagent.prepare.quantize import Quantize
+from edgeagent.types import Quantization, TensorSpec
 
 
 @given(

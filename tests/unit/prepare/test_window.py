@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgeagent.errors import InputError, PackageError
 from edgeagent.manifest import InputSpec
 from edgeagent.prepare.window import WindowPreparer

@@ -1,0 +1,161 @@
+"""The account in memory and in its tables: figures, reasons, sets of seqs.
+
+Nothing here begins or ends a transaction by itself: the writer calls `Books.begin`, changes,
+and `Books.commit`; after a failure it calls `Books.load`, because memory may be ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeagent.errors import StoreCorrupt
+from edgeagent.store.database import Database
+from edgeagent.store.encode import Clock, rfc3339
+from edgeagent.store.ranges import Ranges
+
+FOLD_AT = 256
+"""Delivered gaps or ranges that are remembered one by one before they are folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The figures as of a commit."""
+
+    epoch: str
+    commits: int
+    produced: int
+    delivered: int
+    pending: int
+    dropped: dict[str, int]
+
+
+class Books:
+    """The account as it is in memory, between `load` and `commit`. Belongs to one thread."""
+
+    def __init__(self, db: Database, *, boot: str, clock: Clock) -> None:
+        self.db = db
+        self.boot = boot
+        self.clock = clock
+        self.trusted = clock.synced()
+        self.load()
+
+    def load(self) -> None:
+        """Take everything from the database: at the start and after a failed transaction.
+
+        Raises:
+            StoreCorrupt: the account is not there or can't be.
+        """
+        row = self.db.one(
+            "SELECT epoch, commits, produced, delivered, pending, folded, folded_dropped, level"
+            " FROM account"
+        )
+        if row is None:
+            raise StoreCorrupt(f"{self.db.path} holds no account")
+        self.epoch: str = row[0]
+        self.commits, self.produced, self.delivered, self.pending = row[1:5]
+        self.folded, self.folded_dropped, self.level = row[5:8]
+        self.reasons: dict[str, int] = dict(self.db.rows("SELECT reason, count FROM dropped"))
+        self._changed_reasons: set[str] = set()
+        self._sets: dict[str, Ranges] = {}
+        stored: dict[str, list[tuple[int, int]]] = {}
+        for name, first, last in self.db.rows("SELECT name, first, last FROM range"):
+            stored.setdefault(name, []).append((first, last))
+        for name, pairs in stored.items():
+            self._sets[name] = Ranges(pairs, tracked=True)
+        self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
+        self.levels: dict[int, int] = dict(self.db.rows("SELECT block, level FROM block"))
+
+    # --- sets of seqs --------------------------------------------------------------------
+
+    def ranges(self, name: str) -> Ranges:
+        found = self._sets.get(name)
+        if found is None:
+            found = self._sets[name] = Ranges(tracked=True)
+        return found
+
+    @property
+    def settled(self) -> Ranges:
+        return self.ranges("settled")
+
+    @property
+    def acked(self) -> Ranges:
+        return self.ranges("acked")
+
+    @property
+    def unsynced(self) -> Ranges:
+        """Records of this boot that carry a time which is not trusted."""
+        return self.ranges(f"unsynced {self.boot}")
+
+    @property
+    def dropped(self) -> int:
+        return sum(self.reasons.values())
+
+    def account(self) -> Account:
+        return Account(
+            self.epoch, self.commits, self.produced, self.delivered, self.pending,
+            dict(self.reasons),
+        )  # fmt: skip
+
+    # --- transactions --------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self.db.run("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Write the account and end the transaction; then all of it is on the medium."""
+        self.commits += 1
+        for reason in self._changed_reasons:
+            count = self.reasons[reason]
+            if count:
+                self.db.run("INSERT OR REPLACE INTO dropped VALUES (?, ?)", (reason, count))
+            else:
+                self.db.run("DELETE FROM dropped WHERE reason = ?", (reason,))
+        for name, ranges in self._sets.items():
+            for first, last in ranges.take_changes().items():
+                if last is None:
+                    self.db.run("DELETE FROM range WHERE name = ? AND first = ?", (name, first))
+                else:
+                    self.db.run(
+                        "INSERT OR REPLACE INTO range VALUES (?, ?, ?)", (name, first, last)
+                    )
+        self.db.run(
+            "UPDATE account SET commits = ?, produced = ?, delivered = ?, pending = ?,"
+            " dropped = ?, folded = ?, folded_dropped = ?, level = ?",
+            (
+                self.commits, self.produced, self.delivered, self.pending, self.dropped,
+                self.folded, self.folded_dropped, self.level,
+            ),
+        )  # fmt: skip
+        self.db.run("COMMIT")
+        self._changed_reasons.clear()
+
+    def stamp(self) -> tuple[str, str, int]:
+        """at, clock, mono_ms of now."""
+        return (
+            rfc3339(self.clock.wall_ns()),
+            "synced" if self.trusted else "unsynced",
+            int(self.clock.mono_ms()),
+        )
+
+    def count(self, reason: str, count: int) -> None:
+        """Count ``count`` records as dropped for ``reason``."""
+        if not count:
+            return
+        self.reasons[reason] = self.reasons.get(reason, 0) + count
+        self._changed_reasons.add(reason)
+
+    def oldest_pending(self) -> int:
+        """The smallest pending seq; ``produced + 1`` where nothing is pending."""
+        for first, last in self.settled.absent(1, self.produced):
+            seq = self.db.value(
+                "SELECT seq FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT 1",
+                (first, last),
+            )
+            if seq is not None:
+                return int(seq)
+        return self.produced + 1
+
+    def set_level(self, block: int, level: int) -> None:
+        """A block has been thinned to ``level``."""
+        self.levels[block] = level
+        self.db.run("INSERT OR REPLACE INTO block VALUES (?, ?)", (block, level))
