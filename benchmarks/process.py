@@ -12,14 +12,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks.step import ASSETS, ROOT, SSD, package
-from edgeagent.serve.client import ControlClient, socket_path
-from edgeagent.testing.broker import Broker
+from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
 
 BARE = [sys.executable, str(ROOT / "benchmarks" / "bare.py")]
 
@@ -40,42 +37,9 @@ def pss_mb(root_pid: int) -> float:
     return total / 1024
 
 
-@contextmanager
-def agent(folder: Path, config: str, *flags: str) -> Iterator[tuple[Any, ControlClient]]:
-    """The daemon as a user starts it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "agent.toml"
-    file.write_text(config)
-    data = folder / "data"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgeagent.agent", "--config", str(file), "--data-dir", str(data),
-         "--log-level", "warning", *flags],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    try:
-        yield process, ControlClient(socket_path(data))
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def until(condition: Any, timeout_s: float = 30.0) -> Any:
-    """Wait for a condition; its value."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            value = condition()
-        except Exception:  # noqa: BLE001 - the agent is still starting
-            value = None
-        if value:
-            return value
-        time.sleep(0.02)
-    raise TimeoutError("the agent did not get there")
-
-
 def idle_memory(folder: Path) -> dict[str, float]:
     """An agent without pipelines, connected, beside the imports it can't do without."""
-    with Broker() as broker:
+    with Mosquitto(folder / "broker") as broker:
         bare = subprocess.Popen(
             [*BARE, "idle", "--port", str(broker.port)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -86,10 +50,10 @@ def idle_memory(folder: Path) -> dict[str, float]:
         bare.stdin.close()
         bare.wait()
         config = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
-        with agent(folder, config) as (process, client):
-            until(lambda: client.status()["link"]["state"] == "up")
-            time.sleep(2.0)
-            ours_mb = pss_mb(process.pid)
+        with AgentProcess(config, folder) as agent:
+            agent.until(lambda status: status["link"]["state"] == "up")
+            agent.until(lambda status: status["uptime_s"] > 5)  # it has given memory back
+            ours_mb = pss_mb(agent.pid)
     return {"ours_mb": round(ours_mb, 1), "bare_mb": round(bare_mb, 1)}
 
 
@@ -98,7 +62,7 @@ def working_memory(folder: Path) -> dict[str, float]:
     package(folder / "models" / "ssd" / "1.0.0", SSD, "coco_ssd_mobilenet_v1_quant.tflite",
             "coco_ssd_labelmap_90.txt")  # fmt: skip
     clip = ASSETS / "video" / "one-by-one-person-detection.mp4"
-    with Broker() as broker:
+    with Mosquitto(folder / "broker") as broker:
         config = f"""
 [mqtt]
 host = "127.0.0.1"
@@ -116,9 +80,9 @@ source = "clip"
 model = "ssd"
 record = {{ every = 1 }}
 """
-        with agent(folder, config) as (process, client):
-            until(lambda: client.status()["pipelines"]["street"]["steps"] > 25)
-            return {"ours_mb": round(pss_mb(process.pid), 1)}
+        with AgentProcess(config, folder) as agent:
+            agent.until(lambda status: status["pipelines"]["street"]["steps"] > 25)
+            return {"ours_mb": round(pss_mb(agent.pid), 1)}
 
 
 def start(folder: Path, rounds: int = 5) -> dict[str, float]:
@@ -147,8 +111,8 @@ record = {{ every = 1 }}
         script.stdin.close()
         script.wait()
         began = time.perf_counter()
-        with agent(folder / str(index), config) as (_, client):
-            until(lambda client=client: client.status()["pipelines"]["belt"]["steps"] > 0)
+        with AgentProcess(config, folder / str(index)) as agent:
+            agent.until(lambda status: status["pipelines"]["belt"]["steps"] > 0)
             ours.append(time.perf_counter() - began)
     a, b = statistics.median(ours) * 1e3, statistics.median(bare) * 1e3
     return {"ours_ms": round(a), "bare_ms": round(b), "difference_ms": round(a - b)}

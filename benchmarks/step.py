@@ -7,6 +7,7 @@ Two rows: keyword spotting without prepare (only dispatch, interpret, track, dec
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def package(folder: Path, text: str, model: str, labels: str = "") -> Any:
     (folder / "model.toml").write_text(text)
     target = folder / model
     if not target.exists():
-        target.symlink_to(ASSETS / "models" / model)
+        shutil.copyfile(ASSETS / "models" / model, target)
     if labels:
         (folder / "labels.txt").write_text((ASSETS / "labels" / labels).read_text())
     return load_package(folder)

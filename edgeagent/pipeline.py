@@ -226,7 +226,9 @@ class Pipeline:
     def failed(self, error: BaseException) -> None:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
-        self._reason = str(error) if isinstance(error, EdgeAgentError) else repr(error)
+        self._reason = repr(error)
+        if isinstance(error, EdgeAgentError):
+            self._reason = f"{error}. {error.remedy}" if error.remedy else str(error)
 
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
 from edgeagent.device import health as machine
+from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -86,4 +87,6 @@ def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
         return
+    if agent.commands is None:
+        raise Busy("the agent is still starting")
     yield from agent.commands.submit(request)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
-from edgeagent.agent.commands import Commands
 from edgeagent.config.load import Loaded
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
+from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
 from edgeagent.serve.client import socket_path
 from edgeagent.serve.control import ControlSocket
@@ -25,6 +25,7 @@ from edgeagent.store.settings import OutboxSettings
 from edgeagent.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from edgeagent.agent.commands import Commands
     from edgeagent.agent.sync import Sync
 
 log = logging.getLogger("edgeagent")
@@ -32,6 +33,8 @@ log = logging.getLogger("edgeagent")
 STOP_S = 3.0
 """From the signal to the exit; systemd waits longer (TimeoutStopSec)."""
 _TICK_S = 0.5
+_TRIM_AFTER_S = 3.0
+_TRIM_EVERY_S = 600.0
 
 
 class Agent:
@@ -59,7 +62,7 @@ class Agent:
             boot=self.boot,
             machine=machine_hash(),
         )
-        self.commands = Commands(self)
+        self.commands: Commands | None = None
 
     # --- life ------------------------------------------------------------------------------
 
@@ -69,8 +72,8 @@ class Agent:
             signal.signal(number, self._on_signal)
         control = None
         try:
-            control = ControlSocket(socket_path(self.folder), self._answer)
             self._start()
+            control = ControlSocket(socket_path(self.folder), self._answer)
             notify("READY=1")
             self._watch()
         finally:
@@ -95,11 +98,15 @@ class Agent:
         config = self.loaded.config
         if config.pipelines:
             self._start_pipelines()
+        # Watching comes before talking: what follows loads while the first models open.
+        from edgeagent.agent.commands import Commands
+
+        self.commands = Commands(self)
         self.commands.start()
         if config.mqtt.host:
             from edgeagent.agent.sync import Sync
 
-            self.sync = Sync(self)
+            self.sync = Sync(self, self.commands)
             self.sync.start()
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
@@ -120,9 +127,12 @@ class Agent:
     def _watch(self) -> None:
         """Until stopped: clock, health, watchdog. What is slow or may fail is done elsewhere."""
         interval = watchdog_interval_s()
-        pinged = 0.0
+        pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
+            if now >= trim_at:
+                give_back()
+                trim_at = now + _TRIM_EVERY_S
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
@@ -162,7 +172,8 @@ class Agent:
         up, sent; three quarters of the time at most for all of it."""
         deadline = time.monotonic() + STOP_S
         self.supervisor.stop(STOP_S / 3)
-        self.commands.stop()
+        if self.commands is not None:
+            self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
         if self.sync is not None:
             self.sync.stop(max(0.2, deadline - time.monotonic() - 0.5))

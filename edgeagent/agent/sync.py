@@ -17,14 +17,16 @@ from edgeagent.sync.telemetry import Telemetry
 from edgeagent.sync.topics import Topics
 
 if TYPE_CHECKING:
+    from edgeagent.agent.commands import Commands
     from edgeagent.agent.running import Agent
 
 
 class Sync:
     """Link, publisher, presence, confirms, commands and metrics of one agent."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, commands: Commands) -> None:
         self._agent = agent
+        self._engine = commands.engine
         config = agent.loaded.config
         topics = Topics(config.mqtt.prefix, agent.device)
         self.link = Link(LinkSettings.of(config.mqtt, topics.client_id), topics.echo)
@@ -38,7 +40,7 @@ class Sync:
         self.presence.watch(self.publisher)
         Confirms(self.link, topics, agent.outbox, config.sync.collectors)
         self.commands = MqttCommands(
-            self.link, self.shelf, agent.commands.engine, topics, config.device.groups
+            self.link, self.shelf, self._engine, topics, config.device.groups
         )
         metrics = Telemetry(
             self.link, topics.metrics, self._metrics, seconds(config.metrics.every)
@@ -92,7 +94,7 @@ class Sync:
 
         config = self._agent.loaded.config
         return {
-            "commands": self._agent.commands.engine.capabilities(),
+            "commands": self._engine.capabilities(),
             "runtimes": runtimes(),
             "arch": platform.machine(),
             "profile": self._agent.profile_name,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from edgeagent.config.model import ImagesConfig, VideoConfig
 
+_FAULTS = 8
+"""Reads that may fail in a row before a video counts as ended."""
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -130,6 +132,8 @@ class VideoSource:
         self._start_s = 0.0
         """Position at which this pass began."""
         self._told = False
+        self._fault: int | None = None
+        """Pictures of this pass that were read before the first fault."""
 
     def open(self) -> None:
         """Open the file.
@@ -155,7 +159,7 @@ class VideoSource:
         rate = float(video.get(cv2.CAP_PROP_FPS))
         self._rate_hz = rate if 0.01 <= rate <= 1000 else 25.0
         self._expected = max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self._video, self._round, self._told = video, 0, False
+        self._video, self._round, self._told, self._fault = video, 0, False, None
         self.tally.rate_hz = self._rate_hz if self.paced else 0.0
         self.tally.note = f"{width}x{height}, {self._rate_hz:g} fps, {self._expected} frames"
 
@@ -169,8 +173,8 @@ class VideoSource:
         video = self._video
         if video is None:
             raise SourceEnded
-        done, pixels = video.read()
-        if not done or pixels is None:
+        pixels = self._next(video)
+        if pixels is None:
             self._check_complete()
             if not self._config.loop or not self._round:
                 raise SourceEnded
@@ -191,6 +195,18 @@ class VideoSource:
         if video is not None:
             video.release()
 
+    def _next(self, video: Any) -> NDArray[np.uint8] | None:
+        """The next picture; over damaged ones, of which there are several in a row where a
+        video is broken in the middle. None at the end."""
+        for _ in range(_FAULTS):
+            done, pixels = video.read()
+            if done and pixels is not None:
+                decoded: NDArray[np.uint8] = pixels
+                return decoded
+            if self._fault is None:
+                self._fault = self._round
+        return None
+
     def _again(self) -> None:
         # Seeking to 0 is inexact with some containers; opening anew never is.
         self.close()
@@ -208,9 +224,10 @@ class VideoSource:
         self._told = True
         if not self._round:
             raise InputError(f"{self._config.path}: not one picture of it can be decoded")
+        fault = self._round if self._fault is None else self._fault
         raise InputError(
-            f"{self._config.path}: broken or cut off after frame {self._round} of about "
-            f"{self._expected} ({self._round / self._rate_hz:.1f} s): the rest can't be read",
+            f"{self._config.path}: broken or cut off after frame {fault} of about "
+            f"{self._expected} ({fault / self._rate_hz:.1f} s): {missing} can't be read",
             remedy="Copy the file again, or repair it: ffmpeg -i FILE -c copy NEW",
         )
 

@@ -184,10 +184,10 @@ class DecoderProcess:
             data, handles, _, _ = socket.recv_fds(
                 self._socket, LONGEST, 1, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
+            # A child that ends with slots unread resets the connection, which is reported
+            # before its last messages, and only once.
             return None
-        except ConnectionResetError:
-            data, handles = b"", []
         try:
             if not data:
                 self._listen()

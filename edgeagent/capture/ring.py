@@ -10,6 +10,7 @@ on every architecture. A slot goes back by itself when the last array that shows
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class Slots:
     def view(self, slot: int, shape: tuple[int, ...]) -> Picture:
         """A writable array of ``shape`` at a place."""
         start = slot * self.size
-        return self._bytes[start : start + int(np.prod(shape))].reshape(shape)
+        return self._bytes[start : start + math.prod(shape)].reshape(shape)
 
 
 class Ring:
@@ -80,7 +81,7 @@ class Ring:
         Raises:
             ValueError: the slot or the shape lies outside the ring.
         """
-        if not 0 <= slot < self.count or int(np.prod(shape)) > self.size or min(shape) < 1:
+        if not 0 <= slot < self.count or min(shape) < 1 or math.prod(shape) > self.size:
             raise ValueError(f"no picture of shape {shape} in slot {slot}")
         loan = _Loan(self, slot, self._address + slot * self.size, shape)
         picture = np.asarray(loan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,8 +124,10 @@ class Series:
             for (earlier, _), (later, missing) in pairwise(waiting)
             if not missing
         ]
+        # The mean evens jitter out; the median tells which steps are holes.
+        usual = [step for step in steps if step <= _HOLE * median(steps)]
         # No two neighbours: nothing says how fast it is, so the wish must do.
-        self._own_hz = 1.0 / median(steps) if steps else self.rate_hz
+        self._own_hz = 1.0 / mean(usual) if usual else self.rate_hz
         self._choose(self._own_hz)
         return [stretch for row, missing in waiting for stretch in self._through(row, missing)]
 

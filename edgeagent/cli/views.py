@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeagent.prove.golden import Report as Proof
     from edgeagent.prove.init import Proposal
     from edgeagent.prove.lint import Finding as Lint
+    from edgeagent.store.verify import VerifyReport
     from edgeagent.update.library import Entry
 
 
@@ -153,6 +154,76 @@ def report(found: Report) -> None:
     wrong = len(found.problems())
     said = "nothing is wrong" if not wrong else f"{wrong} problem{'s' if wrong != 1 else ''}"
     render.plain(f"\n{said} ({len(found.findings)} findings, {found.took_s:.1f} s)")
+
+
+# --- the outbox ----------------------------------------------------------------------------
+
+
+def account(report: VerifyReport) -> dict[str, Any]:
+    """The account of an outbox whose agent does not run, in the form of `status`."""
+    return {
+        "epoch": report.epoch, "produced": report.produced, "delivered": report.delivered,
+        "pending": report.pending, "dropped": report.dropped,
+    }  # fmt: skip
+
+
+def outbox(its: dict[str, Any]) -> None:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in its["dropped"].items())
+    render.facts(
+        [
+            ("account", _outbox_line(its)),
+            ("dropped", reasons or None),
+            ("oldest", render.duration(its["oldest_pending_age_s"])
+             if its.get("pending") and its.get("oldest_pending_age_s") else None),
+            ("pictures", render.size(its["blob_bytes"]) if its.get("blob_bytes") else None),
+            ("refused", its.get("dead_letters") or None),
+            ("epoch", its["epoch"]),
+        ]
+    )  # fmt: skip
+
+
+def records(found: Sequence[dict[str, Any]]) -> None:
+    if not found:
+        render.note("No such record is kept.")
+        return
+    render.table(
+        (">SEQ", "AT", "KIND", "PIPELINE", "STATE", "WHAT"),
+        [
+            (its["seq"], str(its.get("at", ""))[11:23], its["kind"], its.get("pipeline", ""),
+             its["state"], record_text(its))
+            for its in found
+        ],
+    )  # fmt: skip
+
+
+def record_text(its: dict[str, Any]) -> str:
+    """A record in a few words."""
+    data = its.get("data") or {}
+    if its["kind"] == "gap":
+        return f"{its.get('count')} lost: {its.get('reason')}"
+    if its["kind"] == "event":
+        picture = ", with picture" if its.get("blobs") else ""
+        score = data.get("score", data.get("value", ""))
+        return f"{data.get('id')} {data.get('phase')} {data.get('label')} {score}{picture}"
+    if "predictions" in data:
+        return prediction_text(data["predictions"])
+    return ", ".join(f"{key} {value}" for key, value in data.items() if not isinstance(value, dict))
+
+
+def verified(report: VerifyReport) -> None:
+    dropped = sum(report.dropped.values())
+    render.plain(
+        f"{report.produced:,} produced = {report.delivered:,} delivered + "
+        f"{report.pending:,} pending + {dropped:,} dropped"
+    )
+    for reason, count in report.dropped.items():
+        render.plain(f"  {count:,} {reason}")
+    if report.carrying:
+        render.plain("Records of a former epoch are still being carried over.")
+    for problem in report.problems:
+        render.finding("fail", "", problem, "", "")
+    said = "every number is accounted for" if report.ok else "the account does not close"
+    render.plain(f"{said} (device {report.device}, epoch {report.epoch})")
 
 
 # --- models --------------------------------------------------------------------------------

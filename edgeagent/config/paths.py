@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 SYSTEM_CONFIG = Path("/etc/edgeagent/agent.toml")
@@ -30,8 +32,10 @@ def data_dir(named: str | Path | None = None, config_file: Path | None = None) -
 def shipped(name: str, data: Path | None = None) -> list[Path]:
     """Folders ``name`` (``models``, ``device_profiles``) that exist, in the order of search:
     data folder, installed share, source checkout, working directory."""
-    checkout = Path(__file__).resolve().parents[2]
-    parents = [Path(sys.prefix) / "share" / "edgeagent", checkout, Path.cwd()]
+    # Where a wheel's data goes depends on the kind of installation: environment, system, user.
+    bases = [sysconfig.get_path("data"), sys.prefix, site.getuserbase()]
+    parents = [Path(base) / "share" / "edgeagent" for base in bases]
+    parents += [Path(__file__).resolve().parents[2], Path.cwd()]
     if data is not None:
         parents.insert(0, data)
     folders = dict.fromkeys((parent / name).absolute() for parent in parents)

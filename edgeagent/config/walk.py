@@ -148,9 +148,7 @@ def _fits(value: Any, kind: mi.Type) -> bool:
     if isinstance(kind, mi.FloatType):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(kind, mi.IntType):
-        # msgspec takes 5.0 for an int, too.
-        whole = isinstance(value, float) and value.is_integer()
-        return (isinstance(value, int) or whole) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool)
     for its, sort in _SORTS:
         if isinstance(kind, its):
             return isinstance(value, sort)

@@ -100,6 +100,8 @@ def conversion(value: Any, kind: mi.Type, said: str) -> str:
             return f"write {plain} without quotes"
         if takes & {"list"}:
             return f'write a list: ["{value}"]' if len(value) < 60 else "write a list: [ … ]"
+    elif isinstance(value, float) and takes & {"number"} and value.is_integer():
+        return f"write {value:.0f}"
     elif isinstance(value, bool) and takes & {"text"}:
         return f'write "{str(value).lower()}" in quotes'
     elif isinstance(value, (int, float)) and takes & {"text"}:

@@ -9,11 +9,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgeagent.decide import ACTIONS
 from edgeagent.decide.data import ANOMALY, as_data
 from edgeagent.decide.events import Happening, Happenings, Phase
 from edgeagent.decide.rules import Expression, Facts, fault, parse
 from edgeagent.decide.zones import Zones, foot
-from edgeagent.errors import ConfigError
+from edgeagent.errors import ConfigError, InputError
 from edgeagent.types import (
     Anomaly,
     Detection,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from edgeagent.decide.redact import Redactor
     from edgeagent.types import Prediction, Sample
 
-ACTIONS = ("event", "snapshot")
-"""What ``do`` may list. A snapshot hangs on an event, so it asks for one too."""
 WITHHELD = "withheld"
 
 
@@ -138,6 +137,9 @@ class Decide:
         """The sample that was decided last, as a redacted JPEG; None where that must not be.
 
         ``asked`` = by a person's command, which ``privacy.pictures = "asked"`` allows too.
+
+        Raises:
+            InputError: it can't be written as JPEG.
         """
         allowed = ("events", "asked") if asked else ("events",)
         if self._pictures not in allowed or not isinstance(sample, Frame):
@@ -237,7 +239,10 @@ class Decide:
         return draft
 
     def _attach(self, draft: Draft, sample: Sample) -> None:
-        evidence = self.picture(sample)
+        try:
+            evidence = self.picture(sample)
+        except InputError:  # the event counts for more than its picture
+            evidence = None
         if evidence is not None:
             draft.evidence = (evidence,)
         elif self._pictures == "events":

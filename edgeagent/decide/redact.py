@@ -52,6 +52,8 @@ class Redactor:
 
     def watch(self, predictions: Iterable[Prediction], mono_ms: float) -> None:
         """Remember what is to be hidden in this sample and for a while after it."""
+        if mono_ms < self._now_ms:  # a recording that begins anew: hold everything from here on
+            self._found = deque((mono_ms, box) for _, box in self._found)
         self._now_ms = mono_ms
         for prediction in predictions:
             for box in _boxes(prediction, self._labels):

@@ -237,7 +237,7 @@ class _Parser:
         if unit.kind == "name" and unit.text in _SECONDS:
             self._next()
             return _Operand("duration", "", value * _SECONDS[unit.text], first.column)
-        if unit.kind == "name" and unit.text not in _WORDS:
+        if unit.kind == "name" and unit.text not in _WORDS and unit.text not in NAMES:
             raise self._fault(unit, f"{unit.text!r} is no unit; known: {', '.join(_SECONDS)}, %")
         return _Operand("number", "", value, first.column)
 

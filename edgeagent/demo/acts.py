@@ -81,7 +81,11 @@ def close(scene: Scene, folders: Folders) -> None:
     scene.look()
     agent.stop()
     scene.story.reader = scene.stage.reader.finish()
-    scene.story.account = verify(folders.data)
+    proof = verify(folders.data, deep=True)
+    scene.story.account = {
+        "produced": proof.produced, "delivered": proof.delivered, "pending": proof.pending,
+        "dropped": proof.dropped, "problems": proof.problems,
+    }  # fmt: skip
     scene.story.ended_ns = time.time_ns()
 
 

@@ -76,7 +76,8 @@ class Story:
     @property
     def sound(self) -> bool:
         """Whether everything that was promised held."""
-        return self.balanced and not self.holes and not self.account["pending"]
+        proven = self.balanced and not self.account.get("problems")
+        return proven and not self.holes and not self.account["pending"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class _Run:
 
     def __init__(self, check: Check, context: Context) -> None:
         self.check = check
-        self._found: queue.SimpleQueue[Finding | None] = queue.SimpleQueue()
+        self._found: queue.Queue[Finding | None] = queue.Queue()
         threading.Thread(
             target=self._look, args=(context,), name=f"doctor:{check.name}", daemon=True
         ).start()

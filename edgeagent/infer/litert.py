@@ -92,7 +92,13 @@ def open_litert(path: Path, options: Options) -> LiteRtSession:
             if options.require:
                 raise
             fallback = str(error)
-    session = LiteRtSession(path, options, library, external, fallback)
+    try:
+        session = LiteRtSession(path, options, library, external, fallback)
+    except ModelError as error:
+        if not fallback:
+            raise
+        # A model may need the very delegate that could not be loaded.
+        raise ModelError(f"{error}; {fallback}", remedy=error.remedy) from error
     if options.require and session.receipt.fallback:
         raise ModelError(
             f"{path}: {session.receipt.fallback}",
@@ -176,10 +182,13 @@ class LiteRtSession:
         variables (streaming models), which live until the interpreter goes: those models get
         a new one, in less than a millisecond for a small model.
         """
-        if self._closed:
-            raise InferenceError(f"{self._path}: the session is closed")
+        if self._closed or self._owner not in (None, threading.get_ident()):
+            self._claim()
         if not self._resources:
-            self._interpreter.reset_all_variables()
+            try:
+                self._interpreter.reset_all_variables()
+            except _FOREIGN as error:
+                raise InferenceError(f"{self._path}: {_plain(str(error))}") from error
             return
         told = self.receipt
         self._start(self._external, self._vendor.fallback)
@@ -264,6 +273,8 @@ class _Refused(Exception):
 
 
 def _build(path: Path, options: Options, library: Library, external: Any) -> Any:
+    # The library maps the file: replace model files by renaming, never by writing into them,
+    # or the mapping's pages change (or vanish, with SIGBUS) under a running model.
     resolver = library.interpreter.OpResolverType
     try:
         return library.interpreter.Interpreter(

@@ -159,7 +159,7 @@ def _closeness(want: Told, have: Told, tolerance: Tolerance) -> float:
 
 def _value(want: Told, have: Told, tolerance: Tolerance) -> str:
     if want["kind"] != have["kind"]:
-        return f"a {have['kind']} instead of a {want['kind']}"
+        return f"{have['kind']} instead of {want['kind']}"
     if want["kind"] == "anomaly":
         return _anomaly(want, have, tolerance)
     if want["kind"] == "regression":

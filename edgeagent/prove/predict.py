@@ -33,7 +33,11 @@ class Answer:
 
 
 class Predictor:
-    """One package, opened: prepare → session → interpret. Close it, or use it in a ``with``."""
+    """One package, opened: prepare → session → interpret. Close it, or use it in a ``with``.
+
+    The three stages are public (``prepare``, ``session``, ``decoder``): a pipeline takes them
+    over one by one.
+    """
 
     def __init__(
         self, package: Package, runtime: Runtime | None = None, threshold: float | None = None

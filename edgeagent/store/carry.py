@@ -12,7 +12,8 @@ from typing import Any
 from edgeagent.errors import InputError
 from edgeagent.store import epochs
 from edgeagent.store.database import Database
-from edgeagent.store.encode import EVENT, GAP, decoded, encoded_again
+from edgeagent.store.encode import EVENT, decoded, encoded_again
+from edgeagent.store.former import Former
 from edgeagent.store.ledger import Ledger
 
 _ROWS = 100
@@ -25,7 +26,7 @@ class Carrier:
         self._folder = folder
         self._ledger = ledger
         self._group_bytes = group_bytes
-        self._former: epochs.Former | None = None
+        self._former: Former | None = None
         self._source: Database | None = None
 
     def waiting(self) -> bool:
@@ -39,7 +40,7 @@ class Carrier:
         name, upto = row
         if self._former is None or self._former.folder.name != name:
             self.close()
-            self._former = epochs.Former.read(self._folder / "aside" / name)
+            self._former = Former.read(self._folder / "aside" / name)
             self._source = self._former.open()
         rows: list[tuple[int, int, bytes]] = []
         if self._source is not None:
@@ -82,9 +83,6 @@ class Carrier:
         epoch = self._former.epoch if self._former else ""
         ledger = self._ledger
         record["seq"] = seq
-        if kind == GAP:
-            record.setdefault("epoch", epoch)
-            return record
         record["was"] = {"epoch": epoch, "seq": old_seq}
         if kind == EVENT and isinstance(record.get("data"), dict) and "id" in record["data"]:
             record["data"]["id"] = self._event_id(f"{epoch}/{record['data']['id']}", seq)

@@ -130,16 +130,16 @@ class Committer:
         self.shelf.sweep()
 
     def _begin(self, reason: str) -> None:
-        epochs.prune(self.folder, self.settings.max_bytes)
         epochs.begin(
             self.folder, self.identity, self.clock, self.settings.max_bytes, reason, self._make
         )
+        epochs.prune(self.folder, self.settings.max_bytes)
         self._open()
 
     def _set_aside(self, why: str) -> None:
         log.warning("the outbox begins a new epoch: %s", why)
         self.stood_aside += 1
-        epochs.set_aside(self.folder, self.clock)
+        epochs.set_aside(self.folder)
 
     def new_epoch(self, reason: str) -> str:
         """Set the present database aside, begin anew; its pending records will be carried."""

@@ -169,6 +169,14 @@ class Database:
         return True
 
 
+def close_quietly(db: Database) -> None:
+    try:
+        db.close()
+    except StoreError:
+        # A connection that failed may fail to close; its files are left to themselves.
+        return
+
+
 def schema_steps() -> dict[int, list[str]]:
     """Schema version → the statements that lead to it from the one before."""
     steps: dict[int, list[str]] = {}

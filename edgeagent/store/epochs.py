@@ -17,26 +17,17 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from edgeagent.errors import StoreCorrupt, StoreError
-from edgeagent.store.database import FILE, Connect, Database, connect
+from edgeagent.store.database import FILE, Connect, Database, close_quietly, connect
 from edgeagent.store.encode import Clock, rfc3339
+from edgeagent.store.former import Former
 from edgeagent.store.ledger import Ledger
-from edgeagent.store.ranges import Ranges
 from edgeagent.store.space import Space
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_COPIED = {
-    "command": "number, id, type, digest, issuer, at, since, status, final, cleared",
-    "memory": "key, value",
-    "dead": "epoch, seq, reason, at, body",
-    "past": "epoch, reason, at",
-}
-_MARK = "carry "
-"""Prefix of the keys in `memory` under which carrying notes new ids of old events."""
 
 
 class Mark(msgspec.Struct):
@@ -114,20 +105,26 @@ def _fill(
         now = clock.wall_ns()
         epoch = ulid(now)
         former = [Former.read(aside) for aside in asides(folder)]
+        under_way = {name: upto for old in former for name, upto in old.carry.items()}
         db.run("BEGIN IMMEDIATE")
         db.run(
             "INSERT INTO account (id, device, machine, epoch, born_at) VALUES (1, ?, ?, ?, ?)",
             (identity.device, identity.machine, epoch, _born(former) or rfc3339(now)),
         )
         for old in former:
-            old.copy_into(db)
-            db.run("INSERT OR REPLACE INTO carry VALUES (?, 0)", (old.folder.name,))
+            name = old.folder.name
+            if name not in under_way:
+                old.copy_into(db)
+            db.run("INSERT OR REPLACE INTO carry VALUES (?, ?)", (name, under_way.get(name, 0)))
         db.run("COMMIT")
         ledger = Ledger(db, boot=identity.boot, clock=clock)
         ledger.begin()
         for name, first in _unfinished(folder, former).items():
             ledger.tell_epoch(name, first, reason)
         ledger.commit()
+        for old in former:
+            if old.folder.name not in under_way:
+                old.gaps_into(ledger)
         return epoch
     finally:
         close_quietly(db)
@@ -140,12 +137,14 @@ def _born(former: Iterable[Former]) -> str:
 
 def _unfinished(folder: Path, former: list[Former]) -> dict[str, int]:
     """Epochs that must be told of → the first seq that may be missing."""
-    told = {epoch for old in former for epoch in old.past}
-    names = {old.epoch: old.first_open for old in former if old.epoch and old.epoch not in told}
+    # The gap that told of an epoch may be on a page that can't be read: tell again.
+    told = {epoch for old in former if not old.damaged for epoch in old.past}
+    names = {epoch: 1 for old in former if old.damaged for epoch in old.past}
+    names.update((old.epoch, old.first_open) for old in former if old.epoch)
     mark = read_mark(folder)
-    if mark is not None and mark.epoch not in names and mark.epoch not in told:
-        names[mark.epoch] = 1
-    return names
+    if mark is not None:
+        names.setdefault(mark.epoch, 1)
+    return {epoch: first for epoch, first in names.items() if epoch not in told}
 
 
 def read_mark(folder: Path) -> Mark | None:
@@ -156,12 +155,13 @@ def read_mark(folder: Path) -> Mark | None:
         return None
 
 
-def set_aside(folder: Path, clock: Clock) -> Path | None:
+def set_aside(folder: Path) -> Path | None:
     """Move ``db`` out of the way, log and all. None = there was none. Raises StoreError."""
     source = folder / "db"
     if not source.exists():
         return None
-    target = folder / "aside" / ulid(clock.wall_ns())
+    number = int(present[-1].name) + 1 if (present := asides(folder)) else 1
+    target = folder / "aside" / f"{number:06d}"
     try:
         target.parent.mkdir(exist_ok=True)
         source.rename(target)
@@ -202,125 +202,6 @@ def prune(folder: Path, max_bytes: int) -> None:
         sizes[path] = 0
 
 
-class Former:
-    """What can still be read of a database that was set aside. Never raises for damage."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.epoch = ""
-        self.born_at = ""
-        self.first_open = 1
-        self.produced: int | None = None
-        self.settled = Ranges()
-        self.past: set[str] = set()
-        self.damaged = False
-
-    @classmethod
-    def read(cls, folder: Path) -> Former:
-        """Collect what the small tables say."""
-        old = cls(folder)
-        db = old.open()
-        if db is None:
-            return old
-        try:
-            for epoch, born_at, produced in old._try(
-                db, "SELECT epoch, born_at, produced FROM account"
-            ):
-                old.epoch, old.born_at, old.produced = epoch, born_at, produced
-            ranges = old._try(db, "SELECT first, last FROM range WHERE name = 'settled'")
-            old.settled = Ranges(ranges)
-            old.past = {epoch for (epoch,) in old._try(db, "SELECT epoch FROM past")}
-            if old.produced is None:
-                for (highest,) in old._try(db, "SELECT max(seq) FROM record"):
-                    old.produced = highest
-            old.first_open = next((low for low, _ in old.settled.absent(1, 1 << 62)), 1)
-        finally:
-            close_quietly(db)
-        return old
-
-    def open(self) -> Database | None:
-        """A connection to it; None = not even that."""
-        try:
-            db = Database(self.folder / FILE)
-            db.prepare_to_read()
-            db.value("SELECT count(*) FROM sqlite_master")
-        except StoreError:
-            self.damaged = True
-            return None
-        return db
-
-    def copy_into(self, db: Database) -> None:
-        """Copy journal, memory, dead letters, evidence and open events as far as readable."""
-        source = self.open()
-        if source is None:
-            return
-        try:
-            for table, columns in _COPIED.items():
-                marks = ", ".join("?" * (columns.count(",") + 1))
-                rows = self._try(source, f"SELECT {columns} FROM {table}")
-                db.run_many(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)
-            self._copy_evidence(source, db)
-            events = self._try(source, "SELECT id, pipeline, key, data FROM event")
-            db.run_many(
-                "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)",
-                [(id_ if "/" in id_ else f"{self.epoch}/{id_}", *rest) for id_, *rest in events],
-            )
-            db.run("DELETE FROM memory WHERE key GLOB ?", (f"{_MARK}*",))
-        finally:
-            close_quietly(source)
-
-    def _copy_evidence(self, source: Database, db: Database) -> None:
-        """Evidence of delivered records may go at once (seq 0); the rest waits for its record
-        to be carried."""
-        rows = self._try(source, "SELECT sha256, seq, bytes, type, state, next FROM blob")
-        db.run_many(
-            "INSERT OR IGNORE INTO blob VALUES (?, ?, ?, ?, ?, ?)",
-            [(sha, 0 if seq in self.settled else 1 << 62, *rest) for sha, seq, *rest in rows],
-        )
-
-    def _try(self, db: Database, sql: str) -> list[tuple[Any, ...]]:
-        """Rows until the damage begins."""
-        found: list[tuple[Any, ...]] = []
-        try:
-            found.extend(db.each(sql))
-        except StoreError:
-            self.damaged = True
-        return found
-
-    def records(self, db: Database, after: int, limit: int) -> list[tuple[int, int, bytes]]:
-        """Up to ``limit`` readable pending rows beyond ``after``; empty = no more.
-
-        Where a page is damaged the scan fails, and rows are asked for one by one: those on
-        sound pages still come.
-        """
-        top = self.produced or 0
-        while after < top:
-            high = min(after + limit, top)
-            try:
-                rows = db.rows(
-                    "SELECT seq, kind, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                    (after + 1, high),
-                )
-            except StoreError:
-                self.damaged = True
-                rows = list(self._singly(db, after + 1, high))
-            found = [
-                row for row in rows
-                if row[0] not in self.settled and isinstance(row[2], bytes)
-            ]  # fmt: skip
-            if found:
-                return found
-            after = high
-        return []
-
-    def _singly(self, db: Database, first: int, last: int) -> Iterable[tuple[Any, ...]]:
-        for seq in range(first, last + 1):
-            try:
-                yield from db.rows("SELECT seq, kind, body FROM record WHERE seq = ?", (seq,))
-            except StoreError:
-                continue
-
-
 def check(db: Database, path: Path, *, quick_bytes: int = 4 * 1024 * 1024) -> None:
     """Look for damage where that is cheap: a small file whole, else the ends of the records.
 
@@ -336,14 +217,6 @@ def check(db: Database, path: Path, *, quick_bytes: int = 4 * 1024 * 1024) -> No
         verdict = db.value("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise StoreCorrupt(f"{path}: {verdict}")
-
-
-def close_quietly(db: Database) -> None:
-    try:
-        db.close()
-    except StoreError:
-        # A connection that failed may fail to close; its files are left to themselves.
-        return
 
 
 def _tree_bytes(path: Path) -> int:

@@ -17,8 +17,8 @@ import msgspec
 
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.batch import envelope
+from edgeagent.store.database import close_quietly
 from edgeagent.store.encode import decoded
-from edgeagent.store.epochs import close_quietly
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.verify import open_to_read
 

@@ -351,6 +351,7 @@ def _locked(folder: Path) -> int:
     except OSError as error:
         os.close(handle)
         raise Busy(
-            f"{folder} is in use by another process", remedy="Stop the running agent first."
+            f"{folder}: another process, probably an agent, works on this data folder",
+            remedy="Ask it with: edgeagent status. Or use another --data-dir.",
         ) from error
     return handle

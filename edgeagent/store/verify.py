@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeagent.errors import InputError, NotFound, StoreError
-from edgeagent.store.database import FILE, Database, schema_steps
+from edgeagent.store.database import FILE, Database, close_quietly, schema_steps
 from edgeagent.store.encode import GAP, decoded
-from edgeagent.store.epochs import close_quietly, database_path
+from edgeagent.store.epochs import database_path
 from edgeagent.store.ledger import BLOCK, gap_bits
 from edgeagent.store.ranges import Ranges, bits_of, numbers_of, runs
 
@@ -131,7 +131,7 @@ def _figures(db: Database) -> _Figures:
         for block in [block for block in covered if block * BLOCK <= row[6]]:
             base = block * BLOCK
             covered[block] &= ~bits_of(range(base, min(row[6] + 1, base + BLOCK)), base)
-        reasons = {reason: count for reason, count in db.rows("SELECT reason, count FROM dropped")}
+        reasons: dict[str, int] = dict(db.each("SELECT reason, count FROM dropped"))
         carrying = db.value("SELECT 1 FROM carry LIMIT 1") is not None
     finally:
         db.run("COMMIT")

@@ -158,9 +158,8 @@ class Commands:
         """Refuse an order, unless its id is known: then what is known of it is the answer."""
         status = _status(order.body, verdict)
         try:
-            claim = self._journal.claim(
-                order.id, order.type, order.digest(), order.at, order.by, status
-            )
+            # Without its time: what was never done must not make others look stale one day.
+            claim = self._journal.claim(order.id, order.type, order.digest(), "", order.by, status)
         except StoreError as error:
             log.warning("a refusal can't be journaled: %s", error)
             self._tell(order, status)

@@ -6,16 +6,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from edgeagent.sync import reasons
 from edgeagent.sync.handshake import Handshake
 from edgeagent.sync.outgoing import Outgoing
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.subscriptions import Subscriptions
 from edgeagent.sync.wire import Closed, Connack, Delivery, Event, Puback, Suback, Wire
-
-_FAREWELL_S = 1.5
-"""How long the last messages may take at a clean stop."""
 
 
 class Connection:
@@ -46,19 +42,10 @@ class Connection:
                 return end
         return self.handshake.overdue(time.monotonic())
 
-    def flush(self) -> None:
-        """Write what may be written now."""
+    def flush(self) -> bool:
+        """Write what may be written now. True if all has been sent and acknowledged."""
         self._outgoing.flush(self.wire)
-
-    def leave(self) -> Reason:
-        """Let the last messages be acknowledged, for a short while."""
-        deadline = time.monotonic() + _FAREWELL_S
-        while not self._outgoing.idle and time.monotonic() < deadline:
-            self.flush()
-            end = self.turn(time.monotonic() + 0.1)
-            if end is not None:
-                return end
-        return reasons.STOPPED
+        return self._outgoing.idle
 
     def _react(self, event: Event) -> Reason | None:
         now = time.monotonic()

@@ -79,7 +79,7 @@ class Handshake:
 
     def heard(self, topic: str, payload: bytes) -> None:
         """A message came on one of the echo's topics."""
-        if self._nonce and topic == self._echo(self._nonce) and payload == self._nonce.encode():
+        if self._nonce and topic == self._echo(self._nonce) and payload == _said(self._nonce):
             self._nonce, self._proof, self.phase = "", None, "up"
             self.due = float("inf")
 
@@ -109,12 +109,17 @@ class Handshake:
                 self._fail(reason, now)
 
         topic = self._echo(nonce)
-        self._outgoing.offer(Message(topic, nonce.encode(), on_done=acknowledged))
+        self._outgoing.offer(Message(topic, _said(nonce), on_done=acknowledged))
 
     def _fail(self, reason: Reason, now: float) -> None:
         sentence = f"topics not proven: {reason.sentence}"
         self._proof = Reason("denied", sentence, reason.advice or _ECHO_LOST.advice, reason.code)
         self._nonce, self.phase, self.due = "", "up", now + AGAIN_S
+
+
+def _said(nonce: str) -> bytes:
+    """JSON, like everything on the command topics."""
+    return b'{"echo":"%s"}' % nonce.encode()
 
 
 _ECHO_LOST = Reason(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 256 * 1024
 MOST_DEPTH = 16
+_AHEAD_NS = 86_400 * 10**9
+"""How far the clock of who gives a command may be ahead of ours."""
 _STATUS_FIELDS = ("status", "reason", "detail", "result", "progress", "step")
 
 Origin = Literal["local", "remote", "button"]
@@ -115,12 +117,15 @@ class Rules:
                 "bad-arguments",
                 f"at is required: {kind.name} changes something - at `$.at`",
             )
-        if newest_pruned_at and at <= clock.parse_rfc3339(newest_pruned_at):
+        if at <= _moment(newest_pruned_at):
             return Verdict("rejected", "stale", "it is older than what the journal remembers")
         if not synced:
             return WAITING if order.retained else None
         if now_ns - at > self.max_age_s * 1e9:
             return Verdict("rejected", "stale", f"it was given on {order.at}: too long ago")
+        if at - now_ns > _AHEAD_NS:
+            # Once such an id is pruned, every honest command would look older than it.
+            return Verdict("rejected", "bad-arguments", "at lies in the future - at `$.at`")
         return None
 
 
@@ -156,6 +161,13 @@ def arguments_of(kind: CommandType, body: Mapping[str, Any]) -> Any:
     except msgspec.ValidationError as error:
         text = str(error)
         return Verdict("rejected", "bad-arguments", text if "$" in text else f"{text} - at `$`")
+
+
+def _moment(text: str) -> int:
+    try:
+        return clock.parse_rfc3339(text)
+    except ValueError:
+        return 0
 
 
 def _time(order: Order, name: str) -> int | None:

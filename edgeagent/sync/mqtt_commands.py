@@ -103,6 +103,7 @@ class MqttCommands:
             self._cleared.pop(message.topic, None)
             body = judgement.body_of(found)
             self._commands.receive(Order(address.type, address.id, body, "remote", message.retain))
+            self._shelf.renew(message.topic)  # The answer may be the same as before.
         elif message.topic in self._cleared:
             self._shelf.clear(message.topic)
         elif status not in tuple(FINAL):
@@ -142,6 +143,7 @@ class MqttCommands:
         self.dropped += 1
         body = {"digest": judgement.digest_of(payload)}
         self._commands.answer(Order(address.type, address.id, body, "remote"), verdict)
+        self._shelf.renew(self._topics.command(address.type, address.id))
 
     def _clear(self, address: Address, topic: str) -> None:
         """The requester has seen the answer."""

@@ -236,7 +236,7 @@ class Publisher:
         delivered = self.records_delivered
         verdict = self._suspects.strike(batch, certain=certain, delivered=delivered, now=now)
         if verdict == "dead":
-            self._give_up(batch, "refused by the broker" if certain else "breaks the connection")
+            self._give_up(batch, "by the broker" if certain else "breaks the connection")
             log.error("record %d can't be delivered: %s", batch.first, reason.sentence)
         elif self._suspects.full:
             self._hold(reason)

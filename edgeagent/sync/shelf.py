@@ -70,6 +70,14 @@ class Shelf:
                 self._owned.add(topic)
         self._link.wake()
 
+    def renew(self, topic: str) -> None:
+        """Somebody else wrote there: publish what is ours again."""
+        with self._lock:
+            item = self._items.get(topic)
+            if item is not None:
+                item.dirty = True
+        self._link.wake()
+
     def clear(self, topic: str) -> None:
         """Have nothing retained on ``topic`` any more."""
         self.put(topic, b"", remember=False)
@@ -124,7 +132,7 @@ class Shelf:
         return now + 5.0
 
     def farewell(self) -> None:
-        self.turn(0.0)
+        """What the others put on it now leaves with the next turn."""
 
     def _due(self) -> list[tuple[str, bytes]]:
         with self._lock:

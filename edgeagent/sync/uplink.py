@@ -41,6 +41,9 @@ from edgeagent.sync.wire import Dial
 
 log = logging.getLogger(__name__)
 
+_FAREWELL_S = 1.5
+"""How long the last messages may take at a clean stop."""
+
 
 class Uplink:
     """The connection to a broker, kept up by a thread of its own.
@@ -252,11 +255,21 @@ class Uplink:
             passenger.connected()
 
     def _leave(self, connection: Connection) -> Reason:
+        """The last messages, and a short while for their acknowledgements."""
         if self._state != "up":
             return reasons.STOPPED
         for passenger in self._passengers:
             passenger.farewell()
-        return connection.leave()
+        deadline = time.monotonic() + _FAREWELL_S
+        while (now := time.monotonic()) < deadline:
+            for passenger in self._passengers:
+                passenger.turn(now)
+            if connection.flush():
+                break
+            end = connection.turn(now + 0.1)
+            if end is not None:
+                return end
+        return reasons.STOPPED
 
     def _lost(self, reason: Reason) -> None:
         was_up = self._state == "up"
@@ -294,11 +307,12 @@ class Uplink:
             self._errands.popleft()()
 
     def _subscribe_now(self, pattern: str) -> None:
-        if self._connection is not None and self._state == "up":
+        # Before CONNACK there is no need: the handshake asks for all that is wanted then.
+        if self._connection is not None and self._connection.handshake.phase != "connack":
             self._connection.handshake.subscribe((pattern,), self._connection.wire)
 
     def _unsubscribe_now(self, pattern: str) -> None:
-        if self._connection is not None and self._state == "up":
+        if self._connection is not None and self._connection.handshake.phase != "connack":
             self._connection.wire.unsubscribe((pattern,))
 
 

@@ -8,6 +8,7 @@ must not stop the pipelines that use the others.
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError, NotFound, PackageError
 from edgeagent.manifest import Package, load_package
-from edgeagent.prove.init import propose
 from edgeagent.prove.semver import version_order
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MODEL_FILES = (".tflite", ".onnx")
 
 Folders = list[Path]
@@ -75,9 +76,8 @@ class Library:
             NotFound: there is no such package or version; the text says what comes close.
             PackageError: it is there and broken, and no whole copy lies in another folder.
         """
-        at = self._path(name)
-        if at is not None:
-            return self._at(at, version)
+        if _is_path(name):
+            return _at(Path(name).expanduser(), version)
         name, _, named = name.partition("@")
         return self._named(name, version or named)
 
@@ -86,7 +86,7 @@ class Library:
         return sorted({folder.parent.name for folder in self._version_folders()})
 
     def _named(self, name: str, version: str) -> Package:
-        folders = self._version_folders(name)
+        folders = self._version_folders(name) if _NAME.fullmatch(name) else []
         if not folders:
             raise self._unknown(name)
         wanted = [folder for folder in folders if not version or folder.name == version]
@@ -105,23 +105,6 @@ class Library:
             f"no usable package of {name}: " + "; ".join(str(entry.error) for entry in broken),
             remedy="Repair or remove it: edgeagent models lint " + str(broken[0].folder),
         )
-
-    def _path(self, name: str) -> Path | None:
-        path = Path(name).expanduser()
-        # A bare name never means a folder that happens to lie here.
-        looks_like = "/" in name or name in (".", "..") or path.suffix in _MODEL_FILES
-        return path if looks_like else None
-
-    def _at(self, path: Path, version: str) -> Package:
-        if path.suffix in _MODEL_FILES:
-            return _around(path)
-        if not path.is_dir():
-            raise NotFound(f"{path}: there is no such folder or model file")
-        if (path / "model.toml").is_file():
-            return load_package(path)
-        if _versions(path):
-            return Library([path.parent])._named(path.name, version)
-        return load_package(path)
 
     def _unknown(self, name: str) -> NotFound:
         known = self.names()
@@ -162,6 +145,23 @@ class Library:
         return entries
 
 
+def _is_path(name: str) -> bool:
+    # A bare name never means a folder that happens to lie here.
+    looks_like = "/" in name or name in (".", "..") or name.endswith(_MODEL_FILES)
+    return looks_like and "\0" not in name
+
+
+def _at(path: Path, version: str) -> Package:
+    if path.name.endswith(_MODEL_FILES):
+        return _around(path)
+    if not path.is_dir():
+        raise NotFound(f"{path}: there is no such folder or model file")
+    if (path / "model.toml").is_file() or not _versions(path):
+        return load_package(path)
+    path = path.resolve()
+    return Library([path.parent])._named(path.name, version)
+
+
 def _read(folder: Path) -> Entry:
     name, version = folder.parent.name, folder.name
     try:
@@ -186,6 +186,8 @@ def _around(file: Path) -> Package:
             package.path(variant.file) == file.resolve() for variant in package.manifest.variant
         ):
             return package
+    from edgeagent.prove.init import propose  # heavy, and only bare files need it
+
     return propose(file).package
 
 

@@ -33,11 +33,17 @@ CELLS = GRID * GRID
 CLASSES = len(LABELS)
 LARGEST = 0.5
 """Longest box side that the model can say, as a share of the tensor."""
-SURE, CUT = 0.85, 0.6
-"""Parts that are visible to less than CUT are background; between, the model may choose."""
+SURE, CUT = 0.9, 0.8
+"""Parts visible to less than CUT are background, or the frame's edge would look like damage;
+between the two the model may choose."""
 EPOCHS = 24
 BATCH = 32
-SLACK = {"map50_litert_int8": 0.02, "map50_onnx_int8": 0.02}
+SLACK = {
+    "map50_litert_int8": 0.02,
+    "map50_onnx_int8": 0.02,
+    "false_per_frame_litert_int8": 0.03,
+    "false_per_frame_onnx_int8": 0.03,
+}
 
 HEAD = f"""
 task = "detect"
@@ -153,15 +159,17 @@ def targets(truths: Sequence[Sequence[Truth]]) -> Floats:
             x1, y1, x2, y2 = truth.box
             cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
             away = np.maximum(abs(gx + 0.5 - cx * GRID), abs(gy + 0.5 - cy * GRID))
-            # Cells round the centre answer together; the ring after them is left free.
-            answer[away < 1.7, -2] = 0.0
+            # Cells round the centre answer together. In the ring after them the score is free,
+            # but the box is taught as well: else NMS would not know a repetition.
+            ring = away < 1.45
+            answer[ring, -2] = 0.0
             if truth.visible < SURE:
                 continue
+            answer[ring, :4] = cx, cy, x2 - x1, y2 - y1
+            answer[ring, -1] = 1.0
             near = away < 0.95
-            answer[near] = 0.0
-            answer[near, :4] = cx, cy, x2 - x1, y2 - y1
             answer[near, 4 + LABELS.index(truth.label)] = 1.0
-            answer[near, -2:] = 1.0
+            answer[near, -2] = 1.0
     return wanted
 
 
@@ -287,7 +295,8 @@ def _matches(
             overlaps = iou(box, boxes) if len(boxes) else np.zeros(1, np.float32)
             k = int(overlaps.argmax())
             good = bool(overlaps[k] >= 0.5)
-            if good and parts[k].visible < 0.9:
+            # Of a part that the edge cuts, nothing is asked; but it must not look damaged.
+            if good and parts[k].visible < 0.9 and LABELS[label] in ("whole", parts[k].label):
                 continue
             right = good and free[k] and parts[k].label == LABELS[label]
             if right:
@@ -296,10 +305,10 @@ def _matches(
 
 
 def measure(run: Run, scenes: Scenes) -> dict[str, float]:
-    """mAP at IoU 0.5, share of parts named right at the shipped threshold, mean overlap."""
+    """mAP at IoU 0.5; at the shipped threshold: parts named right, false boxes, mean overlap."""
     outputs = run(scenes.images.astype(np.float32) / 255.0)
     found = [decode(rows) for rows in outputs]
-    precisions, right_now, overlaps = [], 0, []
+    precisions, right_now, wrong_now, overlaps = [], 0, 0, []
     counted = [part for parts in scenes.truths for part in parts if part.visible >= 0.9]
     for label, name in enumerate(LABELS):
         total = sum(part.label == name for part in counted)
@@ -311,10 +320,12 @@ def measure(run: Run, scenes: Scenes) -> dict[str, float]:
         precisions.append(float(np.sum(np.diff(recall) * envelope)))
         sure = [match for match in matches if match[0] >= 0.5]
         right_now += sum(right for _, right, _ in sure)
+        wrong_now += sum(not right for _, right, _ in sure)
         overlaps += [overlap for _, right, overlap in sure if right]
     return {
         "map50": float(np.mean(precisions)),
         "named_right": right_now / len(counted),
+        "false_per_frame": wrong_now / len(found),
         "mean_iou": float(np.mean(overlaps)),
     }
 

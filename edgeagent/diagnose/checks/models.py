@@ -11,7 +11,7 @@ from importlib import metadata
 from edgeagent import plugins
 from edgeagent.config.model import Pipeline
 from edgeagent.diagnose.context import Context
-from edgeagent.diagnose.finding import Finding
+from edgeagent.diagnose.finding import Finding, Severity
 from edgeagent.errors import EdgeAgentError
 from edgeagent.manifest import Package, Variant, sha256_of
 
@@ -131,8 +131,13 @@ def _package(name: str, pipeline: Pipeline, package: Package) -> Iterator[Findin
         )  # fmt: skip
     elif not broken:
         first = runnable[0]
-        yield Finding("models", "ok", f"pipeline {name}: {what} can run, first {first.file}",
-                      str(package.folder))  # fmt: skip
+        said = f"pipeline {name}: {what} can run, first {first.file}"
+        if first.requires:
+            # Whether a delegate works is known only once a model has run on it.
+            wants = ", ".join(f"{key} {value}" for key, value in first.requires.items())
+            said += f" where its needs are met ({wants})"
+        severity: Severity = "note" if all(its.requires for its in runnable) else "ok"
+        yield Finding("models", severity, said, str(package.folder))
 
 
 def _damage(package: Package) -> Iterator[str]:

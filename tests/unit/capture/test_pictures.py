@@ -86,14 +86,16 @@ def png_of(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("suffix", "tolerance"),
-    [(".png", 0), (".bmp", 0), (".ppm", 0), (".tiff", 0), (".webp", 40), (".jpg", 60)],
+    [(".png", 0), (".bmp", 0), (".ppm", 0), (".tiff", 0), (".webp", 8), (".jpg", 8)],
 )
 def test_usual_formats(suffix: str, tolerance: int) -> None:
     data = encoded(suffix)
     assert picture_size(data, "x") == (40, 30)
     pixels = decode_picture(data, "x")
     assert (pixels.dtype, pixels.shape) == (np.uint8, (30, 40, 3))
-    assert np.abs(pixels.astype(int) - SCENE).max() <= tolerance
+    # Lossy ones blur colours at edges: judged by the mean.
+    difference = np.abs(pixels.astype(int) - SCENE)
+    assert difference.mean() <= tolerance
 
 
 def test_sixteen_bits_are_scaled_to_eight() -> None:
@@ -154,7 +156,7 @@ def test_orientation_is_applied() -> None:
         (encoded(".png")[:20], "header is broken|cut off"),
         (encoded(".bmp")[:-10], "cut off"),
         (encoded(".webp")[:-5], "cut off"),
-        (encoded(".tiff")[:400], "cut off"),
+        (encoded(".tiff")[:60], "cut off"),
         (b"P6 0 0 255\n", "0x0"),
         (b"P6\n", "header is broken"),
         (png_of(40, 30), "broken"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from edgeagent.config.load import (
     load_or_last_good,
 )
 from edgeagent.config.model import Config
-from edgeagent.config.paths import data_dir
+from edgeagent.config.paths import data_dir, shipped
 from edgeagent.config.toml import Place, Places, parse_text
 from edgeagent.errors import ConfigError, NotFound
 
@@ -307,6 +308,21 @@ def test_where_data_lies_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert data_dir("/x") == Path("/x")
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/other:/second")
     assert data_dir() == Path("/var/lib/other")
+
+
+def test_what_is_shipped_is_found_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repository: Path
+) -> None:
+    (tmp_path / "device_profiles").mkdir()
+    (tmp_path / "prefix/share/edgeagent/device_profiles").mkdir(parents=True)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    found = shipped("device_profiles", tmp_path)
+    assert found[:3] == [
+        tmp_path / "device_profiles",
+        tmp_path / "prefix/share/edgeagent/device_profiles",
+        repository / "device_profiles",
+    ]
+    assert shipped("no-such-thing") == []
 
 
 def test_differences_by_dotted_key() -> None:

@@ -137,7 +137,7 @@ def paths_of(value: Any, path: KeyPath = ()) -> set[KeyPath]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents, st.integers(0, 2**32))
 def test_every_key_has_the_line_on_which_it_was_written(table: dict[str, Any], seed: int) -> None:
     writer = Writer(seed)

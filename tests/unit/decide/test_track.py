@@ -47,11 +47,11 @@ def test_velocity_bridges_a_miss_that_overlap_alone_would_not() -> None:
     assert tracks(tracker.update([thing(0.4)], 800.0)) == [1]
 
 
-def test_a_thing_that_stops_dead_is_still_itself() -> None:
+def test_a_thing_that_turns_back_is_still_itself() -> None:
     tracker = IouTracker()
     for step in range(5):
-        tracker.update([thing(0.08 * step)], step * 100.0)
-    assert tracks(tracker.update([thing(0.32)], 500.0)) == [1]
+        tracker.update([thing(0.06 * step)], step * 100.0)
+    assert tracks(tracker.update([thing(0.20)], 500.0)) == [1]  # 0.30 was to be expected
 
 
 @pytest.mark.parametrize(("gap", "number"), [(3, 1), (4, 2)])

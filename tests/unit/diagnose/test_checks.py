@@ -242,9 +242,18 @@ def package(tmp_path: Path) -> Callable[..., Package]:
     return made
 
 
+@pytest.fixture
+def both_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that are always here stand in for the runtimes: whether one is installed must
+    not decide a test about model files."""
+    stand_in = {"litert": (("msgspec", "msgspec"),), "onnx": (("pytest", "pytest"),)}
+    monkeypatch.setattr(models, "_LIBRARIES", stand_in)
+
+
 PIPE = ['sources.s.kind="synthetic"', 'pipelines.p={model="m", source="s"}']
 
 
+@pytest.mark.usefixtures("both_runtimes")
 def test_a_model_that_can_run(make: Any, ask: Any, package: Any) -> None:
     its = package(m_tflite=b"model", m_onnx=b"model")
     found = only(ask(models.configured, make(PIPE, find_model=lambda name, version: its)))
@@ -274,6 +283,7 @@ def test_a_model_that_is_not_here(make: Any, ask: Any) -> None:
         ({"none_bin": b""}, "none.bin: No such file or directory"),
     ],
 )
+@pytest.mark.usefixtures("both_runtimes")
 def test_a_damaged_model(
     make: Any, ask: Any, package: Any, listed: dict[str, bytes], said: str
 ) -> None:
@@ -299,11 +309,24 @@ def test_no_runtime_for_a_model(
     ]
 
 
+@pytest.mark.usefixtures("both_runtimes")
 def test_a_variant_that_the_configuration_leaves_out(make: Any, ask: Any, package: Any) -> None:
     its = package()
     context = make([*PIPE, 'pipelines.p.runtime.variant="onnx"'],
                    find_model=lambda name, version: its)  # fmt: skip
     assert only(ask(models.configured, context)).what.endswith("first m.onnx")
+
+
+@pytest.mark.usefixtures("both_runtimes")
+def test_a_model_that_needs_an_accelerator(make: Any, ask: Any, package: Any) -> None:
+    its = package()
+    its.manifest.variant[0].requires["delegate"] = "edgetpu"
+    context = make(PIPE, find_model=lambda name, version: its)
+    found = only(ask(models.configured, context))
+    assert found.severity == "ok"
+    assert found.what.endswith("first m.tflite where its needs are met (delegate edgetpu)")
+    its.manifest.variant[1].requires["provider"] = "x"
+    assert only(ask(models.configured, context)).severity == "note"
 
 
 def test_a_runtime_that_is_installed_but_does_not_load(

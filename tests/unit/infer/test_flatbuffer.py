@@ -35,7 +35,9 @@ def test_every_real_file_passes(assets: Path) -> None:
     assert all(read_graph(file).operators > 0 for file in files)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 @given(data=st.data())
 def test_no_damage_leads_outside(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray((FIXTURES / "two_signatures.tflite").read_bytes())

@@ -69,6 +69,8 @@ def test_a_second_thread_is_refused_by_name(digits: Path) -> None:
     with pytest.raises(InferenceError, match="belongs to thread 'pipeline:door'") as caught:
         session.run([tensor])
     assert "hand this one over" in caught.value.remedy
+    with pytest.raises(InferenceError, match="belongs to thread 'pipeline:door'"):
+        session.reset()
     done.set()
     owner.join()
     # An owner that is gone can't be in anybody's way.
@@ -189,7 +191,7 @@ def test_signatures_give_argument_names(assets: Path) -> None:
     assert (named.inputs[0].name, named.outputs[0].name) == ("dense_input", "dense_2")
     x = np.array([[1.5]], np.float32)
     assert np.array_equal(plain.run([x])[0], named.run([x])[0])
-    with pytest.raises(ModelError, match="no signature 'train'.*serving_default"):
+    with pytest.raises(ModelError, match=r"no signature 'train'.*serving_default"):
         open_litert(path, Options(signature="train"))
 
 
@@ -236,7 +238,7 @@ def test_a_default_shape_that_cannot_be_planned_waits_for_the_first_input() -> N
 
 
 def test_text_tensors_are_refused() -> None:
-    with pytest.raises(ModelError, match="holds .*not numbers") as caught:
+    with pytest.raises(ModelError, match=r"holds .*not numbers") as caught:
         open_litert(FIXTURES / "words.tflite", Options())
     assert caught.value.remedy
 

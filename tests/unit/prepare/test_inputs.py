@@ -107,3 +107,16 @@ def test_mismatches_name_file_and_key(inputs: Any, tensors: Any, words: str) -> 
     assert str(caught.value).startswith("models/m/model.toml: ")
     assert words in str(caught.value)
     assert caught.value.remedy
+
+
+def test_names_go_before_positions() -> None:
+    prepare = Prepare(
+        package(
+            InputSpec("rate", "tensor", value=7),
+            InputSpec("gain", "tensor", tensor="g", value=0.5),
+            InputSpec("x", "tensor"),
+        ),
+        (tensor("g", (1,)), tensor("x", (1, 1)), tensor("sr", (1,))),
+    )
+    window = Window("s", 1, np.full((1, 1), 3, np.float32), 1.0, ("a",), 0, 0.0)
+    assert [values.ravel().tolist() for values in prepare(window).tensors] == [[0.5], [3.0], [7.0]]

@@ -8,13 +8,15 @@ the receiver must know of every seq that was ever given.
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+import store_play
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -32,24 +34,15 @@ from edgeagent.store.ranges import Ranges
 from edgeagent.store.reading import Reading
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.verify import verify
-
-_spec = importlib.util.spec_from_file_location(
-    "store_conftest", Path(__file__).with_name("conftest.py")
-)
-assert _spec and _spec.loader
-import sys as _sys
-
-play: Any = importlib.util.module_from_spec(_spec)
-_sys.modules["store_conftest"] = play
-_spec.loader.exec_module(play)
+from edgeagent.types import Evidence
 
 
 class AccountMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="account-"))
-        self.clock = play.TurnedClock()
-        self.receiver = play.Receiver()
+        self.clock = store_play.TurnedClock()
+        self.receiver = store_play.Receiver()
         self.flying: list[Batch] = []
         self.highest: dict[str, int] = {}
         self.open_events: set[str] = set()
@@ -110,7 +103,7 @@ class AccountMachine(RuleBasedStateMachine):
         drafts = []
         for number in range(count):
             self.clock.go(0.2)
-            drafts.append(play.result(number, size=size, score=number / 60, track=number % 3))
+            drafts.append(store_play.result(number, size=size, score=number / 60, track=number % 3))
         self.appended += count
         self._commit(*drafts)
 
@@ -121,15 +114,14 @@ class AccountMachine(RuleBasedStateMachine):
     @rule(phase=st.sampled_from(["new", "update", "end"]), key=st.sampled_from("abc"))
     def append_event(self, phase: str, key: str) -> None:
         self.clock.go(0.2)
-        evidence = (play.Draft and __import__("edgeagent.types").types.Evidence(
-            "image/jpeg", key.encode() * 7000),) if phase == "new" else ()  # fmt: skip
-        draft = play.event(phase, key)
-        draft.evidence = evidence
+        draft = store_play.event(phase, key)
+        if phase == "new":
+            draft.evidence = (Evidence("image/jpeg", key.encode() * 7000),)
         self._commit(draft)
 
     @rule()
     def append_too_large(self) -> None:
-        self._commit(play.result(1), play.result(2, size=100_000), play.result(3))
+        self._commit(store_play.result(1), store_play.result(2, size=100_000), store_play.result(3))
 
     @rule(count=st.integers(1, 9000))
     def stall(self, count: int) -> None:
@@ -153,7 +145,9 @@ class AccountMachine(RuleBasedStateMachine):
     def _acked(self, batch: Batch) -> None:
         if self.lanes.acked(batch) and batch.lane != "resend":
             verb = (
-                self.committer.ack if self.settings.confirm == "collector" else self.committer.settle
+                self.committer.ack
+                if self.settings.confirm == "collector"
+                else self.committer.settle
             )
             self._commit(ops=(lambda _: verb(batch.epoch, batch.seqs),))
 
@@ -184,9 +178,7 @@ class AccountMachine(RuleBasedStateMachine):
         missing = Ranges(got.absent(1, upto))
         again = self.lanes.missed(missing)
         self._commit(
-            ops=(
-                lambda _: self.lanes.confirmed(self.committer.confirm(epoch, by, got, again)),
-            )
+            ops=(lambda _: self.lanes.confirmed(self.committer.confirm(epoch, by, got, again)),)
         )
 
     @rule(seconds=st.sampled_from([1.0, 40.0, 3700.0]))
@@ -270,8 +262,14 @@ class AccountMachine(RuleBasedStateMachine):
                 assert all(seq >= self.receiver.open_ended[epoch] for seq in unknown)
 
 
+_FULL = os.environ.get("EDGEAGENT_TESTS") == "full"
 AccountMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None,
+    max_examples=500 if _FULL else 12,
+    stateful_step_count=50 if _FULL else 25,
+    deadline=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+    # Shrinking whole databases takes longer than reading the failing steps.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 TestAccount = AccountMachine.TestCase
+TestAccount.pytestmark = [pytest.mark.timeout(3600 if _FULL else 120)]

@@ -43,9 +43,7 @@ def test_like_a_set(steps: list[tuple[str, int, int]]) -> None:
     assert ranges.last == max(expected, default=0)
     for number in range(1, 75):
         assert (number in ranges) == (number in expected)
-        assert ranges.before(number) == max(
-            (last for _, last in pairs if last < number), default=0
-        )
+        assert ranges.before(number) == max((last for _, last in pairs if last < number), default=0)
 
 
 @given(_steps, _numbers, st.integers(0, 30))
@@ -55,7 +53,9 @@ def test_within_and_absent(steps: list[tuple[str, int, int]], first: int, length
         getattr(ranges, verb)(at, at + size)
     window = set(range(first, first + length + 1))
     inside = {n for low, high in ranges.within(first, first + length) for n in range(low, high + 1)}
-    outside = {n for low, high in ranges.absent(first, first + length) for n in range(low, high + 1)}
+    outside = {
+        n for low, high in ranges.absent(first, first + length) for n in range(low, high + 1)
+    }
     assert inside == window & _members(ranges)
     assert outside == window - _members(ranges)
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeagent.errors import NotFound
+from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
 from edgeagent.sync.backoff import RANGES
+from edgeagent.sync.commands import Commands, Registry
+from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
+from edgeagent.sync.judgement import Rules
 from edgeagent.sync.link import Link
+from edgeagent.sync.mqtt_commands import MqttCommands
+from edgeagent.sync.presence import Identity, Presence
+from edgeagent.sync.publisher import Publisher, PublisherSettings
+from edgeagent.sync.shelf import Shelf
 from edgeagent.sync.topics import Topics
 from edgeagent.testing.broker import Mosquitto, find_mosquitto
 
-QUICK = {kind: (0.02, 0.2) for kind in RANGES}
+QUICK = dict.fromkeys(RANGES, (0.02, 0.2))
 """Pauses between connections for tests that are not about them."""
 
 
@@ -63,7 +76,9 @@ def make_link(topics: Topics) -> Iterator[Callable[..., Link]]:
     """A link to a port, started unless told otherwise, and stopped at the end."""
     links: list[Link] = []
 
-    def make(port: int, *, start: bool = True, endpoint: Endpoint | None = None, **extra: Any) -> Link:
+    def make(
+        port: int, *, start: bool = True, endpoint: Endpoint | None = None, **extra: Any
+    ) -> Link:
         settings: dict[str, Any] = {"keepalive_s": 5.0, "answer_s": 2.0, "ranges": QUICK}
         where = endpoint or Endpoint("127.0.0.1", port)
         settings |= {"client_id": topics.client_id, "endpoints": (where,), **extra}
@@ -132,14 +147,19 @@ class ScriptedBroker:
         """Raw bytes to the newest client."""
         self._sockets[-1].sendall(packet)
 
-    def send_publish(self, topic: str, payload: bytes, *, mid: int, version: int = 5, dup: bool = False) -> None:
+    def send_publish(
+        self, topic: str, payload: bytes, *, mid: int, version: int = 5, dup: bool = False
+    ) -> None:
         body = _text(topic) + struct.pack("!H", mid) + (b"\x00" if version == 5 else b"") + payload
         self.send(_packet(0x32 | (8 if dup else 0), body))
 
     def disconnect(self, code: int) -> None:
         """A DISCONNECT of MQTT 5, then hang up."""
         self.send(_packet(0xE0, bytes([code, 0])))
-        self._sockets[-1].close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        self._sockets[-1].shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._listener.close()
@@ -184,7 +204,9 @@ class ScriptedBroker:
             sock.sendall(_packet(0x20, bytes([0, code]) + (tail if version == 5 else b"")))
         return True
 
-    def _packet(self, sock: socket.socket, kind: int, flags: int, body: bytes, version: int) -> bool:
+    def _packet(
+        self, sock: socket.socket, kind: int, flags: int, body: bytes, version: int
+    ) -> bool:
         if kind == 3:
             return self._publish(sock, flags, body, version)
         if kind == 4:
@@ -210,7 +232,9 @@ class ScriptedBroker:
         self._under_way.add(mid)
         self.largest_under_way = max(self.largest_under_way, len(self._under_way))
         if "/cmd/echo/" in topic and self.script.echo:
-            sock.sendall(_packet(0x30, _text(topic) + (b"\x00" if version == 5 else b"") + message.payload))
+            sock.sendall(
+                _packet(0x30, _text(topic) + (b"\x00" if version == 5 else b"") + message.payload)
+            )
         code = self.script.puback(message) if flags & 6 else -1
         if code == -2:
             return False
@@ -315,3 +339,147 @@ class Heard:
 @pytest.fixture
 def heard() -> Heard:
     return Heard()
+
+
+# --- the store -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_outbox(tmp_path: Path) -> Iterator[Callable[..., Outbox]]:
+    """A real outbox in the test's folder (or a named one below it); opened again if closed."""
+    opened: list[Outbox] = []
+
+    def make(name: str = "outbox", boot: str = "b" * 32, **settings: Any) -> Outbox:
+        outbox = Outbox.open(
+            tmp_path / name,
+            device="d1",
+            settings=OutboxSettings(**settings),
+            boot=boot,
+            machine="m",
+        )
+        opened.append(outbox)
+        return outbox
+
+    yield make
+    for outbox in opened:
+        outbox.close()
+
+
+@pytest.fixture
+def outbox(open_outbox: Callable[..., Outbox]) -> Outbox:
+    return open_outbox()
+
+
+# --- everything together -------------------------------------------------------------------
+
+
+class Station:
+    """Link, shelf, presence, publisher, confirms and commands over one outbox, as the agent
+    wires them."""
+
+    def __init__(
+        self,
+        port: int,
+        topics: Topics,
+        outbox: Outbox,
+        registry: Registry | None = None,
+        *,
+        groups: tuple[str, ...] = (),
+        allow: tuple[str, ...] = ("ping", "cancel", "work"),
+        identity: Identity | None = None,
+        publishing: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        known: dict[str, Any] = {"keepalive_s": 5.0, "answer_s": 2.0, "ranges": QUICK}
+        known |= {"client_id": topics.client_id, "endpoints": (Endpoint("127.0.0.1", port),)}
+        self.topics = topics
+        self.outbox = outbox
+        self.jobs = ThreadPoolExecutor(1)
+        self.link = Link(LinkSettings(**known | settings), topics.echo)
+        self.shelf = Shelf(self.link, outbox)
+        self.presence = Presence(
+            self.link, self.shelf, outbox, topics, identity or Identity("0.1", boot="b" * 32)
+        )
+        self.publisher = Publisher(
+            self.link, outbox,
+            PublisherSettings(topics.records, topics.device, **publishing or {}),
+        )  # fmt: skip
+        self.presence.watch(self.publisher)
+        self.confirms = Confirms(self.link, topics, outbox, ["main"])
+        self.engine = Commands(
+            registry or Registry(), outbox.journal, Rules(frozenset(allow)), self.jobs.submit
+        )
+        self.commands = MqttCommands(self.link, self.shelf, self.engine, topics, groups)
+        for passenger in (self.shelf, self.presence, self.commands, self.publisher):
+            self.link.board(passenger)
+        outbox.on_commit(self.link.wake)
+
+    def start(self) -> Station:
+        self.link.start()
+        assert self.link.wait_up(10), self.link.last_error
+        return self
+
+    def stop(self) -> None:
+        self.link.stop()
+        self.jobs.shutdown()
+
+
+@pytest.fixture
+def make_station(topics: Topics, outbox: Outbox) -> Iterator[Callable[..., Station]]:
+    made: list[Station] = []
+
+    def make(port: int, *, start: bool = True, own: Outbox | None = None, **extra: Any) -> Station:
+        made.append(Station(port, extra.pop("topics", topics), own or outbox, **extra))
+        return made[-1].start() if start else made[-1]
+
+    yield make
+    for station in made:
+        station.stop()
+
+
+class Reader:
+    """An independent client, written with the MQTT library alone: keeps what arrives."""
+
+    def __init__(self, port: int, pattern: str, **session: Any) -> None:
+        self.got: list[paho.MQTTMessage] = []
+        ready = threading.Event()
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, **session)
+        self.client.on_message = lambda c, u, m: self.got.append(m)
+        self.client.on_connect = lambda c, *a: c.subscribe(pattern, 1)
+        self.client.on_subscribe = lambda *a: ready.set()
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert ready.wait(5)
+
+    def on(self, topic: str) -> list[paho.MQTTMessage]:
+        return [m for m in list(self.got) if m.topic == topic]
+
+    def json(self, topic: str) -> list[Any]:
+        return [json.loads(m.payload) if m.payload else None for m in self.on(topic)]
+
+    def retained(self) -> dict[str, Any]:
+        """The last word on each topic but records."""
+        found = [m for m in list(self.got) if not m.topic.endswith("/records")]
+        return {m.topic: json.loads(m.payload) if m.payload else None for m in found}
+
+    def publish(self, topic: str, document: Any, *, retain: bool = False) -> None:
+        payload = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.client.publish(topic, payload, 1, retain).wait_for_publish(5)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@pytest.fixture
+def make_reader() -> Iterator[Callable[..., Reader]]:
+    made: list[Reader] = []
+
+    def make(port: int, pattern: str = "#", **session: Any) -> Reader:
+        made.append(Reader(port, pattern, **session))
+        return made[-1]
+
+    yield make
+    for reader in made:
+        reader.close()

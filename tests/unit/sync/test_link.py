@@ -11,9 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeagent.errors import Busy, UsageError
 from edgeagent.sync import certificates, outgoing
@@ -25,25 +23,6 @@ from edgeagent.testing.broker import Amqtt, Mosquitto, make_certificates
 from edgeagent.testing.proxy import Proxy
 
 MakeLink = Callable[..., Link]
-
-
-class Reader:
-    """An independent client that keeps what arrives."""
-
-    def __init__(self, port: int, pattern: str, **settings: Any) -> None:
-        self.got: list[tuple[str, bytes, bool]] = []
-        ready = threading.Event()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.on_message = lambda c, u, m: self.got.append((m.topic, m.payload, m.retain))
-        self.client.on_subscribe = lambda *a: ready.set()
-        self.client.connect("127.0.0.1", port)
-        self.client.subscribe(pattern, 1)
-        self.client.loop_start()
-        assert ready.wait(5)
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
 
 
 def wait_all(link: Link, topic: str, payloads: list[bytes]) -> list[Any]:
@@ -65,20 +44,23 @@ def wait_all(link: Link, topic: str, payloads: list[bytes]) -> list[Any]:
 @pytest.mark.broker
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_up_means_proven_and_everything_arrives_in_order(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, version: str
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    version: str,
 ) -> None:
     link = make_link(broker.port, version=version)
     assert link.wait_up(5)
     assert link.complaints == []
     assert link.limits.protocol == version
-    reader = Reader(broker.port, topics.records)
+    reader = make_reader(broker.port, topics.records)
     payloads = [b"%d" % n for n in range(300)]
     assert set(wait_all(link, topics.records, payloads)) == {None}
     deadline = time.monotonic() + 5
     while len(reader.got) < 300 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [payload for _, payload, _ in reader.got] == payloads
-    reader.close()
+    assert [m.payload for m in reader.got] == payloads
 
 
 @pytest.mark.broker
@@ -91,9 +73,13 @@ def test_no_delay_is_set_on_the_socket(broker: Mosquitto, make_link: MakeLink) -
 
 @pytest.mark.broker
 def test_what_is_published_while_down_is_told_and_never_sent(
-    tmp_path: Path, mosquitto_installed: None, make_link: MakeLink, topics: Topics,
+    tmp_path: Path,
+    mosquitto_installed: None,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
     eventually: Callable[..., Any],
-) -> None:  # fmt: skip
+) -> None:
     broker = Mosquitto(tmp_path / "b")
     link = make_link(broker.port)
     answers: list[Any] = []
@@ -102,12 +88,11 @@ def test_what_is_published_while_down_is_told_and_never_sent(
     eventually(lambda: answers)
     assert answers[0].kind == "network"
     with broker:
-        reader = Reader(broker.port, "#")
+        reader = make_reader(broker.port, "#")
         assert link.wait_up(5)
         assert wait_all(link, topics.records, [b"later"]) == [None]
-        eventually(lambda: any(p == b"later" for _, p, _ in reader.got))
-        assert all(payload != b"too early" for _, payload, _ in reader.got)
-        reader.close()
+        eventually(lambda: any(m.payload == b"later" for m in reader.got))
+        assert all(m.payload != b"too early" for m in reader.got)
 
 
 @pytest.mark.broker
@@ -186,7 +171,11 @@ def test_broker_killed_and_back(broker: Mosquitto, make_link: MakeLink, topics: 
 
 @pytest.mark.broker
 def test_messages_sent_while_away_are_kept_by_the_session(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, eventually: Callable[..., Any]
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    eventually: Callable[..., Any],
 ) -> None:
     got: list[Incoming] = []
     for version in ("5", "3.1.1"):
@@ -194,9 +183,8 @@ def test_messages_sent_while_away_are_kept_by_the_session(
         first.subscribe(topics.commands, lambda m: True)
         assert first.wait_up(5)
         first.stop()
-        other = Reader(broker.port, "nothing")
-        other.client.publish(topics.command("ping", f"v{version[0]}"), b"{}", 1).wait_for_publish(5)
-        other.close()
+        other = make_reader(broker.port, "nothing")
+        other.publish(topics.command("ping", f"v{version[0]}"), b"{}")
         second = make_link(broker.port, version=version, start=False)
         second.subscribe(topics.commands, lambda m: got.append(m) or True)  # type: ignore[func-returns-value]
         second.start()
@@ -206,7 +194,11 @@ def test_messages_sent_while_away_are_kept_by_the_session(
 
 @pytest.mark.broker
 def test_unacknowledged_messages_come_again_after_a_crash_and_only_those(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, eventually: Callable[..., Any]
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    eventually: Callable[..., Any],
 ) -> None:
     """`keep` is never acknowledged, `done` is: only the first is redelivered, marked as such."""
     got: list[Incoming] = []
@@ -220,9 +212,9 @@ def test_unacknowledged_messages_come_again_after_a_crash_and_only_those(
         link.subscribe(topics.commands, handler)
         link.start()
         assert link.wait_up(5)
-        other = Reader(broker.port, "nothing")
+        other = make_reader(broker.port, "nothing")
         for id in ("keep", "done"):
-            other.client.publish(topics.command("ping", id), b"{}", 1).wait_for_publish(5)
+            other.publish(topics.command("ping", id), b"{}")
         eventually(lambda: sum(m.topic.endswith("done") for m in got))
         time.sleep(0.05)  # Let the ack of `done` leave: nothing here shows when it has.
         stale = next(m for m in got if m.topic.endswith("keep"))
@@ -236,12 +228,15 @@ def test_unacknowledged_messages_come_again_after_a_crash_and_only_those(
         proxy.cut()
         eventually(lambda: len([m for m in got if m.topic.endswith("keep")]) >= 3)
         [m for m in got if m.topic.endswith("keep")][-1].ack()
-        other.close()
 
 
 @pytest.mark.broker
 def test_a_handler_that_fails_does_not_end_the_link(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, eventually: Callable[..., Any]
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    eventually: Callable[..., Any],
 ) -> None:
     link = make_link(broker.port, start=False)
     got: list[str] = []
@@ -253,13 +248,12 @@ def test_a_handler_that_fails_does_not_end_the_link(
     link.subscribe(topics.desired, broken)
     link.start()
     assert link.wait_up(5)
-    other = Reader(broker.port, "nothing")
+    other = make_reader(broker.port, "nothing")
     for _ in range(3):
-        other.client.publish(topics.desired, b"{}", 1)
+        other.publish(topics.desired, b"{}")
     eventually(lambda: len(got) == 3)
     assert link.counters.handler_errors == 3
     assert wait_all(link, topics.records, [b"x"]) == [None]
-    other.close()
 
 
 @pytest.mark.broker
@@ -280,23 +274,25 @@ def test_a_passenger_with_a_bug_costs_a_connection_not_the_thread(
 
 @pytest.mark.broker
 def test_the_will_is_spoken_after_a_crash_and_not_after_a_goodbye(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, eventually: Callable[..., Any]
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    eventually: Callable[..., Any],
 ) -> None:
-    reader = Reader(broker.port, topics.status)
+    reader = make_reader(broker.port, topics.status)
     with Proxy(broker.port) as proxy:
         link = make_link(proxy.port, start=False)
         link.will = lambda: Will(topics.status, b"gone")
         link.start()
         assert link.wait_up(5)
         proxy.cut()
-        eventually(lambda: [p for _, p, _ in reader.got] == [b"gone"])
+        eventually(lambda: [m.payload for m in reader.got] == [b"gone"])
         assert link.wait_up(5)
         link.stop()
-    probe = Reader(broker.port, topics.status)
-    eventually(lambda: probe.got == [(topics.status, b"gone", True)])
+    probe = make_reader(broker.port, topics.status)
+    eventually(lambda: [(m.payload, m.retain) for m in probe.got] == [(b"gone", True)])
     assert len(reader.got) == 1
-    probe.close()
-    reader.close()
 
 
 @pytest.mark.broker
@@ -318,18 +314,21 @@ def test_stop_is_quick_and_leaves_no_thread(make_link: MakeLink, broker: Mosquit
 
 @pytest.mark.broker
 def test_stop_waits_for_what_was_published_last(
-    broker: Mosquitto, make_link: MakeLink, topics: Topics, heard: Any,
+    broker: Mosquitto,
+    make_link: MakeLink,
+    make_reader: Callable[..., Any],
+    topics: Topics,
+    heard: Any,
     eventually: Callable[..., Any],
-) -> None:  # fmt: skip
-    reader = Reader(broker.port, topics.status)
+) -> None:
+    reader = make_reader(broker.port, topics.status)
     link = make_link(broker.port, start=False)
     heard.farewell = lambda: link.publish(topics.status, b"stopped", retain=True)
     link.board(heard)
     link.start()
     assert link.wait_up(5)
     link.stop()
-    eventually(lambda: [p for _, p, _ in reader.got] == [b"stopped"])
-    reader.close()
+    eventually(lambda: [m.payload for m in reader.got] == [b"stopped"])
 
 
 @pytest.mark.broker
@@ -448,9 +447,7 @@ def test_tls_problems_are_told_in_words(
     tmp_path: Path, mosquitto_installed: None, make_link: MakeLink, what: str,
     words: tuple[str, ...], eventually: Callable[..., Any],
 ) -> None:  # fmt: skip
-    broker = Mosquitto(
-        tmp_path / "b", tls=True, client_certificates=True, names="DNS:localhost"
-    )
+    broker = Mosquitto(tmp_path / "b", tls=True, client_certificates=True, names="DNS:localhost")
     files = broker.certificates
     assert files is not None
     other = make_certificates(tmp_path / "other")
@@ -483,7 +480,9 @@ def test_certificate_ends_are_read_like_openssl_does(tmp_path: Path) -> None:
     assert "ended on" in certificates.warning(files.server, now=late)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
 def test_what_is_no_certificate_is_told(tmp_path: Path, content: bytes) -> None:
     from edgeagent.errors import InputError
 

@@ -40,7 +40,9 @@ def test_a_fleet_spreads_out() -> None:
     for client in range(200):
         one = Backoff(source=random.Random(client))
         pauses.append(sum(one.next("network") for _ in range(4)))
-    shares = [sum(1 for p in pauses if low <= p < low + 0.6) for low in (x * 0.6 for x in range(13))]
+    shares = [
+        sum(1 for p in pauses if low <= p < low + 0.6) for low in (x * 0.6 for x in range(13))
+    ]
     assert max(shares) < 66
     assert statistics.stdev(pauses) > 0.8
 

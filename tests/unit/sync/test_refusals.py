@@ -35,7 +35,12 @@ def property_two_bytes(id: int, value: int) -> bytes:
     ],
 )
 def test_a_refused_connection_is_told_in_words(
-    scripted: Scripted, make_link: MakeLink, eventually: Eventually, code: int, kind: str, words: str
+    scripted: Scripted,
+    make_link: MakeLink,
+    eventually: Eventually,
+    code: int,
+    kind: str,
+    words: str,
 ) -> None:
     broker = scripted(connack=lambda version: code)
     link = make_link(broker.port, version="5")
@@ -45,7 +50,9 @@ def test_a_refused_connection_is_told_in_words(
     assert link.state != "up"
 
 
-@pytest.mark.parametrize(("code", "kind"), [(2, "denied"), (3, "busy"), (4, "denied"), (5, "denied")])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(2, "denied"), (3, "busy"), (4, "denied"), (5, "denied")]
+)
 def test_codes_of_3_1_1(
     scripted: Scripted, make_link: MakeLink, eventually: Eventually, code: int, kind: str
 ) -> None:
@@ -64,9 +71,7 @@ def test_a_refused_password_is_not_tried_again_and_again(
 
 
 @pytest.mark.parametrize("answer", [0x84, 1, -2, -1], ids=["0x84", "old 1", "hang up", "silence"])
-def test_brokers_without_mqtt_5(
-    scripted: Scripted, make_link: MakeLink, answer: int
-) -> None:
+def test_brokers_without_mqtt_5(scripted: Scripted, make_link: MakeLink, answer: int) -> None:
     broker = scripted(connack=lambda version: answer if version == 5 else 0)
     link = make_link(broker.port, answer_s=0.3)
     assert link.wait_up(5)

@@ -14,7 +14,9 @@ from edgeagent.sync import topics as module
 from edgeagent.sync.topics import Address, Topics, default_device_id, is_id, matches
 
 T = Topics("site/a", "door-7")
-IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(lambda t: t not in ("group", "echo"))
+IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(
+    lambda t: t not in ("group", "echo")
+)
 
 
 @pytest.mark.parametrize(
@@ -83,17 +85,15 @@ def test_client_id_has_no_slash() -> None:
     ("pattern", "topic", "expected"),
     [
         ("a/#", "a", True), ("a/#", "a/b/c", True), ("a/+", "a/b", True), ("a/+", "a/b/c", False),
-        ("a/+/c", "a/b/c", True), ("#", "a/b", True), ("#", "$SYS/x", False), ("+/x", "$SYS/x", False),
-        ("a", "a/b", False), ("a/b", "a", False), ("a/+", "a/", True),
+        ("a/+/c", "a/b/c", True), ("#", "a/b", True), ("#", "$SYS/x", False),
+        ("+/x", "$SYS/x", False), ("a", "a/b", False), ("a/b", "a", False), ("a/+", "a/", True),
     ],
 )  # fmt: skip
 def test_filters(pattern: str, topic: str, expected: bool) -> None:
     assert matches(pattern, topic) is expected
 
 
-def test_default_id_is_readable_and_stable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_default_id_is_readable_and_stable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     monkeypatch.setattr(module, "_MACHINE_IDS", (tmp_path / "absent", tmp_path / "machine-id"))
     monkeypatch.setattr(module.socket, "gethostname", lambda: "Line 3_Cam.example.org")

@@ -1,0 +1,124 @@
+"""How the daemon starts, or does not: exit codes and words for each way it can go wrong."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeagent.testing.agent import AgentProcess
+
+QUIET = """
+[sources.belt]
+kind = "synthetic"
+fps = 10
+[pipelines.belt]
+source = "belt"
+model = "{model}"
+"""
+
+
+def test_a_second_daemon_on_one_data_folder_is_refused(tmp_path: Path) -> None:
+    with AgentProcess(QUIET.format(model="parts"), tmp_path) as agent:
+        agent.until(lambda status: status["uptime_s"] > 0)
+        other = AgentProcess(agent.config, tmp_path).start()
+        assert other.wait() == 75
+        assert "edgeagent status" in other.log
+        assert agent.client.status()["state"] in ("online", "degraded")
+
+
+def test_a_wrong_configuration_is_refused_with_all_its_faults(tmp_path: Path) -> None:
+    text = QUIET.format(model="parts") + '[mqtt]\nprot = 1\n[outbox]\nmax = "64 Megs"\n'
+    agent = AgentProcess(text, tmp_path, "--strict").start()
+    assert agent.wait() == 78
+    assert 'agent.toml:9: mqtt.prot: unknown key; did you mean "port"?' in agent.log
+    assert "agent.toml:11: outbox.max" in agent.log
+
+
+def test_the_last_good_configuration_is_used_and_said(tmp_path: Path) -> None:
+    agent = AgentProcess(QUIET.format(model="parts"), tmp_path)
+    with agent:
+        agent.until(lambda status: status["pipelines"]["belt"]["steps"] > 0)
+    agent.config.write_text("[pipelines.belt]\nmodle = 1\n")
+    with agent:
+        status = agent.until(lambda s: s if s["pipelines"]["belt"]["steps"] > 0 else None)
+    assert status["state"] == "degraded"
+    assert any("modle" in reason for reason in status["reasons"])
+
+
+def test_without_any_good_configuration_it_exits_78(tmp_path: Path) -> None:
+    agent = AgentProcess("[pipelines.belt]\nmodle = 1\n", tmp_path).start()
+    assert agent.wait() == 78
+
+
+def test_a_missing_model_is_told_and_the_other_pipeline_runs(tmp_path: Path) -> None:
+    text = QUIET.format(model="parts") + (
+        '[pipelines.other]\nsource = "belt"\nmodel = "prats"\n'
+    )
+    with AgentProcess(text, tmp_path) as agent:
+        status = agent.until(lambda s: s if s["pipelines"]["belt"]["steps"] > 0 else None)
+    assert status["state"] == "degraded"
+    assert status["pipelines"]["other"]["state"] == "down"
+    assert "parts" in status["pipelines"]["other"]["reason"]
+
+
+def test_without_a_runtime_it_starts_and_says_what_cannot_run(tmp_path: Path) -> None:
+    hide = (
+        "import sys\n"
+        "for name in ('ai_edge_litert', 'tflite_runtime', 'onnxruntime'): sys.modules[name] = None\n"
+        "from edgeagent.agent import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    agent = AgentProcess(
+        QUIET.format(model="parts"), tmp_path, python=(sys.executable, "-c", hide)
+    )
+    with agent:
+        down = agent.until(lambda s: s["pipelines"]["belt"]["state"] == "down" and s)
+    assert "pip install" in down["pipelines"]["belt"]["reason"]
+    assert "parts" in down["pipelines"]["belt"]["reason"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_read_only_data_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "agent"
+    (folder / "data").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder / "data")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        agent = AgentProcess(QUIET.format(model="parts"), folder).start()
+        assert agent.wait() in (70, 77)
+        assert str(folder / "data") in agent.log
+        assert "Traceback" not in agent.log
+    finally:
+        subprocess.run(["umount", str(folder / "data")], check=True)
+
+
+def test_an_unreachable_broker_does_not_keep_it_from_working(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        text = f'[mqtt]\nhost = "127.0.0.1"\nport = {held.getsockname()[1]}\n'
+        with AgentProcess(text + QUIET.format(model="parts"), tmp_path) as agent:
+            status = agent.until(
+                lambda s: s if s["pipelines"]["belt"]["steps"] > 5 and s["reasons"] else None
+            )
+    assert status["state"] == "degraded"
+    assert status["link"]["state"] != "up"
+
+
+def test_readiness_and_watchdog_follow_the_pipelines(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    path = tmp_path / "notify"
+    listener.bind(str(path))
+    listener.settimeout(20)
+    environment = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
+    with AgentProcess(QUIET.format(model="parts"), tmp_path / "a", environment=environment):
+        said: list[str] = []
+        while said.count("WATCHDOG=1") < 2:
+            said.append(listener.recv(4096).decode())
+    assert said.index("READY=1") < said.index("WATCHDOG=1")
+    listener.close()

@@ -1,0 +1,216 @@
+"""Bare model files, told by their tensors; and what is written is read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeagent.config.toml import parse_toml
+from edgeagent.errors import ModelError, UsageError
+from edgeagent.prove.families import recognise
+from edgeagent.prove.init import manifest_text, propose, write_package
+from edgeagent.prove.lint import lint
+from edgeagent.prove.predict import Predictor
+from edgeagent.types import Frame, Quantization, TensorSpec, Window
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("name", "family", "confidence", "size", "scaling"),
+    [
+        ("coco_ssd_mobilenet_v1_quant.tflite", "ssd", "sure", (300, 300), ([], [])),
+        ("face_detection_short_range.tflite", "blazeface", "sure", (128, 128), ([127.5], [127.5])),
+        ("mobilenet_v2_1.0_224_quant.tflite", "classify", "likely", (224, 224), ([], [])),
+        ("vww_96_int8.tflite", "classify", "likely", (96, 96), ([0], [255])),
+        ("ic_resnet8_int8.tflite", "classify", "likely", (32, 32), ([0], [1])),
+        ("keras_lstm_mnist_ptq.tflite", "classify", "likely", (28, 28), ([], [])),
+        ("kws_ref_model.tflite", "classify", "likely", None, ([], [])),
+        ("yamnet.tflite", "classify", "guess", None, ([], [])),
+        ("ad01_int8.tflite", "autoencoder", "likely", None, ([], [])),
+        ("hello_world_int8.tflite", "regress", "guess", None, ([], [])),
+        ("deeplabv3_257_mv_float.tflite", "none", "guess", (257, 257), ([127.5], [127.5])),
+        (
+            "mobilenetv2-12-int8.onnx",
+            "classify",
+            "likely",
+            (224, 224),
+            ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+        ),
+        ("silero_vad.onnx", "regress", "guess", None, ([], [])),
+        ("ultraface_rfb_320.onnx", "none", "guess", (320, 240), None),
+    ],
+)
+def test_families_of_real_models(
+    assets: Path,
+    name: str,
+    family: str,
+    confidence: str,
+    size: tuple[int, int] | None,
+    scaling: tuple[list[float], list[float]] | None,
+) -> None:
+    proposal = propose(assets / "models" / name)
+    assert (proposal.family, proposal.confidence) == (family, confidence)
+    assert proposal.package.manifest.output.decoder == family
+    assert proposal.reasons
+    spec = proposal.package.manifest.input[0]
+    assert spec.size == size
+    assert spec.kind == ("image" if size else "tensor")
+    if scaling:
+        assert (spec.mean, spec.scale) == scaling
+
+
+def test_our_own_models(repository: Path) -> None:
+    parts = propose(next((repository / "models/parts").rglob("*.tflite")))
+    assert parts.package.manifest.name == "parts-int8"
+    assert parts.package.manifest.variant[0].precision == "int8"
+    bearing = propose(next((repository / "models/bearing").rglob("*.tflite")))
+    assert bearing.family == "autoencoder"
+
+
+def image(width: int, height: int, dtype: str = "float32") -> TensorSpec:
+    return TensorSpec("images", (1, 3, height, width), dtype)
+
+
+@pytest.mark.parametrize(
+    ("picture", "shape", "classes", "layout", "objectness"),
+    [
+        (image(640, 640), (1, 84, 8400), 80, "columns", False),
+        (image(320, 320), (1, 2100, 7), 3, "rows", False),
+        (image(640, 640), (1, 25200, 85), 80, "rows", True),
+        (image(416, 320), (1, 6, 2730), 2, "columns", False),
+    ],
+)
+def test_yolos(
+    picture: TensorSpec, shape: tuple[int, ...], classes: int, layout: str, objectness: bool
+) -> None:
+    guess = recognise([picture], [TensorSpec("output0", shape, "float32")])
+    assert guess.family == "yolo"
+    assert (guess.output.layout, guess.output.objectness) == (layout, objectness)
+    assert f"{classes} classes" in guess.reasons[0]
+    assert guess.inputs[0].fit == "letterbox"
+    assert guess.inputs[0].scale == [255.0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "family"),
+    [
+        ([image(640, 640)], [TensorSpec("o", (1, 84, 8401), "float32")], "none"),
+        ([], [TensorSpec("o", (1, 10), "float32")], "none"),
+        ([TensorSpec("x", (1, 3), "float32")], [TensorSpec("o", (1, 3), "float32")], "classify"),
+        ([TensorSpec("x", (-1, -1), "float32")], [TensorSpec("o", (-1, 5), "float32")], "classify"),
+        ([TensorSpec("x", (), "float32")], [TensorSpec("o", (), "float32")], "regress"),
+        ([TensorSpec("x", (1, 4), "float32")], [], "none"),
+    ],
+)
+def test_odd_shapes(inputs: list[TensorSpec], outputs: list[TensorSpec], family: str) -> None:
+    assert recognise(inputs, outputs).family == family
+
+
+def test_state_by_names() -> None:
+    inputs = [
+        TensorSpec("x", (1, 16), "float32"),
+        TensorSpec("h", (1, 1, 8), "float32"),
+        TensorSpec("c_in", (1, 1, 8), "float32"),
+    ]
+    outputs = [
+        TensorSpec("y", (1, 4), "float32"),
+        TensorSpec("hn", (1, 1, 8), "float32"),
+        TensorSpec("c_out", (1, 1, 8), "float32"),
+    ]
+    guess = recognise(inputs, outputs)
+    assert [(state.input, state.output) for state in guess.states] == [
+        ("h", "hn"),
+        ("c_in", "c_out"),
+    ]
+    assert guess.family == "classify"
+    assert [spec.name for spec in guess.inputs] == ["x"]
+    assert any("hn → h" in reason for reason in guess.reasons)
+
+
+def test_the_range_of_a_quantized_input() -> None:
+    def scaling(scale: float, zero_point: int) -> tuple[list[float], list[float]]:
+        spec = TensorSpec("x", (1, 32, 32, 3), "int8", Quantization(scale, zero_point))
+        guess = recognise([spec], [TensorSpec("y", (1, 5), "float32")])
+        return guess.inputs[0].mean, guess.inputs[0].scale
+
+    assert scaling(1 / 255, -128) == ([0.0], [255.0])
+    assert scaling(1.0, -128) == ([0.0], [1.0])
+    assert scaling(1 / 127.5, 0) == ([127.5], [127.5])
+
+
+@pytest.mark.assets
+def test_what_is_written_is_a_package_that_runs(assets: Path, tmp_path: Path) -> None:
+    proposal = propose(assets / "models/face_detection_short_range.tflite", name="faces")
+    package = write_package(proposal, tmp_path)
+    assert package.folder == tmp_path / "faces" / "0.1.0"
+    assert package.labels == ("face",)
+    text = (package.folder / "model.toml").read_text()
+    assert "# Proposed from face_detection_short_range.tflite: blazeface (sure)." in text
+    left = [one.problem for one in lint(package.folder, fix=True)]
+    assert left == [
+        "nothing says under which licence the model may be used",
+        "there are no golden answers",
+    ]
+    with Predictor(package) as predictor:
+        answer = predictor(Frame("t", 1, np.full((200, 300, 3), 90, np.uint8), 0, 0.0))
+    assert answer.predictions == []
+    with pytest.raises(UsageError, match="exists already"):
+        write_package(proposal, tmp_path)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    "name",
+    ["swift_f0.onnx", "silero_vad.onnx", "ad01_int8.tflite", "coco_ssd_mobilenet_v1_quant.tflite"],
+)
+def test_every_proposal_is_a_valid_manifest(assets: Path, tmp_path: Path, name: str) -> None:
+    proposal = propose(assets / "models" / name)
+    package = write_package(proposal, tmp_path)
+    assert package.manifest.output == proposal.package.manifest.output
+    assert package.manifest.input == proposal.package.manifest.input
+    assert package.manifest.state == proposal.package.manifest.state
+    table, _ = parse_toml(package.folder / "model.toml")
+    assert manifest_text(proposal).splitlines()[0].startswith("# Proposed")
+    assert table["variant"][0]["file"] == name
+
+
+@pytest.mark.assets
+def test_a_proposed_autoencoder_runs_on_a_window(assets: Path) -> None:
+    proposal = propose(assets / "models/ad01_int8.tflite")
+    with Predictor(proposal.package) as predictor:
+        values = np.full((640, 1), -20, np.float32)
+        (anomaly,) = predictor(Window("t", 1, values, 1.0, ("x",), 0, 0.0)).predictions
+    assert anomaly.score > 0
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.tflite or \.onnx"):
+        propose(tmp_path / "model.pt")
+    with pytest.raises(ModelError, match="missing"):
+        propose(tmp_path / "model.tflite")
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"\x08\x07 nothing more")
+    with pytest.raises(ModelError, match="not a whole ONNX model"):
+        propose(broken)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("My Model (v2).tflite", "my-model-v2"), ("ÄÖ.tflite", "model")]
+)
+def test_names_from_file_names(repository: Path, tmp_path: Path, file: str, name: str) -> None:
+    source = next((repository / "models/digits").rglob("*.tflite"))
+    (tmp_path / file).write_bytes(source.read_bytes())
+    assert propose(tmp_path / file).package.manifest.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("Bad Name", "1.0.0"), ("good", "1.0"), ("..", "1.0.0")]
+)
+def test_names_that_no_folder_can_have(
+    repository: Path, tmp_path: Path, name: str, version: str
+) -> None:
+    source = next((repository / "models/digits").rglob("*.tflite"))
+    with pytest.raises(UsageError, match="a version like"):
+        write_package(propose(source, name=name, version=version), tmp_path)
