@@ -18,6 +18,7 @@ from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
+from edgeagent.errors import StoreError
 from edgeagent.serve.client import socket_path
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
@@ -137,6 +138,9 @@ class Agent:
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
                 pinged = now
+            if not self.outbox.alive:
+                # Without its writer nothing is kept any more: a fresh process is better.
+                raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
             if self._until_done and self._done():

@@ -68,8 +68,8 @@ class MultipartDecoder:
                 f"the address gives {kind}, not a Motion JPEG stream (multipart/x-mixed-replace)",
                 remedy="Look up the address of the camera's MJPEG stream in its manual.",
             )
-        # Some cameras put the dashes into the name already.
-        self._boundary = b"--" + str(boundary).strip('"').encode("latin-1", "replace").lstrip(b"-")
+        # Some cameras write the dashes before a boundary into its name already.
+        self._boundary = str(boundary).strip('" ').lstrip("-").encode("latin-1", "replace")
         return Opened(0.0, "Motion JPEG")
 
     def grab(self) -> None:
@@ -104,8 +104,10 @@ class MultipartDecoder:
 
     def _next_part(self) -> bytes:
         """The body of the next part; RFC 2046, section 5.1."""
-        while not self._line().startswith(self._boundary.rstrip()):
-            continue
+        while True:
+            line = self._line()
+            if line.startswith(b"--") and line.lstrip(b"-").startswith(self._boundary):
+                break
         length = -1
         for _ in range(_HEADERS):
             line = self._line()

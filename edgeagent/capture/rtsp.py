@@ -19,12 +19,12 @@ _PROBE = {"analyzeduration": "500000", "probesize": "500000"}
 opening take six times as long."""
 
 _CAUSES = (
-    (r"\b401\b", "the camera refuses the user name or password (401)"),
-    (r"\b403\b", "the camera forbids it for this user (403)"),
-    (r"\b404\b", "the camera has no such stream (404)"),
-    (r"\b453\b", "the camera has no bandwidth left for another stream (453)"),
-    (r"\b461\b", "the camera does not offer this transport (461); try the other one"),
-    (r"\b(4\d\d|5\d\d) (\w[\w ]*)", r"the camera answers \1 \2"),
+    (r"failed: 401", "the camera refuses the user name or password (401)"),
+    (r"failed: 403", "the camera forbids it for this user (403)"),
+    (r"failed: 404", "the camera has no such stream (404)"),
+    (r"failed: 453", "the camera has no bandwidth left for another stream (453)"),
+    (r"failed: 461", "the camera does not offer this transport (461); try the other one"),
+    (r"failed: ([45]\d\d) (\w[\w ]*)", r"the camera answers \1 \2"),
     (r"Connection refused", "nothing listens there (connection refused)"),
     (r"resolve hostname ([^\s:]+)", r"the name \1 can't be resolved"),
     (r"No route to host|Network is unreachable", "there is no way to it in the network"),

@@ -1,4 +1,4 @@
-"""``edgeagent outbox``: stats, peek, verify. All work on the files, whether an agent runs or not."""
+"""``edgeagent outbox``: stats, peek, verify; on the files, whether an agent runs or not."""
 
 from __future__ import annotations
 

@@ -14,10 +14,12 @@ from msgspec import Meta, Struct, field
 from edgeagent.config.units import Duration, Size
 
 _NAME = "a name of letters, digits, _ and - (at most 64)"
+_END = r"$(?!\n)"
+"""``$`` alone would let a line end pass behind the last character."""
 Id = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        pattern=r"^[A-Za-z0-9_-]{1,64}" + _END,
         description=_NAME,
     ),
 ]
@@ -32,7 +34,7 @@ Polygon = Annotated[
 Prefix = Annotated[
     str,
     Meta(
-        pattern=r"^[^#+$\s/][^#+\s]*$",
+        pattern=r"^[^#+$\s/][^#+\s]*" + _END,
         description="the beginning of topics, without #, +, blanks, and with neither $ nor / first",
     ),
 ]
@@ -41,7 +43,7 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Device(Struct, forbid_unknown_fields=True):
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description=_NAME)] = ""
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}" + _END, description=_NAME)] = ""
     """Id in topics; empty = hostname + 4 hex digits of a hash of machine-id."""
     name: str = ""
     site: str = ""

@@ -145,7 +145,8 @@ class Happenings:
         happening.misses = 0
         if not happening.event:
             return self._begin(happening, mono_ms)
-        happening.top = max(happening.top, happening.told_score("update"))
+        if facts.score > happening.top:  # a lower one can't lift the median by much
+            happening.top = max(happening.top, happening.told_score("update"))
         if facts.zones != happening.told_zones or mono_ms - happening.told_ms >= REMINDER_MS:
             return self._tell(happening, "update", mono_ms)
         return None

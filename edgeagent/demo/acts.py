@@ -26,7 +26,6 @@ def start(scene: Scene) -> None:
             f"the agent's pipelines did not start: {_why(scene.report)}",
             remedy=f"Its log: {scene.agent.log}",
         )
-    scene.begin()
     scene.story.thresholds = _thresholds(scene)
     scene.act(f"{len(scene.story.pipelines)} pipelines at work; {scene.stage.broker}")
     for name, its in scene.story.pipelines.items():
@@ -57,7 +56,7 @@ def kill_and_restart(scene: Scene) -> None:
         raise EdgeAgentError(f"the agent did not come back: {_why(scene.report)}")
     scene.story.back_ns = time.time_ns()
     waiting = scene.story.glances[-1].pending
-    scene.act(f"a new agent is at work and finds {waiting:,} records waiting", "back")
+    scene.act(f"a new agent is at work and has {waiting:,} records waiting", "back")
 
 
 def restore_uplink(scene: Scene) -> None:

@@ -13,7 +13,7 @@ from string import Template
 
 from edgeagent import __version__
 from edgeagent.demo import plots
-from edgeagent.demo.story import Arrivals, Event, Story
+from edgeagent.demo.story import Arrivals, Arrived, Event, Story
 
 _MOST_PICTURES = 4
 _HERE = Path(__file__).parent
@@ -36,20 +36,20 @@ class Chapter:
 CHAPTERS = (
     Chapter(
         "face", "A face, found and hidden",
-        "A real clip. The face is found in every frame and made unrecognisable before anything "
-        "is stored: no picture with a face ever reached the disk or the network.",
+        "A real clip, looped. The face is found and made unrecognisable before anything is "
+        "stored; where hiding fails, there is no picture at all.",
         {"face": "s1"}, ("face",),
     ),
     Chapter(
         "belt", "Parts on a belt",
         "Our own model looks for cracked and incomplete parts on a rendered conveyor belt. "
-        "Each part that is found becomes one event, with a picture.",
+        "Each part that comes well into the picture becomes one event.",
         {"whole": "s1", "cracked": "s2", "missing": "s3"}, ("cracked", "missing"),
     ),
     Chapter(
         "bearing", "A bearing that wears out",
-        "An autoencoder knows what a sound bearing feels like. Half-way through, the outer ring "
-        "begins to spall, and the score leaves the usual before anybody would hear it.",
+        "An autoencoder has learnt how a sound bearing shakes. Half-way through, the outer ring "
+        "begins to spall, and the score climbs over the threshold.",
         {"anomaly": "s2"}, (), dots=False,
     ),
 )  # fmt: skip
@@ -97,7 +97,7 @@ def render(
             if chapter.pipeline in story.pipelines
         ),
         delay_text=escape(_delay_text(live, kept)),
-        delays=plots.delays(live, kept),
+        delays=plots.delays([its.delay_s for its in live], [its.delay_s for its in kept]),
         delay_legend=_legend({"sent at once": "s1", "kept on disk first": "s4"}),
         commands="\n".join(_command(command) for command in commands),
         footer=escape(_footer(story)),
@@ -187,7 +187,8 @@ def _chapter(
 ) -> str:  # fmt: skip
     seen = story.pipelines[chapter.pipeline]
     name = chapter.pipeline
-    shots = _shots(chapter, [event for event in events if event.pipeline == name], pictures, story)
+    mine = [event for event in events if event.pipeline == name]
+    shots = _shots(chapter, mine, pictures, story)
     measured = arrivals.measured(name)
     series: dict[str, plots.Series] = {}
     for at_ns, label, score in measured:
@@ -202,12 +203,20 @@ def _chapter(
     return f"""<section aria-labelledby="p-{name}">
 <div class="head"><h2 id="p-{name}">{escape(chapter.title)}</h2>
 <p class="figures">{escape(_figures(seen))}</p></div>
-<p>{escape(chapter.text)}</p>
+<p>{escape(chapter.text)} {escape(_counted(arrivals, mine, name))}</p>
 <p class="receipt">{escape(f"{seen['model']}: {seen['receipt']}")}</p>
 {shots}
 <div class="plot">{plot}</div>
 {legend}
 </section>"""
+
+
+def _counted(arrivals: Arrivals, events: Sequence[Event], pipeline: str) -> str:
+    """How much there was, in numbers that can be checked in what was received."""
+    results = list(arrivals.of("result", pipeline))
+    found = sum(bool(its.record["data"].get("predictions")) for its in results)
+    said = f"{len(events):,} event{'s' if len(events) != 1 else ''}"
+    return f"{said}; something was seen in {found:,} of {len(results):,} recorded samples."
 
 
 def _figures(seen: dict[str, object]) -> str:
@@ -221,13 +230,25 @@ def _shots(
     chapter: Chapter, events: Sequence[Event], pictures: dict[str, Path], story: Story
 ) -> str:
     """The most telling pictures: faults first, then the surest."""
-    shown = [event for event in events if event.picture in pictures]
-    shown.sort(key=lambda event: (event.label not in chapter.faults, -event.score))
-    shown = sorted(shown[:_MOST_PICTURES], key=lambda event: event.start_ns)
+    shown = _telling([event for event in events if event.picture in pictures], chapter.faults)
     if not shown:
         return ""
     figures = "\n".join(_figure(event, pictures[event.picture], chapter, story) for event in shown)
     return f'<div class="shots">\n{figures}\n</div>'
+
+
+def _telling(events: Sequence[Event], faults: Sequence[str]) -> list[Event]:
+    """A few of the events, faults first and taking turns, in the order of time."""
+    by_label: dict[str, list[Event]] = {}
+    for event in sorted(events, key=lambda its: -its.score):
+        by_label.setdefault(event.label, []).append(event)
+    turns = [
+        (label not in faults, turn, event)
+        for label, its in by_label.items()
+        for turn, event in enumerate(its)
+    ]
+    turns.sort(key=lambda its: its[:2])
+    return sorted((its[2] for its in turns[:_MOST_PICTURES]), key=lambda its: its.start_ns)
 
 
 def _figure(event: Event, file: Path, chapter: Chapter, story: Story) -> str:
@@ -262,19 +283,26 @@ def _act_row(story: Story, at_ns: int, text: str) -> str:
     return f"<tr><td>{story.seconds(at_ns):.1f} s</td><td>{escape(text)}</td></tr>"
 
 
-def _delays(story: Story, arrivals: Arrivals) -> tuple[list[float], list[float]]:
-    """Delays of records sent at once, and of those written while the uplink was down."""
-    start, end = story.cut_ns
-    live = [its.delay_s for its in arrivals.records if not start <= its.at_ns <= end]
-    kept = [its.delay_s for its in arrivals.records if start <= its.at_ns <= end]
+def _delays(story: Story, arrivals: Arrivals) -> tuple[list[Arrived], list[Arrived]]:
+    """Records sent at once, and those that waited for the uplink."""
+    live: list[Arrived] = []
+    kept: list[Arrived] = []
+    for its in arrivals.records:
+        (kept if its.kept(story.cut_ns, story.up_ns) else live).append(its)
     return live, kept
 
 
-def _delay_text(live: Sequence[float], kept: Sequence[float]) -> str:
-    said = "With the uplink up, half of the records were on the other side within "
-    said += f"{plots.middle(live)} (a batch may wait 200 ms to be filled)."
+def _delay_text(live: Sequence[Arrived], kept: Sequence[Arrived]) -> str:
+    events = [its.delay_s for its in live if its.record["kind"] == "event"]
+    results = [its.delay_s for its in live if its.record["kind"] == "result"]
+    said = (
+        f"With the uplink up, half of the events were on the other side within "
+        f"{plots.middle(events)} of their capture and half of the results within "
+        f"{plots.middle(results)}: these are written to disk once a second, events at once."
+    )
     if kept:
-        said += f" The {len(kept):,} written while it was cut came up to {max(kept):.0f} s later."
+        longest = max(its.delay_s for its in kept)
+        said += f" {len(kept):,} records had to wait for the uplink, the longest {longest:.0f} s."
     return said
 
 

@@ -4,7 +4,7 @@ style sheet shows the one that fits."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -14,6 +14,7 @@ WIDE_PX, NARROW_PX = 1000.0, 342.0
 _GUTTER = 92.0
 """Room for the names of lanes on wide pages; on phones they stand above."""
 _BOTTOM = 26.0
+_LANE_PX = 18.0
 
 Span = tuple[float, float]
 """From, to in seconds since the start."""
@@ -67,7 +68,7 @@ def timeline(
 
     def draw(width: float, variant: str) -> str:
         narrow = variant == "narrow"
-        row, top = (34.0, 44.0) if narrow else (30.0, 30.0)
+        row, top = (38.0, 44.0) if narrow else (32.0, 30.0)
         floor = top + row * len(lanes) + 84.0
         sheet = Sheet(width, floor + _BOTTOM, "What happened when", variant)
         x = Axis(0.0, span_s, 4.0 if narrow else _GUTTER, width - 10.0)
@@ -92,12 +93,29 @@ def _lane(sheet: Sheet, lane: Lane, y: float, x: Axis, narrow: bool) -> None:
         sheet.text(4.0, y + 9.0, lane.name, "lane-text")
         y += 14.0
     else:
-        sheet.text(_GUTTER - 12, y + 15.0, lane.name, "lane-text", "end")
+        sheet.text(_GUTTER - 12, y + 17.0, lane.name, "lane-text", "end")
         y += 4.0
-    sheet.rect(x.start, y, x.end - x.start, 15.0, "track", radius=4)
-    for bar in lane.bars:
-        start, end = x(bar.span[0]), x(bar.span[1])
-        sheet.rect(start, y, max(end - start, 3.0), 15.0, bar.style, tip=bar.tip, radius=3)
+    sheet.rect(x.start, y, x.end - x.start, _LANE_PX, "track", radius=4)
+    rows = rows_of(lane.bars)
+    high = _LANE_PX / max(len(rows), 1)
+    for index, row in enumerate(rows):
+        for bar in row:
+            start, end = x(bar.span[0]), x(bar.span[1])
+            top, wide = y + index * high, max(end - start - 1.0, 3.0)
+            sheet.rect(start, top, wide, high - (len(rows) > 1), bar.style, tip=bar.tip, radius=2)
+
+
+def rows_of(bars: Sequence[Bar]) -> list[list[Bar]]:
+    """Bars that overlap, in different rows; as few rows as are needed."""
+    rows: list[list[Bar]] = []
+    for bar in sorted(bars, key=lambda its: its.span):
+        for row in rows:
+            if row[-1].span[1] <= bar.span[0]:
+                row.append(bar)
+                break
+        else:
+            rows.append([bar])
+    return rows
 
 
 def _backlog(
@@ -134,13 +152,11 @@ def scores(
     def draw(width: float, variant: str) -> str:
         sheet = Sheet(width, 150.0 + _BOTTOM, title, variant)
         top, floor = 14.0, 150.0
-        values = [value for line in series for _, value in line.points]
-        high = max([*values, threshold * 1.25, 1e-6])
         x = Axis(0.0, span_s, 40.0, width - 10.0)
-        y = Axis(0.0, 1.0 if high <= 1.0 and dots else high * 1.05, floor, top)
+        y, marks = _upright(series, threshold, floor, top, dots)
         for start, end in outages:
             sheet.rect(x(start), top, x(end) - x(start), floor - top, "outage")
-        for value in ticks(y.low, y.high, 4):
+        for value in marks:
             sheet.line(x.start, y(value), x.end, y(value), "grid")
             sheet.text(x.start - 6, y(value) + 4, f"{value:g}", "tick-text", "end")
         for line in series:
@@ -158,7 +174,29 @@ def scores(
     return both(draw)
 
 
-def _strokes(sheet: Sheet, line: Series, x: Axis, y: Axis, gap_s: float = 2.0) -> None:
+def _upright(
+    series: Sequence[Series], threshold: float, floor: float, top: float, dots: bool
+) -> tuple[Callable[[float], float], Iterable[float]]:
+    """The axis of scores and its marks; logarithmic where they grow far over the threshold."""
+    values = [value for line in series for _, value in line.points]
+    high = max([*values, threshold * 1.25, 1e-6])
+    if dots or high < 8 * threshold:
+        linear = Axis(0.0, 1.0 if high <= 1.0 and dots else high * 1.05, floor, top)
+        return linear, ticks(linear.low, linear.high, 4)
+    low = max(min([*values, threshold / 4]), high / 1e4)
+    powers = Axis(math.log10(low), math.log10(high * 1.3), floor, top)
+    marks = [
+        step * 10.0**power
+        for power in range(math.floor(powers.low), math.ceil(powers.high) + 1)
+        for step in (1, 3)
+    ]
+    fitting = [mark for mark in marks if powers.low <= math.log10(mark) <= powers.high]
+    return lambda value: powers(math.log10(max(value, low))), fitting
+
+
+def _strokes(
+    sheet: Sheet, line: Series, x: Axis, y: Callable[[float], float], gap_s: float = 2.0
+) -> None:
     """A line that is broken where nothing was measured."""
     stroke: list[tuple[float, float]] = []
     before = -math.inf

@@ -43,14 +43,8 @@ class Scene:
 
     @property
     def at_s(self) -> float:
-        """Seconds since `begin`."""
+        """Seconds since the beginning."""
         return time.monotonic() - self._started
-
-    def begin(self) -> None:
-        """Now is second 0."""
-        self._started = time.monotonic()
-        self.story.started_ns = time.time_ns()
-        self.story.glances.clear()
 
     def act(self, text: str, mark: str = "") -> None:
         """Note something for the page and say it."""
@@ -64,8 +58,7 @@ class Scene:
         except Unavailable:
             report = None
         if report is not None:
-            self.story.glances.append(Glance(time.time_ns(), int(report["outbox"]["pending"])))
-            self.story.pipelines.update(report["pipelines"])
+            self._note(report)
         self.report = report
         self.show.look(
             View(
@@ -74,6 +67,14 @@ class Scene:
             )
         )  # fmt: skip
         return report
+
+    def _note(self, report: Report) -> None:
+        now_ns = time.time_ns()
+        self.story.glances.append(Glance(now_ns, int(report["outbox"]["pending"])))
+        self.story.pipelines.update(report["pipelines"])
+        back = self.story.cut_ns[1] > self.story.cut_ns[0] and not self.stage.cut
+        if back and not self.story.up_ns and report["link"]["state"] == "up":
+            self.story.up_ns = now_ns
 
     def watch_until(self, share: float) -> None:
         """Look on until that share of the demo is over. Raises where the agent ended itself."""

@@ -38,6 +38,14 @@ def await_true(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
+_TIED = (
+    "import ctypes, os, sys;"
+    "ctypes.CDLL(None).prctl(1, 15);"  # PR_SET_PDEATHSIG, SIGTERM
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Becomes the command, and is told to end when the demo dies without a chance to clean up."""
+
+
 class Process:
     """A child with its log; `stop` is polite first and then not."""
 
@@ -55,7 +63,7 @@ class Process:
         self._log_file: IO[bytes] = log.open("ab")
         # A session of its own: Ctrl-C at the terminal is ours to handle, in order.
         self.child = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", "-c", _TIED, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if talks else self._log_file,
             stderr=self._log_file,
@@ -182,22 +190,23 @@ class Stage:
             program = find_mosquitto()
         except NotFound:
             return self._start_embedded()
-        broker = Mosquitto(self._folders.logs / "broker")
-        broker.start()
-        self._exits.callback(broker.stop)
+        broker = Mosquitto(self._folders.logs / "mosquitto")
         self.broker = f"{_version_of(program)} (installed) on port {broker.port}"
-        return broker.port
+        return self._run_broker(broker.command(), broker.port)
 
     def _start_embedded(self) -> int:
         port = free_port()
+        self.broker = f"embedded broker (amqtt; mosquitto is not installed) on port {port}"
         command = [sys.executable, "-m", "edgeagent.demo.broker", str(port)]
+        return self._run_broker(command, port)
+
+    def _run_broker(self, command: list[str], port: int) -> int:
         broker = Process("broker", command, self._folders.logs / "broker.log", site=self._kit.site)
         self._exits.callback(broker.stop)
         if not await_true(lambda: _accepts(port) or not broker.running, _BROKER_TIMEOUT_S):
-            raise Unavailable(f"the embedded broker did not start: {broker.last_words()}")
+            raise Unavailable(f"the broker did not start: {broker.last_words()}")
         if not broker.running:
-            raise Unavailable(f"the embedded broker ended: {broker.last_words()}")
-        self.broker = f"embedded broker (amqtt; mosquitto is not installed) on port {port}"
+            raise Unavailable(f"the broker ended: {broker.last_words()}")
         return port
 
     def start_agent(self, *settings: str) -> Process:

@@ -38,6 +38,8 @@ class Story:
     broker: str = ""
     cut_ns: tuple[int, int] = (0, 0)
     """From, to: the uplink was down."""
+    up_ns: int = 0
+    """After that: the agent was connected again."""
     killed_ns: int = 0
     back_ns: int = 0
     """The agent, killed before, was at work again."""
@@ -88,6 +90,11 @@ class Arrived:
     """When it was captured or decided, by the agent."""
     arrived_ns: int
     record: dict[str, Any]
+
+    def kept(self, cut_ns: tuple[int, int], up_ns: int) -> bool:
+        """Whether it had to wait for the uplink: made before the agent was connected again,
+        arrived after the way was open."""
+        return self.at_ns <= (up_ns or cut_ns[1]) and self.arrived_ns >= cut_ns[1] > 0
 
     @property
     def delay_s(self) -> float:

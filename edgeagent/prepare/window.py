@@ -135,13 +135,13 @@ class WindowPreparer:
     def _features(self, values: Floats) -> Floats:
         """Real values in the tensor's shape. Raises InputError when they don't fill it."""
         features = self._extract(values) if self._extract else values
-        if self._turned(features):
-            features = features.T
-        if self._mean is not None:
-            features = features - _along(self._mean, features)
-        if self._scale is not None:
-            features = features / _along(self._scale, features)
         try:
+            if self._mean is not None:
+                features = features - _along(self._mean, features)
+            if self._scale is not None:
+                features = features / _along(self._scale, features)
+            if self._turned(features):
+                features = features.T
             return np.asarray(features, np.float32).reshape(self._shape)
         except ValueError as error:
             text = "×".join(map(str, features.shape))
@@ -220,5 +220,5 @@ def _scaling(spec: InputSpec, key: str, values: list[float], neutral: float) -> 
 
 
 def _along(values: Floats, features: Floats) -> Floats:
-    """One value, one a channel (or coefficient), or one for every feature."""
+    """One value, one a channel (or coefficient), or one for every feature, time before channel."""
     return values if values.size in (1, features.shape[-1]) else values.reshape(features.shape)

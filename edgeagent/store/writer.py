@@ -77,6 +77,7 @@ class Writer:
         self._next_care = 0.0
         self._evidence = 0
         self._appended = self._resolved = 0
+        self._posted = self._applied = 0
         self._stop_by: float | None = None
         self._suspicion: StoreError | None = None
         self.stalled = 0
@@ -126,6 +127,7 @@ class Writer:
         """Do ``op`` inside a transaction within ``within_s``; nobody waits."""
         with self._work:
             self._ops.append(op)
+            self._posted += 1
             self._wake(time.monotonic() + within_s)
 
     def call(self, work: Callable[[Committer], T], timeout_s: float = 30.0) -> T:
@@ -154,10 +156,12 @@ class Writer:
 
     def flush(self, timeout_s: float) -> bool:
         with self._work:
-            target = self._appended
+            drafts, ops = self._appended, self._posted
             self._wake(0.0)
         with self._done:
-            return self._done.wait_for(lambda: self._resolved >= target, timeout_s)
+            return self._done.wait_for(
+                lambda: self._resolved >= drafts and self._applied >= ops, timeout_s
+            )
 
     def close(self, timeout_s: float) -> None:
         with self._work:
@@ -175,8 +179,8 @@ class Writer:
     def _run(self) -> None:
         try:
             while self._await():
-                self._do_jobs()
                 self._commit_queue()
+                self._do_jobs()
                 if time.monotonic() >= self._next_care:
                     busy = self._guarded(self._care)
                     self._next_care = time.monotonic() + (0.0 if busy else _IDLE_S)
@@ -217,7 +221,7 @@ class Writer:
             if not self._until_done(group):
                 self._give_up(entries)
                 return
-            self._resolve(entries[: len(group.results)], group.results)
+            self._resolve(entries[: len(group.results)], group)
             entries = entries[len(group.results) :]
             ops, stalled = [], 0
 
@@ -282,6 +286,7 @@ class Writer:
         self._publish()
         with self._work:
             self._resolved += len(entries)
+            self._applied += len(group.ops)
             self._evidence -= weight
         with self._done:
             self._done.notify_all()

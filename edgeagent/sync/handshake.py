@@ -44,6 +44,7 @@ class Handshake:
         self._echo = echo
         self._answer_s = answer_s
         self._asked: dict[int, tuple[str, ...]] = {}
+        self._subscribed: set[str] = set()
         self._nonce = ""
         self._lacks: list[Reason] = []
         self._proof: Reason | None = None
@@ -64,7 +65,16 @@ class Handshake:
         self.phase, self.due = "suback", now + self._answer_s
 
     def subscribe(self, filters: tuple[str, ...], wire: Wire) -> None:
-        self._asked[wire.subscribe(filters)] = filters
+        """Ask for topics, each once on this connection."""
+        new = tuple(pattern for pattern in filters if pattern not in self._subscribed)
+        if new:
+            self._subscribed.update(new)
+            self._asked[wire.subscribe(new)] = new
+
+    def unsubscribe(self, pattern: str, wire: Wire) -> None:
+        """Give a topic up."""
+        self._subscribed.discard(pattern)
+        wire.unsubscribe((pattern,))
 
     def granted(self, answer: Suback, now: float) -> None:
         """SUBACK has come: note what was refused, and send the echo if this was the opening."""

@@ -135,6 +135,7 @@ class Publisher:
             self._fill_window(now)
         except StoreError as error:
             self._hold(Reason("busy", str(error), error.remedy))
+            return self._not_before
         waits = [now + _LOOK_AGAIN_S, max(now + 0.01, self._suspects.due())]
         if self._lingering_until > now:
             waits.append(self._lingering_until)

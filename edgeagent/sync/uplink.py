@@ -313,7 +313,7 @@ class Uplink:
 
     def _unsubscribe_now(self, pattern: str) -> None:
         if self._connection is not None and self._connection.handshake.phase != "connack":
-            self._connection.wire.unsubscribe((pattern,))
+            self._connection.handshake.unsubscribe(pattern, self._connection.wire)
 
 
 def drain(fd: int) -> None:

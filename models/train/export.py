@@ -9,7 +9,9 @@ with and without its optimiser. Only samples on which all four agree become gold
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -60,7 +62,9 @@ def to_litert(model: Any, samples: Floats) -> bytes:
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    # It prints every variable of the model.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return bytes(converter.convert())
 
 
 def _one(model: Any) -> Any:

@@ -31,7 +31,7 @@ SIDE = 96
 GRID = 12
 CELLS = GRID * GRID
 CLASSES = len(LABELS)
-LARGEST = 0.5
+LARGEST = 0.4
 """Longest box side that the model can say, as a share of the tensor."""
 SURE, CUT = 0.9, 0.8
 """Parts visible to less than CUT are background, or the frame's edge would look like damage;
@@ -201,8 +201,11 @@ def build() -> Any:
         return layers.Activation("sigmoid")(layers.Reshape((CELLS, filters))(y))
 
     gy, gx = np.mgrid[0:GRID, 0:GRID].reshape(2, CELLS)
-    origin = np.stack([gx - 1.0, gy - 1.0], axis=1).astype(np.float32)[None] / GRID
-    centre = layers.Rescaling(3.0 / GRID, origin)(head(2, 0.0, "centre"))
+    # A cell may place the centre up to a cell away, but not outside the picture: values in
+    # 0..1 give the output tensor the finest int8 scale.
+    cell = np.stack([gx, gy], axis=1)[None].astype(np.float32)
+    low, high = np.maximum(cell - 1, 0) / GRID, np.minimum(cell + 2, GRID) / GRID
+    centre = layers.Rescaling(high - low, low)(head(2, 0.0, "centre"))
     size = layers.Rescaling(LARGEST)(head(2, 0.0, "size"))
     scores = head(CLASSES, -4.0, "scores")
     return keras.Model(image, layers.Concatenate(name="detections")([centre, size, scores]))

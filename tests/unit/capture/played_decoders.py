@@ -47,7 +47,11 @@ class Counter:
         self.number += 1
 
     def picture(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        out = into if into is not None and into.shape == self.shape else np.empty(self.shape, np.uint8)
+        out = (
+            into
+            if into is not None and into.shape == self.shape
+            else np.empty(self.shape, np.uint8)
+        )
         out[...] = self.number % 256
         out.reshape(-1)[:4] = np.frombuffer(self.number.to_bytes(4, "little"), np.uint8)
         return out

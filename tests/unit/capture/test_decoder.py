@@ -45,8 +45,7 @@ class Played(DecoderSource):
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Played]]:
-    monkeypatch.syspath_prepend(str(HERE))
+def play() -> Iterator[Callable[..., Played]]:
     made: list[Played] = []
 
     def make(name: str, params: dict[str, Any] | None = None, **keys: Any) -> Played:

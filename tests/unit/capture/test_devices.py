@@ -6,19 +6,16 @@ import errno
 import fcntl
 import os
 import struct
-import sys
 from pathlib import Path
 
 import pytest
+from fake_cameras import FakeDecoder, Machine, Node
 
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_cameras import FakeDecoder, Machine, Node  # noqa: E402
-
-from edgeagent.capture.camera import CameraSource  # noqa: E402
-from edgeagent.capture.decoder import DecoderSource  # noqa: E402
-from edgeagent.capture.devices import ENUM_FMT, QUERYCAP, Devices  # noqa: E402
-from edgeagent.config.model import CameraConfig  # noqa: E402
-from edgeagent.errors import Busy, ConfigError, NotPermitted, SourceLost  # noqa: E402
+from edgeagent.capture.camera import CameraSource
+from edgeagent.capture.decoder import DecoderSource
+from edgeagent.capture.devices import ENUM_FMT, QUERYCAP, Devices
+from edgeagent.config.model import CameraConfig
+from edgeagent.errors import Busy, ConfigError, NotPermitted, SourceLost
 
 KEY = "sources.cam.device"
 
@@ -33,8 +30,8 @@ def machine(tmp_path: Path) -> Machine:
 def test_the_numbers_of_the_ioctls() -> None:
     """_IOR('V', 0, 104 bytes) and _IOWR('V', 2, 64 bytes) by the kernel's own rule."""
     ior, iowr, group = 2, 3, ord("V")
-    assert QUERYCAP == ior << 30 | 104 << 16 | group << 8 | 0
-    assert ENUM_FMT == iowr << 30 | 64 << 16 | group << 8 | 2
+    assert ior << 30 | 104 << 16 | group << 8 == QUERYCAP
+    assert iowr << 30 | 64 << 16 | group << 8 | 2 == ENUM_FMT
 
 
 def test_a_camera_counts_once_though_it_has_two_nodes(machine: Machine) -> None:

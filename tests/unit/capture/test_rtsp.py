@@ -25,7 +25,10 @@ def rtsp(**keys: Any) -> RtspSource:
         ("method DESCRIBE failed: 404 Not Found", "no such stream (404)"),
         ("method SETUP failed: 461 Unsupported transport", "does not offer this transport (461)"),
         ("method DESCRIBE failed: 500 Internal Error", "the camera answers 500 Internal Error"),
-        ("Connection to tcp://10.0.0.9:554?timeout=0 failed: Connection refused", "nothing listens"),
+        (
+            "Connection to tcp://10.0.0.9:554?timeout=0 failed: Connection refused",
+            "nothing listens",
+        ),
         ("Failed to resolve hostname cam.local: Name or service not known", "cam.local can't"),
         ("Connection to tcp://10.0.0.9:554 failed: No route to host", "no way to it"),
         ("Connection to tcp://10.0.0.9:554 failed: Connection timed out", "does not answer"),

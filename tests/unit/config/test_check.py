@@ -121,6 +121,11 @@ def faults_of(text: str) -> list[str]:
          "a.toml:3: sources.c.url: expected a URL rtsp://… or rtsps://…, found \"http://cam/1\""),
         ('[sources.c]\nkind = "mjpeg"\nurl = "rtsp://me:pw@cam/1"', "a.toml:3: sources.c.url: "
          'expected a URL http://… or https://…, found "rtsp://me:***@cam/1"'),
+        ('[device]\nid = "a\\n"',
+         "a.toml:2: device.id: expected a name of letters, digits, _ and - "
+         '(at most 64), found "a\\n"'),
+        ('[mqtt]\nprefix = "a\\n"', "a.toml:2: mqtt.prefix: expected the beginning of topics, "
+         'without #, +, blanks, and with neither $ nor / first, found "a\\n"'),
         # polygons
         ('[sources.c]\nkind = "camera"\nmask = [[[0, 0], [1, 1]]]', "a.toml:3: sources.c.mask[0]: "
          "expected a polygon of at least 3 points [x, y] in 0..1, found 2 values"),

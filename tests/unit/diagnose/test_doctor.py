@@ -13,9 +13,17 @@ from typing import Any
 import pytest
 
 from edgeagent.diagnose import doctor
+from edgeagent.diagnose.checks import models
 from edgeagent.diagnose.context import Context, context_of
 from edgeagent.diagnose.doctor import CHECKS, Check, run
 from edgeagent.diagnose.finding import Finding, Report
+
+
+@pytest.fixture(autouse=True)
+def _light_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading the real ones takes seconds and is tested with its check."""
+    monkeypatch.setattr(models, "_LIBRARIES", {"onnx": (("msgspec", "msgspec"),)})
+    monkeypatch.setattr(models, "_IMPORTS", {"msgspec": "msgspec"})
 
 
 def fine(context: Context) -> Iterator[Finding]:

@@ -71,6 +71,12 @@ def test_one_scale_for_each_feature() -> None:
     assert np.allclose(values.reshape(-1), VALUES.reshape(-1) - every)
 
 
+def test_scaling_by_channel_where_channels_come_first() -> None:
+    prepare = WindowPreparer(spec(mean=[1.0, -1.0]), tensor((1, 2, 5)))
+    values, _, _ = prepare(window(VALUES))
+    assert np.allclose(values[0], (VALUES - np.array([1.0, -1.0])).T)
+
+
 def test_channels_by_name_in_the_models_order() -> None:
     prepare = WindowPreparer(spec(channels=["y", "x"]), tensor((1, 5, 2)))
     values, _, _ = prepare(window(VALUES))

@@ -281,7 +281,7 @@ def test_a_bad_network_costs_no_record(
     broker = scripted(
         puback=lambda m: (-2 if next(rounds) % 3 else 0) if m.topic.endswith("/records") else 0
     )
-    fill(outbox, 100, size=400)
+    fill(outbox, 40, size=400)
     make_station(broker.port, publishing={"max_message": 4096})
     eventually(drained(outbox), timeout=30)
     assert outbox.stats().dropped == {}
