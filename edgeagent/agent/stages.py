@@ -9,7 +9,7 @@ from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.track import IouTracker
-from edgeagent.errors import InferenceError, InputError
+from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Predictor
@@ -17,6 +17,10 @@ from edgeagent.types import Draft, Prediction, Sample
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
+
+_HIDDEN_FROM = 0.5
+"""Share of the threshold from which on something is hidden: showing somebody is worse than
+hiding a shadow."""
 
 
 def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
@@ -28,7 +32,7 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    finder = Predictor(around.library.find(hide)) if hide else None
+    finder = _finder(around, hide) if hide else None
     return stages_for(
         name,
         package,
@@ -37,6 +41,11 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
         config_hash=around.config_hash,
         finder=finder,
     )
+
+
+def _finder(around: Surroundings, model: str) -> Predictor:
+    package = around.library.find(model)
+    return Predictor(package, threshold=package.manifest.output.threshold * _HIDDEN_FROM)
 
 
 def stages_for(
@@ -53,14 +62,18 @@ def stages_for(
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it.
     """
-    predictor = Predictor(package, runtime or pipeline.runtime, pipeline.threshold)
+    threshold = _threshold(name, package, pipeline)
+    # What must be hidden is looked for below the threshold of what is told.
+    looks = pipeline.redact is not None and package.manifest.task in ("detect", "pose")
+    lowest = threshold * _HIDDEN_FROM if looks else threshold
+    predictor = Predictor(package, runtime or pipeline.runtime, lowest)
     try:
         decide = Decide(
             name,
             pipeline,
             privacy or Privacy(),
             predictor.labels,
-            threshold=_threshold(package, pipeline),
+            threshold=threshold,
             model=predictor.model,
             config=config_hash,
             redactor_labels=finder.labels if finder else (),
@@ -74,17 +87,23 @@ def stages_for(
         session=_Both(predictor, finder),
         prepare=predictor.prepare,
         interpret=predictor.decoder,
-        track=IouTracker().update,
+        track=IouTracker(missed=pipeline.off).update,
         decide=_with_hidden(decide, finder) if finder and decide.needs_hidden else decide,
         picture=decide.picture,
         finish=decide.finish,
     )
 
 
-def _threshold(package: Package, pipeline: PipelineConfig) -> float:
-    if pipeline.threshold is not None:
-        return pipeline.threshold
-    return package.manifest.output.threshold
+def _threshold(name: str, package: Package, pipeline: PipelineConfig) -> float:
+    if pipeline.threshold is None:
+        return package.manifest.output.threshold
+    if pipeline.threshold > 1 and package.manifest.task not in ("anomaly", "regress"):
+        raise ConfigError(
+            f"pipelines.{name}.threshold: {pipeline.threshold:g} is above every score of "
+            f"{package.name}",
+            remedy="Scores of this model lie between 0 and 1.",
+        )
+    return pipeline.threshold
 
 
 class _Both:

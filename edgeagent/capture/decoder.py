@@ -22,10 +22,13 @@ from edgeagent.types import Frame
 
 _START_S = 20.0
 """For Python and OpenCV to start, on a slow card that is just being busy."""
-_OPEN_SPARE_S = 2.0
+_OPEN_SPARE_S = 1.0
+"""For a decoder that keeps to the time by itself, and tells more about the cause."""
 _SPARE_SLOTS = 3
 """Beside those in a mailbox: one with the pipeline, one in the unit's hand, one to write."""
 _USER_INFO = re.compile(r"//[^/@\s]+@")
+_PASSWORD = re.compile(r"(?i)(pass(?:word|wd)?|pwd)=[^&_/\s]*")
+"""Some cameras have it in the path: ``/user=admin_password=x_channel=1``."""
 
 Explain = Callable[[list[str]], str]
 """Lines that the child printed → the cause in plain words; empty = unknown."""
@@ -40,7 +43,7 @@ class DecoderSource:
         origin: what pictures say they come from, without secrets.
         fps: pictures wanted per second; the child leaves the others undecoded.
         queue: size of the mailboxes behind it.
-        open_s: how long the decoder may take to open.
+        open_s: how long the decoder may take to open, and be silent at least.
         network: reopen as network sources do.
         explain: finds the cause of a failure in what the child printed.
         complaint: what among that means that a picture was damaged.
@@ -74,7 +77,7 @@ class DecoderSource:
         self._open_s = open_s
         self._explain = explain
         self._complaint = complaint
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(open_s)
         self._number = 0
         self._counted = (0, 0)
         self._secrets: tuple[str, ...] = ()
@@ -106,9 +109,12 @@ class DecoderSource:
         with self._gate:
             if self._interrupted:
                 raise SourceLost(f"{self.origin}: stopped")
-            self._process = process = DecoderProcess(
-                self._decoder, params, self._slots, self._fps, self._complaint
-            )
+            try:
+                self._process = process = DecoderProcess(
+                    self._decoder, params, self._slots, self._fps, self._complaint
+                )
+            except OSError as error:
+                raise SourceLost(f"{self.origin}: no decoder can be started: {error}") from error
             self.pid = process.pid
         self._counted = (0, 0)
         limit = _START_S
@@ -221,7 +227,12 @@ class DecoderSource:
         """A text as people may see it."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return _USER_INFO.sub("//***@", text)
+        return without_secrets(text)
+
+
+def without_secrets(text: str) -> str:
+    """A text with addresses in it, without the credentials in them."""
+    return _PASSWORD.sub(r"\1=***", _USER_INFO.sub("//***@", text))
 
 
 def _error(name: str, text: str, remedy: str) -> EdgeAgentError:

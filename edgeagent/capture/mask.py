@@ -31,7 +31,7 @@ class Mask:
 
         if not self._polygons:
             return frame
-        if not frame.pixels.flags.writeable:
+        if not (frame.pixels.flags.writeable and frame.pixels.flags.c_contiguous):
             frame = replace(frame, pixels=frame.pixels.copy())
         pixels = frame.pixels
         points = self._scaled(pixels.shape[0], pixels.shape[1])

@@ -34,13 +34,13 @@ _ANSWERS = {
 
 
 class MultipartDecoder:
-    """Args: ``url`` without credentials, ``username``, ``password``, ``timeout_s``."""
+    """Args: ``url`` without credentials, ``username``, ``password``. There is no timeout: the
+    parent has the deadline."""
 
-    def __init__(self, url: str, username: str, password: str, timeout_s: float) -> None:
+    def __init__(self, url: str, username: str, password: str) -> None:
         self._url = url
         self._username = username
         self._password = password
-        self._timeout_s = timeout_s
         self._answer: Any = None
         self._boundary = b""
         self._part = b""
@@ -58,7 +58,7 @@ class MultipartDecoder:
             urllib.request.HTTPDigestAuthHandler(passwords),
         )
         try:
-            self._answer = opener.open(self._url, timeout=self._timeout_s)
+            self._answer = opener.open(self._url)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise SourceLost(_reason(error)) from error
         kind = self._answer.headers.get_content_type()

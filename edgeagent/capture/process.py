@@ -64,15 +64,17 @@ class DecoderProcess:
         # Re-entrant: a picture may be given up within any statement, by garbage collection.
         self._sending = threading.RLock()
         self._reap_lingering()
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        tied, self._lifeline = os.pipe()
-        self._prints, prints = os.pipe()
-        # A child that complains faster than we listen loses lines, and never waits.
-        os.set_blocking(prints, False)
-        os.set_blocking(self._prints, False)
         root = str(Path(edgeagent.__file__).parent.parent)
-        handles = (theirs.fileno(), tied)
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self._socket, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(self._socket)
+            theirs.enter_context(channel)
+            tied, self._lifeline = _pipe(theirs, ours)
+            self._prints, prints = _pipe(ours, theirs)
+            # A child that complains faster than we listen loses lines, and never waits.
+            os.set_blocking(prints, False)
+            os.set_blocking(self._prints, False)
+            handles = (channel.fileno(), tied)
             self._child = subprocess.Popen(
                 [sys.executable, "-I", "-c", _BOOT, root, *map(str, handles)],
                 stdin=subprocess.DEVNULL,
@@ -82,13 +84,7 @@ class DecoderProcess:
                 pass_fds=handles,
                 start_new_session=True,
             )
-        except BaseException:
-            self._close()
-            raise
-        finally:
-            theirs.close()
-            os.close(tied)
-            os.close(prints)
+            self._held = ours.pop_all()
         self.pid = self._child.pid
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -166,13 +162,9 @@ class DecoderProcess:
             self._child.wait(_KILL_S)
         except subprocess.TimeoutExpired:
             _lingering.append(self._child)
-        self._close()
-
-    def _close(self) -> None:
+        # With the lock, or a picture given up meanwhile could write to somebody else's handle.
         with self._sending:
-            self._socket.close()
-        for handle in (self._lifeline, self._prints):
-            os.close(handle)
+            self._held.close()
         self._ring = None
 
     @staticmethod
@@ -221,3 +213,11 @@ class DecoderProcess:
             self._lines.append(line)
             if self._complaint is not None and self._complaint.search(line):
                 self.damaged = True
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """Both ends of a pipe, each closed by its stack."""
+    ends = os.pipe()
+    reader.callback(os.close, ends[0])
+    writer.callback(os.close, ends[1])
+    return ends

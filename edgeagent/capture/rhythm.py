@@ -26,9 +26,13 @@ class Rhythm:
 
     The measured frame time is an exponential mean over about ten intervals. Only the larger
     one of both counts for patience, because a promise of 25 fps is often broken at night.
+
+    Args:
+        least_s: silence that is always allowed, where it is more than five seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least_s: float = 0.0) -> None:
+        self._least_s = least_s
         self._promised_s = 0.0
         self._measured_s = 0.0
         self._intervals = 0
@@ -48,7 +52,8 @@ class Rhythm:
     @property
     def silence_s(self) -> float:
         """How long the source may be silent before it counts as lost."""
-        return max(LEAST_SILENCE_S, FRAMES_OF_SILENCE * self.frame_s, self._learned_s)
+        own_s = FRAMES_OF_SILENCE * self.frame_s
+        return max(LEAST_SILENCE_S, self._least_s, own_s, self._learned_s)
 
     def promise(self, rate_hz: float) -> None:
         """What the source says of itself; nonsense (0, 90000) is not believed."""

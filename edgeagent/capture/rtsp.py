@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-from edgeagent.capture.decoder import DecoderSource
+from edgeagent.capture.decoder import DecoderSource, without_secrets
 from edgeagent.capture.source import PICTURES, Wanted
 from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds
@@ -62,8 +62,7 @@ class RtspSource(DecoderSource):
             origin=_bare(config.url),
             fps=config.fps,
             queue=config.queue,
-            # A stream that promises few pictures is opened a second time, with more patience.
-            open_s=2 * self._timeout_s,
+            open_s=self._timeout_s,
             network=True,
             explain=explain,
             complaint=_DAMAGE,
@@ -84,14 +83,13 @@ class MjpegSource(DecoderSource):
     def __init__(self, name: str, config: MjpegConfig, wanted: Wanted = PICTURES) -> None:
         del wanted
         self._config = config
-        self._timeout_s = seconds(config.timeout)
         super().__init__(
             name,
             "edgeagent.capture.multipart:MultipartDecoder",
             origin=_bare(config.url),
             fps=config.fps,
             queue=config.queue,
-            open_s=2 * self._timeout_s,
+            open_s=seconds(config.timeout),
             network=True,
         )
 
@@ -103,7 +101,6 @@ class MjpegSource(DecoderSource):
             "url": _without_user(self._config.url),
             "username": username,
             "password": password,
-            "timeout_s": self._timeout_s,
         }
 
 
@@ -131,7 +128,7 @@ def _without_user(url: str) -> str:
 def _bare(url: str) -> str:
     """Scheme, host and path: the query of some cameras holds user and password."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, _host(parts), parts.path, "", ""))
+    return without_secrets(urlunsplit((parts.scheme, _host(parts), parts.path, "", "")))
 
 
 def _host(parts: SplitResult) -> str:

@@ -279,7 +279,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     model: str
     source: str = ""
     sources: dict[str, str] = field(default_factory=dict)
-    threshold: Unit | None = None
+    threshold: Annotated[float, Meta(ge=0)] | None = None
+    """In place of the model's own: a score (0..1), or the score of an anomaly."""
     version: str = ""
     """Version of the model; empty = the newest that is committed on this device."""
     enabled: bool = True

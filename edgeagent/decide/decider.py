@@ -253,7 +253,13 @@ class Decide:
     def _result(self, sample: Sample, predictions: Sequence[Prediction]) -> Draft:
         if len(predictions) == 1 and isinstance(predictions[0], Anomaly):
             return self._draft("anomaly", sample, as_data(predictions[0]))
-        told = [as_data(prediction) for prediction in predictions]
+        # Detectors may look below the threshold, for what must be hidden.
+        told = [
+            as_data(prediction)
+            for prediction in predictions
+            if not isinstance(prediction, (Detection, Keypoints))
+            or prediction.score >= self._threshold
+        ]
         return self._draft("result", sample, {"predictions": told})
 
     def _draft(self, kind: str, sample: Sample, data: dict[str, Any]) -> Draft:

@@ -73,7 +73,9 @@ def close(scene: Scene, folders: Folders) -> None:
     for name in scene.story.pipelines:
         scene.client.command("pipeline", name=name, action="pause")
     scene.act("pipelines pause; the rest goes out", "end")
-    if not scene.watch_for(_all_out, _DRAIN_TIMEOUT_S):
+    scene.freeze()
+    scene.story.drained = scene.watch_for(_all_out, _DRAIN_TIMEOUT_S)
+    if not scene.story.drained:
         scene.act("not everything got out in time")
     assert scene.agent is not None
     agent, scene.agent = scene.agent, None

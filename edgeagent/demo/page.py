@@ -114,9 +114,9 @@ def verdict(story: Story) -> str:
         return f"{story.account['produced']:,} records, {lost:,} dropped and accounted for"
     if story.holes:
         return f"{story.holes:,} records are missing at the reader"
-    if story.account["pending"]:
-        return f"{story.account['pending']:,} records were still waiting at the end"
-    return "The account does not close"
+    if not story.balanced or story.account.get("problems"):
+        return "The account does not close"
+    return f"{story.account['pending']:,} records were still waiting at the end"
 
 
 def _lead(story: Story) -> str:
@@ -126,7 +126,10 @@ def _lead(story: Story) -> str:
         said += f" the uplink was gone for {(end - start) / 1e9:.0f}"
     if story.killed_ns:
         said += ", and in the middle of that the agent was killed with SIGKILL and started again"
-    return said + ". This is what its own files say afterwards:"
+    said += ". This is what its own files say afterwards"
+    if story.sound and story.account["pending"]:
+        said += "; what is pending was written while it stopped and goes out at its next start"
+    return said + ":"
 
 
 def _sums(story: Story) -> dict[str, int]:
@@ -213,9 +216,13 @@ def _chapter(
 
 def _counted(arrivals: Arrivals, events: Sequence[Event], pipeline: str) -> str:
     """How much there was, in numbers that can be checked in what was received."""
-    results = list(arrivals.of("result", pipeline))
-    found = sum(bool(its.record["data"].get("predictions")) for its in results)
     said = f"{len(events):,} event{'s' if len(events) != 1 else ''}"
+    anomalies = [its.record["data"] for its in arrivals.of("anomaly", pipeline)]
+    if anomalies:
+        alarming = sum(bool(data["alarming"]) for data in anomalies)
+        return f"{said}; {alarming:,} of {len(anomalies):,} windows were over the threshold."
+    results = [its.record["data"] for its in arrivals.of("result", pipeline)]
+    found = sum(bool(data.get("predictions")) for data in results)
     return f"{said}; something was seen in {found:,} of {len(results):,} recorded samples."
 
 

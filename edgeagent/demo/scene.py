@@ -40,6 +40,7 @@ class Scene:
         self.agent: Process | None = None
         self.report: Report | None = None
         self._started = time.monotonic()
+        self._frozen = False
 
     @property
     def at_s(self) -> float:
@@ -71,10 +72,15 @@ class Scene:
     def _note(self, report: Report) -> None:
         now_ns = time.time_ns()
         self.story.glances.append(Glance(now_ns, int(report["outbox"]["pending"])))
-        self.story.pipelines.update(report["pipelines"])
+        if not self._frozen:
+            self.story.pipelines.update(report["pipelines"])
         back = self.story.cut_ns[1] > self.story.cut_ns[0] and not self.stage.cut
         if back and not self.story.up_ns and report["link"]["state"] == "up":
             self.story.up_ns = now_ns
+
+    def freeze(self) -> None:
+        """From now on the pipelines' figures are those of pipelines that do nothing."""
+        self._frozen = True
 
     def watch_until(self, share: float) -> None:
         """Look on until that share of the demo is over. Raises where the agent ended itself."""

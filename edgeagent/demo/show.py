@@ -7,11 +7,13 @@ import time
 from types import TracebackType
 from typing import Any, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+Report = dict[str, Any]
 
 _LINE_EVERY_S = 4.0
 _ACTS_SHOWN = 9
@@ -116,25 +118,22 @@ class LiveShow:
 
     def __init__(self, console: Console) -> None:
         self._acts: list[Text] = []
+        self._last: Report | None = None
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
     def say(self, text: str) -> None:
         self._live.update(Text(f"Setting up: {text} …", style="dim"), refresh=True)
 
     def act(self, text: str) -> None:
-        self._acts = [*self._acts[-_ACTS_SHOWN + 1 :], Text(text)]
+        said = Text(text, no_wrap=True, overflow="ellipsis")
+        self._acts = [*self._acts[-_ACTS_SHOWN + 1 :], said]
 
     def look(self, view: View) -> None:
-        parts: list[RenderableType] = [
-            _title(view),
-            Text(),
-            _pipelines(view),
-            Text(),
-            _flow(view),
-            Text(),
-            *self._acts,
-        ]
-        self._live.update(Group(*parts), refresh=True)
+        self._last = view.report or self._last
+        pipelines = _pipelines(self._last, view.report is not None)
+        flow = _flow(view, self._last)
+        above = (_title(view), Text(), pipelines, Text(), flow, Text())
+        self._live.update(Group(*above, *self._acts), refresh=True)
 
     def __enter__(self) -> LiveShow:
         self._live.start()
@@ -158,48 +157,39 @@ def _title(view: View) -> Table:
     return grid
 
 
-def _pipelines(view: View) -> Table:
+def _pipelines(report: Report | None, alive: bool) -> Table:
+    """The last that is known; dim while the agent is dead."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("pipeline", "model", "state"):
         table.add_column(name, no_wrap=True)
-    for name in ("per s", "ms", "events"):
+    for name in ("samples/s", "ms a step", "records"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("last", no_wrap=True, overflow="ellipsis")
-    for name, its in (view.report or {"pipelines": {}})["pipelines"].items():
-        style = "green" if its["state"] == "ok" else "yellow"
+    for name, its in report["pipelines"].items() if report else ():
+        state = its["state"] if alive else "dead"
+        colour = {"ok": "green", "dead": "red"}.get(state, "yellow")
         table.add_row(
-            Text(name, style="bold"), its.get("model", ""), Text(its["state"], style=style),
-            f"{its['fps']:.1f}", f"{its['p50_ms']:.1f}", str(its.get("events", "")),
-            last_text(its.get("last")),
+            Text(name, style="bold"), its.get("model", ""), Text(state, style=colour),
+            f"{its['fps']:.1f}", f"{its['p50_ms']:.1f}", f"{its.get('records', 0):,}",
+            style="" if alive else "dim",
         )  # fmt: skip
     return table
 
 
-def last_text(last: Any) -> str:
-    """The last predictions of a pipeline as people say them."""
-    if not last:
-        return "nothing"
-    if isinstance(last, str):
-        return last
-    found = last if isinstance(last, list) else [last]
-    return ", ".join(
-        f"{its.get('label', 'score')} {its.get('score', its.get('value', 0)):.2f}"
-        for its in found[:3]
-        if isinstance(its, dict)
+def _flow(view: View, report: Report | None) -> Table:
+    """Agent, outbox, uplink, reader, side by side."""
+    own = report["outbox"] if report else {"produced": 0, "pending": 0}
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for name in ("agent", "outbox on disk", "uplink", "independent reader"):
+        table.add_column(name, no_wrap=True)
+    alive = view.report is not None
+    table.add_row(
+        Text("at work", style="green") if alive else Text("killed", style="bold red"),
+        Text(f"{own['produced']:,} produced, ").append(
+            f"{own['pending']:,} waiting", style="yellow" if own["pending"] else ""
+        ),
+        Text("━━━━▶", style="green") if view.uplink else Text("━━ ✂ ━", style="bold red"),
+        Text(f"{view.arrived:,} arrived, ").append(
+            f"{view.holes:,} missing", style="red" if view.holes else "green"
+        ),
     )
-
-
-def _flow(view: View) -> Table:
-    own = view.outbox
-    up, cut = Text("━━━▶", style="green"), Text("━ ✂ ━", style="bold red")
-    running = Text("agent", style="bold green" if view.report else "bold red")
-    if view.report is None:
-        running.append(" killed")
-    grid = Table.grid(padding=(0, 1))
-    waiting = Text(f"{own.get('pending', '?')} waiting", style="yellow" if own else "dim")
-    grid.add_row(
-        running, Text(f"{own.get('produced', '?')} produced"), waiting,
-        up if view.uplink else cut, Text("broker"), Text("━━━▶", style="green"),
-        Text(f"reader {view.arrived:,} arrived, {view.holes:,} missing"),
-    )  # fmt: skip
-    return grid
+    return table

@@ -50,6 +50,8 @@ class Story:
     thresholds: dict[str, float] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
     """What the agent's own files say after it has stopped."""
+    drained: bool = False
+    """Everything was out before the agent was told to stop."""
     reader: dict[str, Any] = field(default_factory=dict)
     """What the independent reader says."""
     missing: str = ""
@@ -79,7 +81,7 @@ class Story:
     def sound(self) -> bool:
         """Whether everything that was promised held."""
         proven = self.balanced and not self.account.get("problems")
-        return proven and not self.holes and not self.account["pending"]
+        return proven and not self.holes and self.drained
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -388,6 +389,7 @@ def _plain(text: str) -> str:
     return first_line(_JOINED.sub(". ", text))
 
 
+@cache  # reading the metadata takes longer than opening a small model
 def _titled(name: str, distribution: str) -> str:
     try:
         return f"{name} {version(distribution)}"

@@ -51,9 +51,10 @@ class Books:
         )
         if row is None:
             raise StoreCorrupt(f"{self.db.path} holds no account")
-        self.epoch: str = row[0]
-        self.commits, self.produced, self.delivered, self.pending = row[1:5]
-        self.folded, self.folded_dropped, self.level = row[5:8]
+        self.epoch = str(row[0])
+        figures: list[int] = list(row[1:])
+        self.commits, self.produced, self.delivered, self.pending = figures[:4]
+        self.folded, self.folded_dropped, self.level = figures[4:]
         self.reasons: dict[str, int] = dict(self.db.rows("SELECT reason, count FROM dropped"))
         self._changed_reasons: set[str] = set()
         self._sets: dict[str, Ranges] = {}

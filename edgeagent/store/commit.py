@@ -8,6 +8,7 @@ transaction is on the medium after all.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgeagent.store import epochs
 from edgeagent.store.blobs import Shelf
 from edgeagent.store.carry import Carrier
 from edgeagent.store.database import Connect, Database, connect
-from edgeagent.store.encode import Clock
+from edgeagent.store.encode import GAP, Clock
 from edgeagent.store.intake import Events, Intake, backfill
 from edgeagent.store.ledger import BLOCK, Ledger
 from edgeagent.store.ranges import Ranges, runs
@@ -64,6 +65,7 @@ class Committer:
         self.identity = identity
         self.in_flight = in_flight
         self._make = make
+        self._session = secrets.token_hex(8)
         self._attempt: tuple[str, int] | None = None
         self._backfill_ns: int | None = None
         self._backfill_before_ms = 0.0
@@ -117,7 +119,7 @@ class Committer:
         self._db, self.space = db, space
         self.ledger = Ledger(db, boot=self.identity.boot, clock=self.clock)
         self.ledger.trusted = self._trusted
-        self.events = Events(self.ledger)
+        self.events = Events(self.ledger, self._session)
         self.shelf = Shelf(self.folder / "blobs", self.ledger, self.settings.blobs_bytes)
         self.intake = Intake(
             self.ledger, self.events, self.shelf.keep,
@@ -147,12 +149,10 @@ class Committer:
         return self.ledger.epoch
 
     def _replace(self, reason: str, why: str = "") -> None:
-        live = self.events.live()
         self.close()
         self._set_aside(why or reason)
         self._begin(reason)
-        # Events of this process begin anew, under new ids.
-        self.job(lambda _: self.events.forget(live))
+        self.job(lambda _: self.events.forget())
 
     # --- committing ----------------------------------------------------------------------
 
@@ -281,20 +281,25 @@ class Committer:
         """Dead letters: kept aside for a look, told by a gap."""
         if epoch != self.ledger.epoch:
             return
-        pending = self.ledger.pending_among(seqs)
-        at = self.ledger.stamp()[0]
-        for seq in pending:
-            self.ledger.db.run(
+        db, at = self.ledger.db, self.ledger.stamp()[0]
+        # A gap is never dropped: it will be tried again.
+        refused = [
+            seq
+            for seq in self.ledger.pending_among(seqs)
+            if db.value("SELECT kind FROM record WHERE seq = ?", (seq,)) != GAP
+        ]
+        for seq in refused:
+            db.run(
                 "INSERT OR REPLACE INTO dead SELECT ?, seq, ?, ?, body FROM record WHERE seq = ?",
                 (epoch, reason, at, seq),
             )
-        self.ledger.db.run(
+        db.run(
             "DELETE FROM dead WHERE (epoch, seq) NOT IN"
             " (SELECT epoch, seq FROM dead ORDER BY at DESC, seq DESC LIMIT ?)",
             (DEAD_LETTERS,),
         )
-        if pending:
-            self.ledger.drop(pending, f"refused: {reason}")
+        if refused:
+            self.ledger.drop(refused, f"refused: {reason}")
 
     # --- failing -------------------------------------------------------------------------
 

@@ -84,9 +84,9 @@ class Former:
                 rows = self._try(source, f"SELECT {columns} FROM {table}")
                 db.run_many(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)
             self._copy_evidence(source, db)
-            events = self._try(source, "SELECT id, pipeline, key, data FROM event")
+            events = self._try(source, "SELECT id, pipeline, key, session, data FROM event")
             db.run_many(
-                "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)",
                 [(id_ if "/" in id_ else f"{self.epoch}/{id_}", *rest) for id_, *rest in events],
             )
             db.run(

@@ -32,20 +32,17 @@ Keep = Callable[[Evidence, int], BlobRef]
 class Events:
     """Which events are open, under which id. Survives the process, for their sake."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, session: str) -> None:
         self._ledger = ledger
-        self.left: dict[str, tuple[str, str, dict[str, Any]]] = {}
-        """Left open by a former process: id → (pipeline, key, data of its first record)."""
-        for id_, pipeline, key, data in ledger.db.rows("SELECT id, pipeline, key, data FROM event"):
-            self.left[id_] = (pipeline, key, decoded(data))
-        self._open: dict[tuple[str, str], str] = {}
+        self._session = session
+        self.load()
 
     def load(self) -> None:
-        """After a failed transaction: what is open by the database."""
-        rows = self._ledger.db.rows("SELECT id, pipeline, key FROM event")
-        known = {id_ for id_, _, _ in rows}
-        self.left = {id_: rest for id_, rest in self.left.items() if id_ in known}
-        self._open = {(pipe, key): id_ for id_, pipe, key in rows if id_ not in self.left}
+        """At the start and after a failed transaction: what is open by the database."""
+        rows = self._ledger.db.rows(
+            "SELECT id, pipeline, key FROM event WHERE session = ?", (self._session,)
+        )
+        self._open: dict[tuple[str, str], str] = {(pipe, key): id_ for id_, pipe, key in rows}
 
     def identified(self, draft: Draft, seq: int) -> dict[str, Any]:
         """The draft's data with its event's id; keeps track of new and end."""
@@ -74,33 +71,26 @@ class Events:
             name: data[name] for name in ("label", "score", "box", "zones", "track") if name in data
         }
         self._ledger.db.run(
-            "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?)",
-            (id_, key[0], key[1], msgspec.json.encode(kept)),
+            "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?)",
+            (id_, *key, self._session, msgspec.json.encode(kept)),
         )
 
-    def live(self) -> set[tuple[str, str]]:
-        """(pipeline, key) of the events that this process has open."""
-        return set(self._open)
-
-    def forget(self, keys: set[tuple[str, str]]) -> None:
-        """Drop what was carried from a former epoch under these keys: they go on here."""
-        for id_, (pipeline, key, _) in list(self.left.items()):
-            if (pipeline, key) in keys:
-                del self.left[id_]
-                self._ledger.db.run("DELETE FROM event WHERE id = ?", (id_,))
+    def forget(self) -> None:
+        """In a new epoch the events of this process begin anew, under new ids."""
+        self._ledger.db.run("DELETE FROM event WHERE session = ?", (self._session,))
+        self._open = {}
 
     def end_left(self) -> list[Draft]:
-        """Drafts that end what a former process left open; forgets it."""
-        # Carrying may have given one its id in this epoch meanwhile.
-        self.load()
+        """Drafts that end what former processes left open; forgets it."""
         drafts = []
-        for id_, (pipeline, _, first) in self.left.items():
+        for id_, pipeline, first in self._ledger.db.rows(
+            "SELECT id, pipeline, data FROM event WHERE session != ?", (self._session,)
+        ):
             # Of a former epoch, nothing of it pending: the end is its first record here.
             name = {"was": id_} if "/" in id_ else {"id": id_}
-            data = {**name, "phase": "end", "reason": "restarted", **first}
+            data = {**name, "phase": "end", "reason": "restarted", **decoded(first)}
             drafts.append(Draft(kind="event", pipeline=pipeline, data=data))
-            self._ledger.db.run("DELETE FROM event WHERE id = ?", (id_,))
-        self.left = {}
+        self._ledger.db.run("DELETE FROM event WHERE session != ?", (self._session,))
         return drafts
 
 

@@ -94,6 +94,7 @@ class Lanes:
             self._taken.update(acked)
             self._flight = Ranges()
             self._resend = Ranges()
+            self._shunned = Ranges()
             self._live_from = last + 1
             self._turn = 0
             self._ages = Ages(self._patience_ms)
@@ -225,7 +226,8 @@ class Lanes:
                 return False
             spans = list(runs(batch.seqs))
             self._flight.subtract(spans)
-            self._done.update(spans)
+            # The writer drops them; what it may not drop (gaps) is tried over another connection.
+            self._shunned.update(spans)
             return True
 
     def release(self, batch: Batch) -> None:

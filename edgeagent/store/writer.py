@@ -26,6 +26,7 @@ from edgeagent.types import Draft
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _GROUP = 1000
+"""Drafts that one transaction takes at most."""
 _IDLE_S = 5.0
 _LONGEST_WAIT_S = 5.0
 _JOB_TRIES = 3
@@ -67,6 +68,7 @@ class Writer:
         self._committer = committer
         self._swapped = swapped
         self._settings = committer.settings
+        self.group = _GROUP
         self._results_limit = self._settings.queue * 3 // 4
         self._work = threading.Condition()
         self._done = threading.Condition()
@@ -120,7 +122,7 @@ class Writer:
             self._appended += 1
             self._evidence += weight
             self._queue.append((draft, ticket))
-            self._wake(0.0 if waiting >= _GROUP else due)
+            self._wake(0.0 if waiting >= self.group else due)
         return ticket
 
     def post(self, op: Op, within_s: float = 1.0) -> None:
@@ -192,7 +194,7 @@ class Writer:
             log.exception("the writing thread ends")
             raise
         finally:
-            self._fail_jobs()
+            self._give_up([])
             self._committer.close()
 
     def _await(self) -> bool:
@@ -209,7 +211,7 @@ class Writer:
     def _commit_queue(self) -> None:
         """Commit what is in the queue now."""
         with self._work:
-            entries = [self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))]
+            entries = [self._queue.popleft() for _ in range(min(self.group, len(self._queue)))]
             ops, self._ops = list(self._ops), deque()
             stalled, self.stalled = self.stalled, 0
             suspicion, self._suspicion = self._suspicion, None
@@ -275,9 +277,9 @@ class Writer:
             log.info("the outbox writes again")
         self.fault = fault
 
-    def _resolve(self, entries: list[tuple[Draft, Ticket]], results: list[tuple[int, str]]) -> None:
+    def _resolve(self, entries: list[tuple[Draft, Ticket]], group: Group) -> None:
         weight = 0
-        for (draft, ticket), (seq, lost) in zip(entries, results, strict=True):
+        for (draft, ticket), (seq, lost) in zip(entries, group.results, strict=True):
             ticket.seq = seq
             if lost:
                 ticket.lost = lost
@@ -298,17 +300,24 @@ class Writer:
             wake()
 
     def _give_up(self, entries: list[tuple[Draft, Ticket]]) -> None:
+        """The end: nothing is taken any more, and nobody waits in vain."""
         with self._work:
+            self._stop_by = self._stop_by or 0.0
             entries = [*entries, *self._queue]
             self._queue.clear()
             self._ops.clear()
             self.stalled = 0
-            self._resolved += len(entries)
-        log.error("%d records were not written before the stop: %s", len(entries), self.fault)
+            self._resolved, self._applied = self._appended, self._posted
+            jobs, self._jobs = list(self._jobs), deque()
+        if entries:
+            log.error("%d records were not written before the end: %s", len(entries), self.fault)
         with self._done:
             for _, ticket in entries:
                 ticket.lost = "stopped"
             self._done.notify_all()
+        for job in jobs:
+            job.error = StoreError(f"the outbox is closed {self.fault}")
+            job.done.set()
 
     def _do_jobs(self) -> None:
         while True:
@@ -337,13 +346,6 @@ class Writer:
             # It may have given upkeep something to do (carrying, back-filling).
             self._next_care = 0.0
             self._publish()
-            job.done.set()
-
-    def _fail_jobs(self) -> None:
-        with self._work:
-            jobs, self._jobs = list(self._jobs), deque()
-        for job in jobs:
-            job.error = StoreError("the outbox is closed")
             job.done.set()
 
     def _care(self) -> bool:

@@ -35,6 +35,8 @@ SLACK = {
     "auc_onnx_int8": 0.02,
     "severity_at_alarm_litert_int8": 0.05,
     "severity_at_alarm_onnx_int8": 0.05,
+    "false_alarm_rate_litert_int8": 0.002,
+    "false_alarm_rate_onnx_int8": 0.002,
 }
 
 HEAD = """

@@ -79,11 +79,13 @@ CREATE TABLE carry (
     upto   INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- Events that have begun and not ended. `key` is the pipeline's own name for it.
+-- Events that have begun and not ended. `key` is the pipeline's own name for it within one
+-- process (`session`).
 CREATE TABLE event (
     id       TEXT PRIMARY KEY,
     pipeline TEXT NOT NULL,
     key      TEXT NOT NULL,
+    session  TEXT NOT NULL,
     data     BLOB NOT NULL
 ) WITHOUT ROWID;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -109,7 +110,9 @@ class Ill(Counter):
             raise errors.InputError(f"picture {self.number} is broken")
 
     def complain(self) -> None:
-        os.write(2, b"decoder: damaged block\n" + b"x" * 200_000 + b"\n")
+        # As C's stdio does: what does not fit into the pipe is lost.
+        with contextlib.suppress(BlockingIOError):
+            os.write(2, b"decoder: damaged block\n" + b"x" * 200_000 + b"\n")
 
     def raise_a_bug(self) -> None:
         raise ZeroDivisionError("a bug of the decoder")

@@ -37,6 +37,7 @@ class Played(DecoderSource):
     """One of the decoders of this folder."""
 
     def __init__(self, name: str, params: dict[str, Any] | None = None, **keys: Any) -> None:
+        keys.setdefault("open_s", 0.4)
         super().__init__("cam", f"played_decoders:{name}", origin="test camera", **keys)
         self._params = params or {}
 
@@ -192,7 +193,7 @@ def test_an_opening_that_never_returns_is_ended(
     play: Callable[..., Played], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoder_module, "_OPEN_SPARE_S", 0.1)
-    source = play("Shut", {"how": "hang"}, open_s=0.4)
+    source = play("Shut", {"how": "hang"})
     with pytest.raises(SourceLost, match="without an answer"):
         source.open()
 
@@ -351,6 +352,17 @@ time.sleep(600)
     parent.wait()
     until(lambda: ended(child), timeout=2.0)
     parent.stdout.close()
+
+
+def test_a_child_that_can_not_be_started(
+    play: Callable[..., Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    source = play("Counter")
+    before = held()
+    with pytest.raises(SourceLost, match="no decoder can be started"):
+        source.open()
+    assert held() == before
 
 
 def held() -> tuple[int, int, int, int]:

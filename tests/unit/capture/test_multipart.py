@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import http.server
 import threading
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edgeagent.capture import decoder as decoder_module
 from edgeagent.capture.multipart import MultipartDecoder
+from edgeagent.capture.rtsp import MjpegSource
+from edgeagent.config.model import MjpegConfig
 from edgeagent.errors import InputError, SourceLost
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -72,10 +75,8 @@ def stream(
     return answer
 
 
-def decoder(
-    url: str, username: str = "", password: str = "", timeout: float = 2.0
-) -> MultipartDecoder:
-    return MultipartDecoder(url, username, password, timeout)
+def decoder(url: str, username: str = "", password: str = "") -> MultipartDecoder:
+    return MultipartDecoder(url, username, password)
 
 
 def shades(camera: MultipartDecoder, count: int) -> list[int]:
@@ -183,24 +184,20 @@ def test_what_is_no_stream(serve: Callable[[Answer], str], kind: str, body: byte
         decoder(serve(answer)).open()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_server_that_stops_answering(serve: Callable[[Answer], str], when: str) -> None:
+def test_a_server_that_never_answers(
+    serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent ends the child that waits."""
+    monkeypatch.setattr(decoder_module, "_OPEN_SPARE_S", 0.1)
     over = threading.Event()
-
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        if when == "after":
-            stream([jpeg(10)])(handler)
-        over.wait(10)
-
-    camera = decoder(serve(answer), timeout=0.3)
-    began = time.monotonic()
-    with pytest.raises(SourceLost, match=r"does not answer|timed out"):
-        camera.open()
-        camera.grab()
-        camera.grab()
-    assert time.monotonic() - began < 3
+    url = serve(lambda _: over.wait(10))  # type: ignore[arg-type, return-value]
+    source = MjpegSource("cam", MjpegConfig(url=url, timeout="300 ms"))
+    with pytest.raises(SourceLost, match="without an answer"):
+        source.open()
+    pid = source.pid
+    source.close()
+    assert not Path(f"/proc/{pid}").exists()
     over.set()
-    camera.close()
 
 
 MULTIPART = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=f\r\n\r\n"

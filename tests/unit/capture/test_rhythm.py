@@ -31,6 +31,11 @@ def test_a_fast_source_is_given_five_seconds() -> None:
     assert rhythm.measured_hz == pytest.approx(25.0)
 
 
+def test_more_patience_can_be_asked_for_but_not_less() -> None:
+    assert Rhythm(30.0).silence_s == 30.0
+    assert Rhythm(0.1).silence_s == LEAST_SILENCE_S
+
+
 def test_a_slow_source_is_given_ten_frame_times() -> None:
     rhythm = Rhythm()
     ticked(rhythm, 4.0, 5)

@@ -79,8 +79,8 @@ def faults_of(text: str) -> list[str]:
         # limits
         ("[mqtt]\nport = 70000",
          "a.toml:2: mqtt.port: expected a whole number from 1 to 65535, found 70000"),
-        ('[pipelines.p]\nmodel = "m"\nthreshold = 60',
-         "a.toml:3: pipelines.p.threshold: expected a number from 0 to 1, found 60"),
+        ('[pipelines.p]\nmodel = "m"\nthreshold = -1',
+         "a.toml:3: pipelines.p.threshold: expected a number of at least 0, found -1"),
         ('[sources.c]\nkind = "camera"\nfps = 0',
          "a.toml:3: sources.c.fps: expected a number above 0 up to 1000, found 0"),
         ('[sources.c]\nkind = "camera"\nfps = nan',
@@ -145,7 +145,7 @@ def test_message(text: str, said: str) -> None:
 def test_all_faults_at_once_in_the_order_of_lines() -> None:
     text = (
         '[mqtt]\nport = "x"\n[device]\nnmae = "y"\n[outbox]\nmax = 1\n'
-        '[sources.a]\nkind = "images"\n[pipelines.p]\nthreshold = 2\n'
+        '[sources.a]\nkind = "images"\n[pipelines.p]\nthreshold = -2\n'
     )
     keys = [line.split(": ")[:2] for line in faults_of(text)]
     assert keys == [

@@ -60,7 +60,7 @@ def wrong_sort(lines: list[str], rng: random.Random) -> Mutation:
 
 
 def out_of_range(lines: list[str], rng: random.Random) -> Mutation:
-    wrong = {"port": "0", "fps": "-1", "threshold": "1.01"}
+    wrong = {"port": "0", "fps": "-1", "threshold": "-0.01"}
     number = rng.choice(pairs(lines, lambda key, value: key in wrong))
     key = PAIR.match(lines[number])["key"]  # type: ignore[index]
     return changed(lines, number, f"{key} = {wrong[key]}", f".{key}")

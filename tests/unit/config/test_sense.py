@@ -127,7 +127,7 @@ def test_sound_configurations_pass(tmp_path: Path) -> None:
 
 
 def test_sense_and_sorts_are_judged_in_one_run(tmp_path: Path) -> None:
-    text = DOOR.replace('"cam0"\n', '"cam1"\n') + "threshold = 2\ntreshold = 1\nzones = 3\n"
+    text = DOOR.replace('"cam0"\n', '"cam1"\n') + "threshold = -2\ntreshold = 1\nzones = 3\n"
     keys = [line.split(": ")[1] for line in faults(tmp_path, text)]
     assert keys == [
         "pipelines.door.source", "pipelines.door.threshold", "pipelines.door.treshold",

@@ -78,6 +78,7 @@ def story() -> Story:
         name: {**figures, "model": f"{name}@1.0.0/int8"} for name in ("face", "belt", "bearing")
     }
     made.thresholds = {"face": 0.6, "belt": 0.5, "bearing": 1.8}
+    made.drained = True
     made.account = {"produced": 12, "delivered": 12, "pending": 0, "dropped": {}}
     epoch = {"arrived": 12, "last": 12, "doubles": 1, "told_lost": {}, "holes": []}
     made.reader = {"batches": 4, "unreadable": 0, "epochs": [epoch]}

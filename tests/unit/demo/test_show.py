@@ -61,5 +61,5 @@ def test_the_picture_on_a_terminal() -> None:
         show.look(view(report(), uplink=False))
         show.look(view(None))
     text = out.getvalue()
-    for said in ("parts@1.0.0/int8", "1200 produced", "200 waiting", "killed", "uplink is cut"):
+    for said in ("parts@1.0.0/int8", "1,200 produced", "200 waiting", "killed", "uplink is cut"):
         assert said in text

@@ -62,7 +62,8 @@ def test_nothing_received_is_no_error(tmp_path: Path) -> None:
     [
         ({}, True),
         ({"delivered": 11}, False),
-        ({"delivered": 11, "pending": 1}, False),
+        ({"delivered": 11, "pending": 1}, True),
+        ({"problems": ["1 seq is neither there nor told"]}, False),
         ({"delivered": 10, "dropped": {"too large": 2}}, True),
     ],
 )
@@ -71,6 +72,12 @@ def test_soundness_is_the_account_of_the_contract(
 ) -> None:
     story.account.update(change)
     assert story.sound is sound
+
+
+def test_what_did_not_get_out_in_time_is_not_sound(story: Story) -> None:
+    story.drained = False
+    story.account.update({"delivered": 11, "pending": 1})
+    assert story.balanced and not story.sound
 
 
 def test_a_hole_at_the_reader_is_not_sound(story: Story) -> None:

@@ -440,10 +440,12 @@ def make_station(topics: Topics, outbox: Outbox) -> Iterator[Callable[..., Stati
 class Reader:
     """An independent client, written with the MQTT library alone: keeps what arrives."""
 
-    def __init__(self, port: int, pattern: str, **session: Any) -> None:
+    def __init__(self, port: int, pattern: str, user: tuple[str, str] | None = None) -> None:
         self.got: list[paho.MQTTMessage] = []
         ready = threading.Event()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, **session)
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        if user is not None:
+            self.client.username_pw_set(*user)
         self.client.on_message = lambda c, u, m: self.got.append(m)
         self.client.on_connect = lambda c, *a: c.subscribe(pattern, 1)
         self.client.on_subscribe = lambda *a: ready.set()
@@ -476,8 +478,8 @@ class Reader:
 def make_reader() -> Iterator[Callable[..., Reader]]:
     made: list[Reader] = []
 
-    def make(port: int, pattern: str = "#", **session: Any) -> Reader:
-        made.append(Reader(port, pattern, **session))
+    def make(port: int, pattern: str = "#", user: tuple[str, str] | None = None) -> Reader:
+        made.append(Reader(port, pattern, user))
         return made[-1]
 
     yield make

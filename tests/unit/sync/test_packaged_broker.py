@@ -1,0 +1,149 @@
+"""The mosquitto files that are shipped: a device has all it needs, and nothing of its neighbour."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.sync.endpoint import Endpoint
+from edgeagent.sync.topics import Topics
+from edgeagent.testing.broker import Mosquitto, find_mosquitto, make_certificates
+
+pytestmark = pytest.mark.broker
+
+Eventually = Callable[..., Any]
+USERS = {"d1": "one", "d2": "two", "operator": "three", "collector": "four"}
+OPTIONS = re.compile(r"^(max_|set_tcp|persistence true|autosave|persistent_client)")
+
+
+@pytest.fixture
+def shipped(repository: Path) -> Path:
+    return repository / "packaging" / "mosquitto"
+
+
+@pytest.fixture
+def fleet_broker(tmp_path: Path, shipped: Path, mosquitto_installed: None) -> Any:
+    options = [
+        line
+        for line in (shipped / "mosquitto.conf").read_text().splitlines()
+        if OPTIONS.match(line)
+    ]
+    assert len(options) >= 7
+    acl = (shipped / "acl").read_text()
+    options.append(f"persistence_location {tmp_path}/")
+    with Mosquitto(tmp_path / "b", users=USERS, acl=acl, options=options) as broker:
+        yield broker
+
+
+def endpoint(broker: Mosquitto, tmp_path: Path, user: str) -> Endpoint:
+    secret = tmp_path / f"{user}.secret"
+    secret.write_text(USERS.get(user, "wrong") + "\n")
+    return Endpoint("127.0.0.1", broker.port, user, str(secret))
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_device_proves_its_topics_under_the_shipped_rules(
+    fleet_broker: Mosquitto, tmp_path: Path, make_station: Any, make_reader: Any, version: str,
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    where = endpoint(fleet_broker, tmp_path, "d1")
+    station = make_station(0, endpoints=(where,), version=version, groups=("canary",))
+    assert station.link.complaints == []
+    operator = make_reader(fleet_broker.port, "edgeagent/#", user=("operator", "three"))
+    operator.publish(station.topics.command("ping", "a1"), {"status": "init"}, retain=True)
+    operator.publish(
+        station.topics.group_command("canary", "ping", "g1"), {"status": "init"}, retain=True
+    )
+    for id in ("a1", "g1"):
+        topic = station.topics.command("ping", id)
+        eventually(lambda topic=topic: any(
+            document and document["status"] == "successful" for document in operator.json(topic)
+        ))  # fmt: skip
+    assert station.shelf.refused == {}
+
+
+def test_a_device_can_t_touch_its_neighbour(
+    fleet_broker: Mosquitto,
+    tmp_path: Path,
+    make_link: Any,
+    make_reader: Any,
+    eventually: Eventually,
+) -> None:
+    other = Topics("edgeagent", "d2")
+    operator = make_reader(fleet_broker.port, "edgeagent/#", user=("operator", "three"))
+    link = make_link(0, endpoint=endpoint(fleet_broker, tmp_path, "d1"), start=False)
+    overheard: list[str] = []
+    link.subscribe("edgeagent/d2/#", lambda m: overheard.append(m.topic) or True)
+    link.start()
+    assert link.wait_up(5)
+    answers: list[Any] = []
+    for topic in (other.status, other.records, other.command("ping", "x"),
+                  "edgeagent/group/canary/desired", "edgeagent/group/canary/cmd/ping/x"):  # fmt: skip
+        link.publish(topic, b"{}", on_done=answers.append)
+    eventually(lambda: len(answers) == 5)
+    assert {reason.code for reason in answers} == {0x87}
+    operator.publish(other.command("ping", "secret"), {"status": "init"})
+    eventually(lambda: operator.on(other.command("ping", "secret")))
+    time.sleep(0.1)
+    assert not overheard
+    assert not operator.on(other.status)
+
+
+def test_a_wrong_password_is_told(
+    fleet_broker: Mosquitto, tmp_path: Path, make_link: Any, eventually: Eventually
+) -> None:
+    link = make_link(0, endpoint=endpoint(fleet_broker, tmp_path, "stranger"))
+    reason = eventually(lambda: link.last_error)
+    assert reason.kind == "denied"
+    assert "password" in reason.sentence + reason.advice or "authorise" in reason.sentence
+
+
+def test_a_missing_password_file_is_told(
+    make_link: Any, eventually: Eventually, tmp_path: Path
+) -> None:
+    link = make_link(0, endpoint=Endpoint("127.0.0.1", 1, "d1", str(tmp_path / "absent")))
+    assert "mqtt.password_file" in eventually(lambda: link.last_error).sentence
+
+
+def test_the_shipped_configuration_is_one_that_mosquitto_takes(
+    tmp_path: Path, shipped: Path, mosquitto_installed: None
+) -> None:
+    """As it is shipped, but for the folders and the port."""
+    import subprocess
+
+    from edgeagent.testing.broker import free_port
+
+    files = make_certificates(tmp_path / "tls")
+    (tmp_path / "passwd").write_text("")
+    (tmp_path / "acl").write_text((shipped / "acl").read_text())
+    text = (shipped / "mosquitto.conf").read_text()
+    for old, new in (
+        ("listener 8883", f"listener {free_port()} 127.0.0.1\nuser root"),
+        ("/etc/mosquitto/ca_certificates/ca.crt", str(files.ca)),
+        ("/etc/mosquitto/certs/server.crt", str(files.server)),
+        ("/etc/mosquitto/certs/server.key", str(files.server_key)),
+        ("/etc/mosquitto/edgeagent.passwd", str(tmp_path / "passwd")),
+        ("/etc/mosquitto/edgeagent.acl", str(tmp_path / "acl")),
+        ("/var/lib/mosquitto/", f"{tmp_path}/"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "m.conf").write_text(text)
+    process = subprocess.Popen(
+        [find_mosquitto(), "-c", str(tmp_path / "m.conf")], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if " running" in line or "Error" in line:
+            break
+    process.terminate()
+    process.wait(5)
+    process.stderr.close()
+    assert " running" in said[-1], said
