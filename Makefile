@@ -72,5 +72,8 @@ one-lock: $(BIN)/python
 chaos: $(VENV)/.dev  ## kill, power-cut and fault tests in full (long)
 	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults
 
+soak: $(VENV)/.dev  ## three pipelines for ten minutes: memory, threads, the stop
+	$(BIN)/python benchmarks/soak.py --minutes 10
+
 clean:
 	rm -rf $(VENV) .venv-* build dist demo *.egg-info

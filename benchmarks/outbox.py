@@ -37,8 +37,18 @@ MAX = 1024 * 1024 * 1024
 def draft(number: int) -> Draft:
     """A realistic detection result: 360 bytes as JSON."""
     predictions = [
-        {"label": "crack", "score": 0.9312, "box": [0.1034, 0.2011, 0.3192, 0.4427], "track": number % 97},
-        {"label": "scratch", "score": 0.7121, "box": [0.5034, 0.1011, 0.6192, 0.3427], "track": number % 89},
+        {
+            "label": "crack",
+            "score": 0.9312,
+            "box": [0.1034, 0.2011, 0.3192, 0.4427],
+            "track": number % 97,
+        },
+        {
+            "label": "scratch",
+            "score": 0.7121,
+            "box": [0.5034, 0.1011, 0.6192, 0.3427],
+            "track": number % 89,
+        },
     ]
     return Draft(
         "result", "door", at_ns=clock.wall_ns(), mono_ms=clock.mono_ms(),
@@ -72,7 +82,8 @@ def bare_connection(folder: Path) -> sqlite3.Connection:
         db.execute(f"PRAGMA {pragma}")
     for statement in schema_steps()[1]:
         db.execute(statement)
-    os.posix_fallocate(os.open(f"{folder / FILE}-wal", os.O_RDWR), 0, 4 << 20)
+    with Path(f"{folder / FILE}-wal").open("r+b") as log:
+        os.posix_fallocate(log.fileno(), 0, 4 << 20)
     return db
 
 

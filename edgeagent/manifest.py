@@ -18,11 +18,11 @@ from edgeagent.errors import NotFound, PackageError
 Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "keyword", "embed"]
 DECODERS = (
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "mask", "autoencoder", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "autoencoder", "regress", "none", "plugin",
 )  # fmt: skip
 Decoder = Literal[
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "mask", "autoencoder", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "autoencoder", "regress", "none", "plugin",
 ]  # fmt: skip
 
 
@@ -69,8 +69,17 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
 
     decoder: Decoder
     threshold: float = 0.5
+    tensors: dict[str, str] = msgspec.field(default_factory=dict)
+    """Which output is which, where shapes don't tell: ``{scores = "StatefulPartitionedCall:1"}``.
+    Roles by decoder: boxes, scores, classes, count (ssd, yolo), scores (classify), mask (mask),
+    points (movenet), heatmaps, offsets (heatmap), vector (embed), values (regress)."""
+    nms: Literal["class", "any", "graph"] = "class"
+    """What a better candidate suppresses: those of its class, any; or the graph has done it."""
     nms_iou: float = 0.45
     max_detections: int = 100
+    row: list[str] = msgspec.field(default_factory=list)
+    """yolo with ``nms = "graph"`` and one output: what the values of a row are. Absent: 6 are
+    ``x1 y1 x2 y2 score class``, 7 are ``batch x1 y1 x2 y2 class score``."""
     layout: Literal["auto", "rows", "columns"] = "auto"
     """yolo: one row per candidate, or one column (transposed)."""
     boxes: Literal["cxcywh", "xyxy", "yxyx"] = "cxcywh"
@@ -82,9 +91,21 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
     top: int = 5
     label_offset: int = 0
     """Added to a class number before it is looked up in the labels."""
+    background: bool = False
+    """ssd, mask: class 0 means "nothing of these" and is never told. Where the labels have no
+    line for it, ``label_offset`` is −1."""
+    smooth: int = 1
+    """classify: scores are the mean over so many samples (a wake word's sliding window)."""
+    min_area: float = 0.0005
+    """mask: smallest patch that is told, as a share of the frame."""
+    reduce: Literal["none", "mean", "median", "max", "last"] = "none"
+    """regress: one value out of a series over the window."""
+    gallery: str = ""
+    """embed: a file of the package with known vectors; the nearest are told as labels."""
     name: str = ""
     unit: str = ""
     anchors: dict[str, Any] = msgspec.field(default_factory=dict)
+    """blazeface, ssd, yolox, yunet: the grid that candidates are relative to."""
     plugin: str = ""
 
 

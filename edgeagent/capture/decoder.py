@@ -171,10 +171,7 @@ class DecoderSource:
 
     def _receive(self, process: DecoderProcess, limit: float, what: str) -> dict[str, Any]:
         """The next message. Raises SourceLost on silence or the child's end."""
-        try:
-            message = process.receive(time.monotonic() + limit)
-        except (OSError, ValueError) as error:
-            raise SourceLost(f"{self.origin}: the decoder speaks nonsense: {error}") from error
+        message = self._hear(process, time.monotonic() + limit)
         if process.damaged:
             self.tally.corrupt += 1
             process.damaged = False
@@ -191,10 +188,16 @@ class DecoderSource:
             raise _error(message["failed"], f"{self.origin}: {text}", message["remedy"])
         return message
 
+    def _hear(self, process: DecoderProcess, until: float) -> dict[str, Any] | None:
+        try:
+            return process.receive(until)
+        except (OSError, ValueError) as error:
+            raise SourceLost(f"{self.origin}: the decoder speaks nonsense: {error}") from error
+
     def _newest(self, process: DecoderProcess, frame: tuple[Any, ...]) -> Frame:
         """Of all pictures that are there, the last."""
         while True:
-            later = process.receive(0.0)
+            later = self._hear(process, 0.0)
             if later is None or "frame" not in later:
                 break
             process.give_back(frame[1])

@@ -188,7 +188,9 @@ class DecoderProcess:
                 return {"frame": FRAME.unpack(data)}
             if data[:1] == b"T" and len(data) == TICK.size:
                 return {"tick": TICK.unpack(data)[1:]}
-            message: dict[str, Any] = json.loads(data)
+            message = json.loads(data)
+            if not isinstance(message, dict):
+                raise ValueError(f"{data[:40]!r} is no message")
             if "ring" in message and handles:
                 count, size = message["ring"]
                 self._ring = Ring(handles[0], count, size, self.give_back)

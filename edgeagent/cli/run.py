@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeagent.cli import options, render, views
+from edgeagent.cli import options, render
 from edgeagent.cli.options import ConfigFile, DataDir, Settings
+from edgeagent.cli.words import status_line
 from edgeagent.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _status_line(client: ControlClient) -> Iterator[None]:
         def follow() -> None:
             while not ended.wait(_EVERY_S):
                 try:
-                    draw(views.status_line(client.status()))
+                    draw(status_line(client.status()))
                 except Unavailable:
                     continue  # it is starting or stopping
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli import render
+from edgeagent.cli.words import last_words, prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def status(report: dict[str, Any]) -> None:
             ("PIPELINE", "STATE", "MODEL", ">PER S", ">P50 MS", ">P95 MS", ">STEPS", "LAST"),
             [
                 (name, its["state"], its.get("model"), f"{its['fps']:.1f}", f"{its['p50_ms']:.2f}",
-                 f"{its['p95_ms']:.2f}", its["steps"], last(its.get("last")))
+                 f"{its['p95_ms']:.2f}", its["steps"], last_words(its.get("last")))
                 for name, its in report["pipelines"].items()
             ],
         )  # fmt: skip
@@ -111,20 +112,6 @@ def status(report: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def status_line(report: dict[str, Any]) -> str:
-    """All of it in one line, for ``run``."""
-    outbox = report["outbox"]
-    rates = " ".join(
-        f"{name} {its['fps']:.1f}/s {its['p50_ms']:.1f} ms"
-        for name, its in report["pipelines"].items()
-    )
-    return (
-        f"{report['state']} · link {report['link']['state']} · {rates or 'no pipelines'} · "
-        f"{outbox['produced']:,} produced, {outbox['delivered']:,} delivered, "
-        f"{outbox['pending']:,} waiting"
-    )
-
-
 def _link(link: dict[str, Any]) -> str:
     broker, detail = link.get("broker"), link.get("detail")
     said = f"{link['state']}{f' ({broker})' if broker else ''}"
@@ -136,14 +123,6 @@ def _outbox_line(outbox: dict[str, Any]) -> str:
     said = f"{outbox['produced']:,} produced = {outbox['delivered']:,} delivered"
     said += f" + {outbox['pending']:,} pending + {dropped:,} dropped"
     return f"{said} ({render.size(outbox['bytes'])})" if outbox.get("bytes") else said
-
-
-def last(seen: Any) -> str:
-    """The last predictions of a pipeline in a few words."""
-    if not seen:
-        return ""
-    found = seen if isinstance(seen, list) else [seen]
-    return prediction_text(found[:2]) if isinstance(found[0], dict) else str(seen)
 
 
 def report(found: Report) -> None:
@@ -194,20 +173,6 @@ def records(found: Sequence[dict[str, Any]]) -> None:
             for its in found
         ],
     )  # fmt: skip
-
-
-def record_text(its: dict[str, Any]) -> str:
-    """A record in a few words."""
-    data = its.get("data") or {}
-    if its["kind"] == "gap":
-        return f"{its.get('count')} lost: {its.get('reason')}"
-    if its["kind"] == "event":
-        picture = ", with picture" if its.get("blobs") else ""
-        score = data.get("score", data.get("value", ""))
-        return f"{data.get('id')} {data.get('phase')} {data.get('label')} {score}{picture}"
-    if "predictions" in data:
-        return prediction_text(data["predictions"])
-    return ", ".join(f"{key} {value}" for key, value in data.items() if not isinstance(value, dict))
 
 
 def verified(report: VerifyReport) -> None:
@@ -334,28 +299,7 @@ def proof(found: Proof) -> None:
         render.plain(f"  {fault}")
 
 
-# --- predictions ---------------------------------------------------------------------------
-
-
-def prediction_text(found: Sequence[dict[str, Any]]) -> str:
-    """Predictions in a few words each."""
-    return ", ".join(_one(its) for its in found) or "nothing"
-
-
-def _one(its: dict[str, Any]) -> str:
-    if "alarming" in its:
-        verdict = "unlike the usual" if its["alarming"] else "usual"
-        return f"{verdict}: {its['score']:.4g} (threshold {its['threshold']:.4g})"
-    if "value" in its:
-        return f"{its['name']} {its['value']:.4g}{' ' + its['unit'] if its.get('unit') else ''}"
-    if "box" in its:
-        box = " ".join(f"{side:.2f}" for side in its["box"])
-        return f"{its['label']} {its['score']:.2f} [{box}]"
-    if "label" in its:
-        return f"{its['label']} {its['score']:.2f}"
-    if "vector" in its:
-        return f"vector of {len(its['vector'])}"
-    return f"outputs {', '.join(its.get('outputs', {}))}"
+# --- predictions -------------------------------------------------------------------------
 
 
 def inference(rows: Sequence[dict[str, Any]]) -> None:

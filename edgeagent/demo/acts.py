@@ -21,7 +21,8 @@ def start(scene: Scene) -> None:
     """The agent comes up and its models run."""
     scene.show.say("starting the agent")
     scene.agent = scene.stage.start_agent()
-    if not scene.watch_for(_at_work, _READY_TIMEOUT_S):
+    scene.watch_for(_decided, _READY_TIMEOUT_S)
+    if scene.report is None or not _at_work(scene.report):
         raise EdgeAgentError(
             f"the agent's pipelines did not start: {_why(scene.report)}",
             remedy=f"Its log: {scene.agent.log}",
@@ -102,6 +103,11 @@ def _thresholds(scene: Scene) -> dict[str, float]:
 def _at_work(report: dict[str, Any]) -> bool:
     pipelines = report["pipelines"].values()
     return bool(pipelines) and all(its["state"] == "ok" and its["steps"] for its in pipelines)
+
+
+def _decided(report: dict[str, Any]) -> bool:
+    """At work, or one of them never will be."""
+    return _at_work(report) or any(its["state"] == "down" for its in report["pipelines"].values())
 
 
 def _all_out(report: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,13 @@ name = "The demo"
 [mqtt]
 host = "127.0.0.1"
 port = {port}
+version = "{protocol}"
 
 [sync]
 linger = "200 ms"
 
 [models]
-path = ["{models}"]
+path = [{models}]
 
 [sources.belt]
 kind = "synthetic"
@@ -94,18 +96,32 @@ def world(span_s: float, elapsed_s: float = 0.0) -> World:
     return World(healthy_s, span_s * FAILING_SHARE, 5 if elapsed_s == 0 else 8)
 
 
-def configuration(kit: Kit, port: int, span_s: float, camera: str) -> str:
-    """agent.toml; without the face pipeline where its parts are missing."""
+def configuration(kit: Kit, port: int, protocol: str, span_s: float, camera: str) -> str:
+    """agent.toml; without the face pipeline where its parts are missing.
+
+    Args:
+        port: of the uplink on this machine.
+        protocol: ``mqtt.version``.
+        span_s: length of the demo.
+        camera: device in place of the clip; empty = the clip.
+    """
     begin = world(span_s)
     text = _COMMON.format(
-        port=port, models=kit.models, healthy_s=begin.healthy_s, failing_s=begin.failing_s
-    )
+        port=port, protocol=protocol, models=quoted(str(kit.models)),
+        healthy_s=begin.healthy_s, failing_s=begin.failing_s,
+    )  # fmt: skip
     if camera:
-        return text + f'\n[sources.face]\nkind = "camera"\ndevice = "{camera}"\n' + _FACE
+        return text + f'\n[sources.face]\nkind = "camera"\ndevice = {quoted(camera)}\n' + _FACE
     if kit.clip is not None:
         return text + _clip(kit.clip) + _FACE
     return text
 
 
+def quoted(text: str) -> str:
+    """A text as TOML writes it (JSON's way is one of TOML's)."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _clip(file: Path) -> str:
-    return f'\n[sources.face]\nkind = "video"\npath = "{file}"\nloop = true\npace = "true"\n'
+    path = quoted(str(file))
+    return f'\n[sources.face]\nkind = "video"\npath = {path}\nloop = true\npace = "true"\n'

@@ -20,8 +20,11 @@ from edgeagent.demo.page import Command
 from edgeagent.demo.scene import Wishes
 from edgeagent.demo.show import open_show
 from edgeagent.demo.story import Arrivals, Story
+from edgeagent.errors import NotFound
 
 __all__ = ["Wishes", "demo"]
+
+_LIST = "See what is attached with: edgeagent devices"
 
 
 def demo(
@@ -36,6 +39,8 @@ def demo(
 
     Raises EdgeAgentError; nothing is left running in any case.
     """
+    if wishes.camera and not Path(wishes.camera).exists():
+        raise NotFound(f"{wishes.camera}: there is no such camera", remedy=_LIST)
     folders = Folders(root, (out or root / "index.html").absolute())
     folders.renew()
     with _orderly_end(), open_show(console) as show:
@@ -45,7 +50,7 @@ def demo(
         show.say("writing the page")
         arrivals = Arrivals(folders.received)
         shots = pictures.collect(folders, arrivals.events())
-        commands = what_next(folders)
+        commands = what_next(folders, kit.site)
         folders.page.write_text(page.render(story, arrivals, shots, commands), encoding="utf-8")
         if picture is not None:
             pictures.save_best(arrivals, shots, picture)
@@ -53,9 +58,10 @@ def demo(
     return story.sound
 
 
-def what_next(folders: Folders) -> list[Command]:
-    """Three commands that work on the data just made."""
+def what_next(folders: Folders, site: Path) -> list[Command]:
+    """Three commands that work on the data just made, also where the runtime was fetched."""
     program, data = program_name(), shlex.quote(str(folders.data))
+    fetched = f"PYTHONPATH={shlex.quote(str(site))} " if site.is_dir() else ""
     shots = shlex.quote(str(folders.pictures))
     target = shlex.quote(str(folders.root / "annotated"))
     return [
@@ -64,7 +70,7 @@ def what_next(folders: Folders) -> list[Command]:
         Command("Look at the events themselves",
                 f"{program} outbox peek --kind event --last 5 --data-dir {data}"),
         Command("Run the model yourself on the pictures of the belt",
-                f"{program} infer parts {shots}/belt-*.jpg --save {target}"),
+                f"{fetched}{program} infer parts {shots}/belt-*.jpg --save {target}"),
     ]  # fmt: skip
 
 

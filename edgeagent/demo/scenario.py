@@ -22,10 +22,10 @@ def play(folders: Folders, kit: Kit, wishes: Wishes, show: Show) -> Story:
     Raises EdgeAgentError where something fails that should not. Nothing is left running.
     """
     with Stage(folders, kit) as stage:
-        folders.config.write_text(
-            recipe.configuration(kit, stage.uplink_port, wishes.span_s, wishes.camera),
-            encoding="utf-8",
+        config = recipe.configuration(
+            kit, stage.uplink_port, stage.protocol, wishes.span_s, wishes.camera
         )
+        folders.config.write_text(config, encoding="utf-8")
         scene = Scene(stage, folders, wishes, show)
         scene.story.missing = kit.missing
         acts.start(scene)

@@ -152,6 +152,8 @@ class Stage:
         self._exits = ExitStack()
         self.broker = ""
         """Which broker it is, for people."""
+        self.protocol = "auto"
+        """``mqtt.version`` for it."""
         try:
             port = self._start_broker()
             self._uplink = Proxy(port)
@@ -196,6 +198,8 @@ class Stage:
 
     def _start_embedded(self) -> int:
         port = free_port()
+        # It knows nothing newer and does not even refuse MQTT 5, it falls silent.
+        self.protocol = "3.1.1"
         self.broker = f"embedded broker (amqtt; mosquitto is not installed) on port {port}"
         command = [sys.executable, "-m", "edgeagent.demo.broker", str(port)]
         return self._run_broker(command, port)

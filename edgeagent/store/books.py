@@ -6,6 +6,7 @@ and `Books.commit`; after a failure it calls `Books.load`, because memory may be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeagent.errors import StoreCorrupt
@@ -32,8 +33,12 @@ class Account:
 class Books:
     """The account as it is in memory, between `load` and `commit`. Belongs to one thread."""
 
-    def __init__(self, db: Database, *, boot: str, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, *, boot: str, clock: Clock, before: Callable[[], None]
+    ) -> None:
+        """``before`` is called before each transaction (it keeps the log within bounds)."""
         self.db = db
+        self._before = before
         self.boot = boot
         self.clock = clock
         self.trusted = clock.synced()
@@ -100,6 +105,7 @@ class Books:
     # --- transactions --------------------------------------------------------------------
 
     def begin(self) -> None:
+        self._before()
         self.db.run("BEGIN IMMEDIATE")
 
     def commit(self) -> None:

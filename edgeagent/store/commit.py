@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -117,7 +118,9 @@ class Committer:
     def _stand(self, db: Database, space: Space) -> None:
         """Build all that stands on a connection."""
         self._db, self.space = db, space
-        self.ledger = Ledger(db, boot=self.identity.boot, clock=self.clock)
+        self.ledger = Ledger(
+            db, boot=self.identity.boot, clock=self.clock, before=partial(space.bound_log, db)
+        )
         self.ledger.trusted = self._trusted
         self.events = Events(self.ledger, self._session)
         self.shelf = Shelf(self.folder / "blobs", self.ledger, self.settings.blobs_bytes)
@@ -160,7 +163,6 @@ class Committer:
         """Put a group on the medium; ``group.results`` are its numbers."""
         self._attempt = None
         self._make_room()
-        self.space.bound_log(self.ledger.db)
         self.ledger.begin()
         for op in group.ops:
             op(self.ledger)
@@ -177,7 +179,6 @@ class Committer:
     def job(self, work: Callable[[Ledger], T]) -> T:
         """One transaction of its own, with an answer."""
         self._attempt = None
-        self.space.bound_log(self.ledger.db)
         self.ledger.begin()
         answer = work(self.ledger)
         self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
@@ -213,7 +214,6 @@ class Committer:
         """One small step of what can wait. True = there is more to do now."""
         self._attempt = None
         self.space.thaw(self.ledger.db)
-        self.space.bound_log(self.ledger.db)
         if self._backfill_ns is not None and self.ledger.unsynced:
             return self._backfill(self._backfill_ns)
         if self.carrier.waiting():
@@ -332,6 +332,9 @@ class Committer:
         return self._attempt == (self.ledger.epoch, self.ledger.commits)
 
     def _reload(self) -> None:
+        assert self._db is not None
+        # Making room may have been cut short (`Room.make`).
+        self._db.run("PRAGMA synchronous = FULL")
         self.ledger.load()
         self.events.load()
         self.shelf.load()

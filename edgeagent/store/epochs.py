@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -117,7 +118,7 @@ def _fill(
                 old.copy_into(db)
             db.run("INSERT OR REPLACE INTO carry VALUES (?, ?)", (name, under_way.get(name, 0)))
         db.run("COMMIT")
-        ledger = Ledger(db, boot=identity.boot, clock=clock)
+        ledger = Ledger(db, boot=identity.boot, clock=clock, before=partial(space.bound_log, db))
         ledger.begin()
         for name, first in _unfinished(folder, former).items():
             ledger.tell_epoch(name, first, reason)

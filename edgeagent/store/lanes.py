@@ -117,6 +117,8 @@ class Lanes:
     def connected(self) -> None:
         with self._lock:
             self._live_from = self._last + 1
+            self._taken.subtract(self._shunned)
+            self._shunned = Ranges()
 
     def oldest_pending(self) -> bytes | None:
         """The body of the oldest record that is not delivered. Raises StoreError."""

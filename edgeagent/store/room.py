@@ -20,7 +20,9 @@ from edgeagent.store.thin import TOP_LEVEL, Thinnable, thinnable, victims, worth
 THINNED = "outbox full: thinned"
 OLDEST = "outbox full: oldest dropped"
 _ROWS = 1000
-_HEADROOM = 32 * PAGE
+_ROW = 16
+"""What a row takes on its page besides the body, about."""
+_HEADROOM = 16 * PAGE
 _BUCKET_MS = 60_000.0
 _SAMPLE = 8
 _FEW = 8
@@ -81,6 +83,9 @@ class Room:
         Raises: StoreError; what was freed until then stays freed.
         """
         target = max(need + _HEADROOM, self._space.max_pages * PAGE // 20)
+        # The group that needs the room follows at once, and its sync covers these as well; no
+        # reader is told of seqs before that.
+        self._ledger.db.run("PRAGMA synchronous = NORMAL")
         while self._free() < target and self._purge_kept(float("inf")):
             pass
         if self._settings.when_full == "thin":
@@ -89,6 +94,7 @@ class Room:
         if self._settings.when_full != "drop-newest":
             while self._free() < target and self._drop_oldest():
                 pass
+        self._ledger.db.run("PRAGMA synchronous = FULL")
         return not self.short(need)
 
     def expire(self) -> bool:
@@ -107,15 +113,12 @@ class Room:
         ledger = self._ledger
         for first, last in bucket:
             for low, high in ledger.settled.within(first, last):
-                rows = ledger.db.rows(
-                    "SELECT seq FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
-                    (low, high, _ROWS),
-                )
-                if rows:
+                gone = self._portion(low, high)
+                if gone:
                     ledger.begin()
-                    ledger.delete(low, rows[-1][0])
+                    ledger.delete(low, gone[-1])
                     ledger.commit()
-                    bucket.remove(first, rows[-1][0])
+                    bucket.remove(first, gone[-1])
                     return True
             bucket.remove(first, last)
         self.kept.drop_oldest()
@@ -185,7 +188,7 @@ class Room:
         piece: list[int] = []
         weight = 0
         for seq, size in sizes:
-            weight += size
+            weight += size + _ROW
             if seq in wanted:
                 piece.append(seq)
             if weight >= self._space.piece_bytes and piece:
@@ -214,7 +217,7 @@ class Room:
         ledger, busy = self._ledger, self._in_flight()
         for start, end in ledger.settled.absent(self._oldest_from, ledger.produced):
             for first, last in busy.absent(start, end):
-                gone = self._light_enough(first, last)
+                gone = self._portion(first, last, but=GAP)
                 if gone:
                     ledger.begin()
                     ledger.drop(gone, OLDEST)
@@ -224,17 +227,18 @@ class Room:
         self._oldest_from = 1
         return False
 
-    def _light_enough(self, first: int, last: int) -> list[int]:
-        """The first droppable seqs of first..last, as many as a transaction may delete."""
-        gone: list[int] = []
+    def _portion(self, first: int, last: int, *, but: int = -1) -> list[int]:
+        """The first seqs of first..last (kind ``but`` aside), as many as one transaction may
+        delete: every page that it touches goes through the log."""
+        portion: list[int] = []
         weight = 0
         for seq, size in self._ledger.db.rows(
             "SELECT seq, length(body) FROM record WHERE seq BETWEEN ? AND ? AND kind != ?"
             " ORDER BY seq LIMIT ?",
-            (first, last, GAP, _ROWS),
+            (first, last, but, _ROWS),
         ):
-            gone.append(seq)
-            weight += size
+            portion.append(seq)
+            weight += size + _ROW
             if weight >= self._space.piece_bytes:
                 break
-        return gone
+        return portion

@@ -32,7 +32,7 @@ class Space:
         self._log = path.with_name(path.name + "-wal")
         self._shared = path.with_name(path.name + "-shm")
         self._path = path
-        self.log_bytes = min(4 * 1024 * 1024, max(512 * 1024, max_bytes // 8))
+        self.log_bytes = min(4 * 1024 * 1024, max(256 * 1024, max_bytes // 8))
         self.max_pages = (max_bytes - self.log_bytes - _INDEX) // PAGE
         self.frozen = False
         """The disk is full: the database must do with the pages that it has."""

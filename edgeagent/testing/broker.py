@@ -92,12 +92,13 @@ class ProcessBroker:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(number)
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for attempt in (number, number, number, signal.SIGKILL):
+            process.send_signal(attempt)
+            try:
+                process.wait(timeout=2)
+                return
+            except subprocess.TimeoutExpired:
+                continue  # mosquitto forgets a signal that comes just before its loop starts.
 
     def __enter__(self) -> ProcessBroker:
         self.start()

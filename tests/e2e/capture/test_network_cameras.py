@@ -282,5 +282,7 @@ def test_reopening_a_real_stream_leaves_nothing(rtsp: Callable[[], Any], turns: 
 
 
 def source_kill(source: RtspSource) -> None:
-    if source.pid:
-        os.kill(source.pid, signal.SIGKILL)
+    # Read once: 0 would mean our own process group.
+    pid = source.pid
+    if pid:
+        os.kill(pid, signal.SIGKILL)

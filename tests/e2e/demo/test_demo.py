@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,11 +39,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Visit:
     """One run of the demo in a process of its own."""
 
-    def __init__(self, root: Path, repository: Path, cache: Path, *more: str) -> None:
+    def __init__(
+        self, root: Path, repository: Path, cache: Path, *more: str, path: tuple[Path, ...] = ()
+    ) -> None:
         self.root = root
         self.environment = {
-            **os.environ, "PYTHONPATH": str(repository), "XDG_CACHE_HOME": str(cache),
-            "NO_COLOR": "1", "COLUMNS": "100",
+            **os.environ, "XDG_CACHE_HOME": str(cache), "NO_COLOR": "1", "COLUMNS": "100",
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, repository))),
         }  # fmt: skip
         command = [sys.executable, "-m", "edgeagent.cli", "demo", "--dir", str(root)]
         self.child = subprocess.Popen(
@@ -202,6 +205,29 @@ def test_even_a_killed_demo_leaves_nothing_running(
     while run.left_running() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert run.left_running() == []
+
+
+def test_without_mosquitto_the_embedded_broker_does_it(
+    tmp_path: Path, repository: Path, cache: Path
+) -> None:
+    pytest.importorskip("amqtt")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    # Python reads it at its start: for this visitor there is no such program.
+    (hidden / "sitecustomize.py").write_text(
+        "import shutil\nreal = shutil.which\n"
+        "shutil.which = lambda name, *a, **k: None if name == 'mosquitto' else real(name, *a, **k)"
+    )
+    run = Visit(tmp_path / "demo", repository, cache, path=(hidden,))
+    text = "\n".join(line for _, line in run.lines())
+    assert run.child.wait(10) == 0, text
+    assert "embedded broker (amqtt; mosquitto is not installed)" in text
+    assert "none lost" in text and "0 missing" in text
+    assert run.left_running() == []
+    match = re.search(r"not installed\) on port (\d+)", text)
+    assert match
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(match[1])), timeout=2)
 
 
 def test_clean_removes_it(visit: dict[str, Any], tmp_path: Path) -> None:

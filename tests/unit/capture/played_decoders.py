@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edgeagent import errors
 from edgeagent.capture.child import Opened
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FOREVER = 3600
 
@@ -48,6 +49,8 @@ class Counter:
         self.number += 1
 
     def picture(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
         out = (
             into
             if into is not None and into.shape == self.shape

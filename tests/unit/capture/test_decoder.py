@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -20,6 +21,8 @@ from edgeagent import clock
 from edgeagent.capture import decoder as decoder_module
 from edgeagent.capture import rhythm
 from edgeagent.capture.decoder import DecoderSource
+from edgeagent.capture.unit import CaptureUnit
+from edgeagent.config.model import SourceKeys
 from edgeagent.errors import (
     Busy,
     ConfigError,
@@ -37,7 +40,7 @@ class Played(DecoderSource):
     """One of the decoders of this folder."""
 
     def __init__(self, name: str, params: dict[str, Any] | None = None, **keys: Any) -> None:
-        keys.setdefault("open_s", 0.4)
+        keys.setdefault("open_s", 1.0)
         super().__init__("cam", f"played_decoders:{name}", origin="test camera", **keys)
         self._params = params or {}
 
@@ -61,7 +64,7 @@ def play() -> Iterator[Callable[..., Played]]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rhythm, "LEAST_SILENCE_S", 0.5)
+    monkeypatch.setattr(rhythm, "LEAST_SILENCE_S", 1.2)
 
 
 def number_of(frame: Frame) -> int:
@@ -109,8 +112,8 @@ def test_pictures_come_whole_and_in_order(play: Callable[..., Played]) -> None:
         assert (frame.pixels.reshape(-1)[4:] == number % 256).all()
         assert frame.number == index + 1
         assert frame.origin == "test camera"
-        assert 0 <= clock.mono_ms() - frame.mono_ms < 500
-        assert abs(clock.wall_ns() - frame.at_ns) < 1e9
+        assert 0 <= clock.mono_ms() - frame.mono_ms < 5000
+        assert abs(clock.wall_ns() - frame.at_ns) < 10e9
 
 
 def test_grey_pictures(play: Callable[..., Played]) -> None:
@@ -135,14 +138,15 @@ def test_after_a_pause_the_newest_picture_comes(play: Callable[..., Played]) -> 
     source = play("Counter")
     source.open()
     first = number_of(source.read())
+    dropped = source.tally.dropped
     time.sleep(0.6)
     frames = [source.read() for _ in range(6)]
-    # The ring held a few old ones: at most one of them is given, the rest is counted.
-    fresh = frames[1:]
-    assert all(clock.mono_ms() - frame.mono_ms < 300 for frame in fresh)
+    # The ring held a few old ones: at most one of them is given.
+    assert sum(clock.mono_ms() - frame.mono_ms > 500 for frame in frames) <= 1
     seen = number_of(frames[-1]) - first
     assert seen > 40
-    assert source.tally.dropped == pytest.approx(seen - 6, abs=3)
+    # Every picture that was taken is accounted for.
+    assert seen == len(frames) + source.tally.dropped - dropped
 
 
 def test_fps_is_kept_by_the_child(play: Callable[..., Played]) -> None:
@@ -155,14 +159,13 @@ def test_fps_is_kept_by_the_child(play: Callable[..., Played]) -> None:
 
 
 def test_a_thinned_stream_is_not_taken_for_silent(
-    play: Callable[..., Played], impatient: None
+    play: Callable[..., Played], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = play("Counter", fps=0.8)
+    monkeypatch.setattr(rhythm, "LEAST_SILENCE_S", 1.3)
+    source = play("Counter", fps=0.5)
     source.open()
-    began = time.monotonic()
-    source.read()
-    source.read()
-    assert time.monotonic() - began > 1.0
+    first = source.read()
+    assert source.read().mono_ms - first.mono_ms > 1900
 
 
 def test_the_child_loads_only_its_decoder(play: Callable[..., Played]) -> None:
@@ -184,7 +187,7 @@ def test_native_code_that_never_returns_is_killed(
     began = time.monotonic()
     error = lost(source)
     assert "without a picture" in str(error)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 3.0
     source.close()
     assert ended(pid)
 
@@ -216,7 +219,7 @@ def test_ends_are_explained(play: Callable[..., Played], how: str, words: str) -
     assert str(error).startswith("test camera: ")
     source.close()
     source.open()
-    assert source.read().number >= 2
+    assert source.read().pixels.any()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
@@ -230,7 +233,7 @@ def test_a_child_that_others_kill_or_stop(
     os.kill(pid, sent)
     began = time.monotonic()
     lost(source)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 3.0
     source.close()
     assert ended(pid)
     source.open()
@@ -328,6 +331,33 @@ def test_interrupting_ends_what_blocks(play: Callable[..., Played], how: str) ->
     assert source.pid == 0
 
 
+def test_a_unit_stops_at_once_though_native_code_blocks(play: Callable[..., Played]) -> None:
+    source = play("Ill", {"how": "hang"})
+    unit = CaptureUnit("cam", source, SourceKeys())
+    unit.subscribe()
+    unit.start()
+    until(lambda: unit.read >= 1)
+    pid = source.pid
+    time.sleep(0.1)
+    began = time.monotonic()
+    unit.stop()
+    assert unit.wait(1.0)
+    assert time.monotonic() - began < 1.0
+    assert unit.state == "stopped"
+    assert ended(pid)
+
+
+def test_a_unit_brings_a_hanging_decoder_back(play: Callable[..., Played], impatient: None) -> None:
+    source = play("Ill", {"how": "hang", "after": 3})
+    unit = CaptureUnit("cam", source, SourceKeys())
+    unit.subscribe()
+    unit.start()
+    until(lambda: unit.reopened >= 1, timeout=10)
+    assert "without a picture" in unit.health().detail["last_error"]
+    unit.stop()
+    assert unit.wait(1.0)
+
+
 def test_the_child_ends_with_its_parent_even_while_it_hangs(tmp_path: Path) -> None:
     """The parent is killed by SIGKILL while the child holds the interpreter lock."""
     program = f"""
@@ -379,19 +409,40 @@ def held() -> tuple[int, int, int, int]:
 
 
 def test_fifty_openings_leave_nothing(play: Callable[..., Played]) -> None:
-    source = play("Counter", {"hz": 1000.0})
-    source.open()
-    source.read()
-    source.close()
+    """Some give a picture, some fail, some are killed in the middle of the handshake."""
+    seeing, failing = play("Counter", {"hz": 1000.0}), play("Shut", {"how": "SourceLost"})
+    seeing.open()
+    seeing.read()
+    seeing.close()
     before = held()
+    pictures = 0
     for turn in range(50):
-        source.open()
-        if turn % 3:
-            frame = source.read()
-            assert frame.pixels.any()
         if turn % 5 == 0:
-            os.kill(source.pid, signal.SIGKILL)
-        source.close()
-        source.close()
-    del frame
+            seeing.open()
+            pictures += seeing.read().pixels.any()
+            seeing.close()
+            seeing.close()
+            continue
+        killer = threading.Thread(target=kill_soon, args=(failing,)) if turn % 2 else None
+        if killer is not None:
+            killer.start()
+        with pytest.raises(SourceLost):
+            failing.open()
+        failing.close()
+        if killer is not None:
+            killer.join()
+    assert pictures == 10
     assert held() == before
+
+
+def kill_soon(source: Played) -> None:
+    """Kill the child as soon as there is one; it may have ended by itself already."""
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        # Read once: 0 would mean our own process group.
+        pid = source.pid
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(0.001)

@@ -54,24 +54,36 @@ def test_debugging_shows_where_it_happened(shell: Any, home: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["status"], 69, "no agent runs"),
+        (["run", "--config", "none.toml"], 78, "none.toml"),
         (["config", "check", "none.toml"], 78, "none.toml"),
         (["infer", "parts", "none.png"], 3, "none.png: there is no such file"),
         (["infer", "parst", "none.png"], 3, "did you mean 'parts'?"),
         (["models", "show", "nobody"], 3, "there is no model 'nobody'"),
         (["models", "init", "picture.png"], 2, "picture.png"),
+        (["models", "golden", "parts", "--samples", "none"], 3, "none: there is no such file"),
+        (["outbox", "verify"], 3, "there is no outbox at"),
+        (["outbox", "peek"], 3, "there is no outbox at"),
+        (["outbox", "stats"], 3, "there is no outbox at"),
         (["nonsense"], 2, "No such command"),
         (["infer"], 2, "Missing argument"),
         (["demo", "--seconds", "3"], 2, "greater than or equal to 10"),
+        (["demo", "--camera", "/dev/none"], 3, "/dev/none"),
     ],
 )
 def test_exit_codes_of_real_commands(
-    shell: Any, arguments: list[str], code: int, said: str
+    invoke: Any, arguments: list[str], code: int, said: str
 ) -> None:
-    done = shell(*arguments)
-    assert done.returncode == code, done.stderr
+    done = invoke(*arguments)
+    assert done.exit_code == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_process_ends_with_the_same_code_and_streams(shell: Any) -> None:
+    done = shell("status")
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "no agent runs" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_no_arguments_show_the_help(shell: Any) -> None:

@@ -44,34 +44,60 @@ def test_building_all_commands_loads_no_heavy_library(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", READ_ONLY)
-def test_json_is_one_document_and_nothing_else(shell: Any, arguments: list[str]) -> None:
+def test_json_is_one_document_and_nothing_else(invoke: Any, arguments: list[str]) -> None:
     flags = [] if arguments[-1] == "schema" else ["--json"]
-    done = shell(*arguments, *flags)
-    assert done.returncode == 0, done.stderr
+    done = invoke(*arguments, *flags)
+    assert done.exit_code == 0, done.stderr
     assert isinstance(json.loads(done.stdout), (dict, list))
     assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", READ_ONLY[:3])
-def test_no_line_is_wider_than_80_columns(shell: Any, arguments: list[str]) -> None:
-    done = shell(*arguments, COLUMNS="80")
+def test_no_line_is_wider_than_80_columns(
+    invoke: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = invoke(*arguments)
     assert done.stdout.strip()
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
+def test_native_libraries_leave_json_alone(shell: Any, tmp_path: Path) -> None:
+    """Runtimes write to the file descriptors themselves: only a process shows that."""
+    from edgeagent.capture.synthetic import BeltScene
+
+    file = tmp_path / "belt.ppm"
+    pixels = BeltScene(5, (320, 240)).render(0)[0][..., ::-1]
+    file.write_bytes(b"P6 320 240 255\n" + pixels.tobytes())
+    done = shell("infer", "parts", file, "--json")
+    assert json.loads(done.stdout)["input"] == str(file)
+    assert done.stdout.count("\n") == 1
+
+
 @pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"}, {}]
+    ("environment", "coloured"),
+    [
+        ({"FORCE_COLOR": "1", "TERM": "xterm"}, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1", "TERM": "xterm"}, False),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+    ],
 )
-def test_plain_where_colours_are_not_wanted(shell: Any, environment: dict[str, str]) -> None:
-    done = shell("status", **environment)
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", done.stdout + done.stderr)
+def test_plain_where_colours_are_not_wanted(
+    invoke: Any, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], coloured: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = invoke("status")
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", done.stderr)) is coloured
 
 
 def test_commands_are_short(repository: Path) -> None:
     """A command is at most 25 lines over the library (its signature and docstring aside)."""
     for file in (repository / "edgeagent" / "cli").glob("*.py"):
-        if file.name in ("views.py", "render.py"):
+        if file.name in ("views.py", "words.py", "render.py"):
             continue  # layout, not commands
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):

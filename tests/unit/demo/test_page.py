@@ -52,8 +52,8 @@ def html(story: Story, told: Any, picture: Path) -> str:
     told.event("bearing", "anomaly", (19.0, 30.0))
     for second in range(30):
         score = 0.4 + second / 10
-        told.record("result", "bearing", second, data={"predictions": [
-            {"label": "anomaly", "score": score, "threshold": 1.8, "alarming": score > 1.8}]})  # fmt: skip
+        data = {"label": "anomaly", "score": score, "threshold": 1.8, "alarming": score > 1.8}
+        told.record("anomaly", "bearing", second, data=data)
         told.record(
             "result", "belt", second, data={"predictions": [{"label": "whole", "score": 0.9}]}
         )
@@ -105,6 +105,8 @@ def test_what_it_says_is_what_was_seen(html: str) -> None:
     assert "numbered 1 to 12: no number is missing, 1 came twice and were recognised" in html
     assert "belt@1.0.0/int8: litert 2.3.0, 5 of 5 operators on XNNPACK, 1 thread" in html
     assert "uplink was gone for 10" in html
+    assert "1 event; 15 of 30 windows were over the threshold." in html
+    assert "1 event; something was seen in 30 of 30 recorded samples." in html
     assert "mosquitto 2 on port 1" in html
 
 

@@ -17,7 +17,7 @@ def kit(tmp_path: Path) -> Kit:
     package = tmp_path / "models" / "face" / "0.6.0"
     package.mkdir(parents=True)
     (package / "model.toml").write_text(FACE_MANIFEST)
-    clip = tmp_path / "clip.mp4"
+    clip = tmp_path / 'a "funny" clip.mp4'
     clip.touch()
     return Kit(tmp_path / "site", tmp_path / "models", clip)
 
@@ -25,7 +25,7 @@ def kit(tmp_path: Path) -> Kit:
 @pytest.mark.parametrize("camera", ["", "/dev/v4l/by-id/usb-cam"])
 def test_three_pipelines(kit: Kit, tmp_path: Path, camera: str) -> None:
     file = tmp_path / "agent.toml"
-    file.write_text(recipe.configuration(kit, 1884, 30.0, camera))
+    file.write_text(recipe.configuration(kit, 1884, "auto", 30.0, camera))
     ports = config_ports(tmp_path, [str(kit.models)])
     loaded = load(file, ports=ports, flags=recipe.world(30.0, 13.0).settings())
     assert set(loaded.config.pipelines) == {"face", "belt", "bearing"}
@@ -36,7 +36,7 @@ def test_three_pipelines(kit: Kit, tmp_path: Path, camera: str) -> None:
 def test_without_the_clip_two_remain(kit: Kit, tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     without = Kit(kit.site, kit.models, None, missing="no network")
-    file.write_text(recipe.configuration(without, 1884, 30.0, ""))
+    file.write_text(recipe.configuration(without, 1884, "3.1.1", 30.0, ""))
     assert set(load(file).config.pipelines) == {"belt", "bearing"}
 
 

@@ -36,8 +36,7 @@ def test_a_record_that_came_twice_counts_once(told: Any) -> None:
 def test_scores_are_read_from_results_and_anomalies(told: Any) -> None:
     told.record("result", "belt", 1, data={"predictions": [
         {"label": "whole", "score": 0.9}, {"label": "cracked", "score": 0.8}]})  # fmt: skip
-    told.record("result", "bearing", 2, data={"predictions": [
-        {"label": "anomaly", "score": 2.5, "threshold": 1.8, "alarming": True}]})  # fmt: skip
+    told.record("anomaly", "bearing", 2, data={"label": "anomaly", "score": 2.5, "alarming": True})
     arrivals: Arrivals = told.arrivals()
     assert [(label, score) for _, label, score in arrivals.measured("belt")] == [
         ("whole", 0.9), ("cracked", 0.8),

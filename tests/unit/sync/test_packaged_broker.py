@@ -82,8 +82,9 @@ def test_a_device_can_t_touch_its_neighbour(
     link.start()
     assert link.wait_up(5)
     answers: list[Any] = []
-    for topic in (other.status, other.records, other.command("ping", "x"),
-                  "edgeagent/group/canary/desired", "edgeagent/group/canary/cmd/ping/x"):  # fmt: skip
+    topics = [other.status, other.records, other.command("ping", "x")]
+    topics += ["edgeagent/group/canary/desired", "edgeagent/group/canary/cmd/ping/x"]
+    for topic in topics:
         link.publish(topic, b"{}", on_done=answers.append)
     eventually(lambda: len(answers) == 5)
     assert {reason.code for reason in answers} == {0x87}
@@ -143,7 +144,7 @@ def test_the_shipped_configuration_is_one_that_mosquitto_takes(
         said.append(line)
         if " running" in line or "Error" in line:
             break
-    process.terminate()
+    process.kill()
     process.wait(5)
     process.stderr.close()
     assert " running" in said[-1], said

@@ -1,0 +1,205 @@
+"""Detectors whose graph suppresses: a short list of boxes, in several outputs or in one table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edgeagent.errors import InferenceError, PackageError
+from edgeagent.interpret.boxes import corners
+from edgeagent.interpret.outputs import Canvas, all_labels, named, real, shapes, stateless
+from edgeagent.interpret.sieve import Sieve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeagent.manifest import Package
+    from edgeagent.types import Prediction, Prepared, TensorSpec
+
+ROWS = {
+    6: ("x1", "y1", "x2", "y2", "score", "class"),
+    7: ("batch", "x1", "y1", "x2", "y2", "class", "score"),
+}
+"""What a table's values are unless ``output.row`` says it. Sources: the exports of Ultralytics
+(``nms=True``, and models that need none) and of YOLOv7 (``--end2end`` for ONNX Runtime)."""
+_FORMS = {"xyxy": ("x1", "y1", "x2", "y2"), "cxcywh": ("cx", "cy", "w", "h")}
+
+
+class Roles(NamedTuple):
+    """Places of the outputs; ``count`` is None where there is none."""
+
+    boxes: int
+    classes: int
+    scores: int
+    count: int | None
+
+
+class Listed:
+    """Boxes (1, n, 4), classes (1, n), scores (1, n) and perhaps a count, in several outputs.
+
+    `TFLite_Detection_PostProcess` gives ymin, xmin, ymax, xmax in 0..1 and classes from 0 on,
+    without the background; TensorFlow 1 exports put the boxes first, TensorFlow 2 exports say
+    scores, boxes, count, classes. YOLO exports with `CombinedNonMaxSuppression` or TensorRT's
+    EfficientNMS give x1, y1, x2, y2.
+
+    Args:
+        form: of the boxes.
+        pixels: whether they count in pixels of the tensor.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        outputs: tuple[TensorSpec, ...],
+        threshold: float,
+        *,
+        form: str = "yxyx",
+        pixels: bool = False,
+    ) -> None:
+        self.threshold = threshold
+        self.labels = all_labels(package)
+        self._sieve = Sieve(package, threshold, settled=True)
+        self._form = form
+        self._canvas = Canvas(package) if pixels else None
+        self._outputs = outputs
+        self._places = stateless(package, outputs)
+        self._named = named(package, outputs, "boxes", "classes", "scores", "count")
+        self._name = package.manifest.output.decoder
+        if len(self._places) not in (3, 4):
+            raise PackageError(
+                f"output.decoder: {self._name} reads 3 or 4 outputs (boxes, classes, scores, "
+                f"count) of a graph that suppresses, the model has {len(self._places)}",
+                remedy="Export it with its suppression, give output.anchors for one without, or "
+                "set another decoder.",
+            )
+        self._roles: Roles | None = None
+        told = [outputs[place].shape for place in self._places]
+        if all(told):  # some files tell shapes only once they are loaded
+            self._roles = self._find([outputs[place].shape for place in range(len(outputs))])
+
+    @property
+    def dropped(self) -> int:
+        return self._sieve.dropped
+
+    def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared) -> list[Prediction]:
+        if self._roles is None:
+            try:
+                self._roles = self._find([output.shape for output in outputs])
+            except PackageError as error:  # the shapes were open until now
+                raise InferenceError(str(error), remedy=error.remedy) from error
+        roles = self._roles
+        scores = self._real(outputs, roles.scores).ravel()
+        many = len(scores)
+        if roles.count is not None:
+            told = float(self._real(outputs, roles.count).ravel()[0])
+            many = max(0, min(int(told), many)) if math.isfinite(told) else many
+        numbers = self._real(outputs, roles.classes).ravel()[:many]
+        boxes = corners(self._real(outputs, roles.boxes).reshape(-1, 4)[:many], self._form)
+        if self._canvas:
+            boxes = boxes / np.array(self._canvas.size(prepared) * 2, np.float32)
+        scores = np.where(np.isfinite(numbers), scores[:many], np.float32(math.nan))
+        classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)
+        return self._sieve(boxes, scores, classes, prepared.placement, of=many)
+
+    def _real(self, outputs: Sequence[NDArray[Any]], place: int) -> NDArray[np.float32]:
+        return real(outputs[place], self._outputs[place])
+
+    def _find(self, every: list[tuple[int, ...]]) -> Roles:
+        """Roles by name, then by shape and kind, then by order. Raises PackageError."""
+        free = [place for place in self._places if place not in self._named.values()]
+        boxes = self._named.get("boxes")
+        if boxes is None:
+            like = [place for place in free if every[place][-1:] == (4,) and len(every[place]) > 1]
+            boxes = like[0] if like else None
+        free = [place for place in free if place != boxes]
+        count = self._named.get("count")
+        if count is None and len(self._places) == 4:
+            like = [p for p in free if math.prod(every[p]) == 1 and len(every[p]) < 3]
+            # [1, 1] may be a list of one: a true count has fewer dimensions, or is whole.
+            count = min(like, key=lambda p: (len(every[p]), self._kind(p) == "f"), default=None)
+        free = [place for place in free if place != count]
+        rows = [place for place in free if len(every[place]) in (1, 2)]
+        scores, classes = self._named.get("scores"), self._named.get("classes")
+        if scores is None and classes is None and len(rows) == 2:
+            whole = [place for place in rows if self._kind(place) in "iu"]
+            # Where the boxes come first, classes come before scores; else scores were first.
+            first = boxes is not None and boxes < min(rows)
+            classes = whole[0] if len(whole) == 1 else rows[0 if first else 1]
+            scores = next(place for place in rows if place != classes)
+        elif len(rows) == 1:
+            scores, classes = (
+                (rows[0], classes) if scores is None else (scores, rows[0])
+            )  # one was named, the other is what is left
+        if boxes is None or scores is None or classes is None:
+            raise PackageError(
+                f"output.decoder: {self._name} reads boxes [1,n,4], classes [1,n], scores [1,n] "
+                f"and count [1], the model has {shapes(self._outputs, self._places)}",
+                remedy="Say which is which with output.tensors, or set another output.decoder.",
+            )
+        return Roles(boxes, classes, scores, count)
+
+    def _kind(self, place: int) -> str:
+        return np.dtype(self._outputs[place].dtype).kind
+
+
+class Table:
+    """One output, a row a detection: (1, n, 6) or (n, 7), or as ``output.row`` says.
+
+    Rows beyond the last detection hold zeros: their score tells.
+    """
+
+    def __init__(self, package: Package, outputs: tuple[TensorSpec, ...], threshold: float) -> None:
+        self.threshold = threshold
+        self.labels = all_labels(package)
+        self._sieve = Sieve(package, threshold, settled=True)
+        self._place = stateless(package, outputs)[0]
+        self._tensor = outputs[self._place]
+        how = package.manifest.output
+        self._canvas = Canvas(package) if how.units == "pixels" else None
+        values = self._tensor.shape[-1] if self._tensor.shape else -1
+        row = tuple(how.row) or ROWS.get(values, ROWS[6])
+        if values not in (-1, len(row)):
+            raise PackageError(
+                f"output.row: {len(row)} values a row, {self._tensor.name!r} is "
+                f"{shapes(outputs, [self._place])}",
+                remedy='Name each value of a row, such as ["x1", "y1", "x2", "y2", "score", '
+                '"class"].',
+            )
+        self._values = len(row)
+        self._form, self._edges, self._score, self._class = _columns(row)
+
+    @property
+    def dropped(self) -> int:
+        return self._sieve.dropped
+
+    def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared) -> list[Prediction]:
+        output = outputs[self._place]
+        if output.shape[-1:] != (self._values,):
+            raise InferenceError(
+                f"the model answered {list(output.shape)}, output.row names {self._values} values",
+                remedy="Correct output.row in its model.toml.",
+            )
+        table = real(output, self._tensor).reshape(-1, self._values)
+        boxes = corners(table[:, self._edges], self._form)
+        if self._canvas:
+            boxes = boxes / np.array(self._canvas.size(prepared) * 2, np.float32)
+        numbers = table[:, self._class]
+        scores = np.where(np.isfinite(numbers), table[:, self._score], np.float32(math.nan))
+        classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)
+        return self._sieve(boxes, scores, classes, prepared.placement, of=len(table))
+
+
+def _columns(row: tuple[str, ...]) -> tuple[str, list[int], int, int]:
+    """Form of the boxes, places of their four values, of the score and of the class."""
+    for form, edges in _FORMS.items():
+        if all(row.count(name) == 1 for name in (*edges, "score", "class")):
+            places = [row.index(name) for name in edges]
+            return form, places, row.index("score"), row.index("class")
+    raise PackageError(
+        f"output.row = {list(row)}: it needs score, class, and x1 y1 x2 y2 or cx cy w h",
+        remedy="Give values that nobody reads any other name.",
+    )
