@@ -122,7 +122,7 @@ def bare(records: list[dict[str, Any]], a_message: int, endpoint: Endpoint) -> t
     up = threading.Event()
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.max_inflight_messages_set(20)
-    client.on_connect = lambda *a: up.set()
+    client.on_connect = lambda *_: up.set()
 
     def published(*_: Any) -> None:
         left[0] -= 1

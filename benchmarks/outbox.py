@@ -77,8 +77,10 @@ def written() -> int:
 
 def bare_connection(folder: Path) -> sqlite3.Connection:
     db = sqlite3.connect(folder / FILE, isolation_level=None)
-    for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL",
-                   "wal_autocheckpoint = 381", "journal_size_limit = -1", "cache_size = -1024"):  # fmt: skip
+    for pragma in (
+        "page_size = 4096", "journal_mode = WAL", "synchronous = FULL",
+        "wal_autocheckpoint = 381", "journal_size_limit = -1", "cache_size = -1024",
+    ):  # fmt: skip
         db.execute(f"PRAGMA {pragma}")
     for statement in schema_steps()[1]:
         db.execute(statement)
@@ -183,14 +185,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     drafts = [draft(number) for number in range(options.records)]
-    rows: dict[str, list[dict[str, float]]] = {"bare": [], "bare + JSON": [], "outbox": []}
+    works: dict[str, Callable[[Path], dict[str, float]]] = {
+        "bare": lambda folder: bare(folder, drafts, options.group, encode=False),
+        "bare + JSON": lambda folder: bare(folder, drafts, options.group, encode=True),
+        "outbox": lambda folder: agent(folder, drafts, options.group),
+    }
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in works}
     for _ in range(options.rounds):
-        group = options.group
-        rows["bare"].append(in_folder(options.dir, lambda f: bare(f, drafts, group, encode=False)))
-        rows["bare + JSON"].append(
-            in_folder(options.dir, lambda f: bare(f, drafts, group, encode=True))
-        )
-        rows["outbox"].append(in_folder(options.dir, lambda f: agent(f, drafts, group)))
+        for name, work in works.items():
+            rows[name].append(in_folder(options.dir, work))
     best = {name: min(runs, key=lambda run: run["seconds"]) for name, runs in rows.items()}
     field = in_folder(options.dir, lambda f: paced(f, 30, 10.0, 1.0))
     report(options, best, field)

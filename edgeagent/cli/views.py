@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli import render
-from edgeagent.cli.words import last_words, prediction_text, record_text
+from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ def status(report: dict[str, Any]) -> None:
     if report["pipelines"]:
         render.blank()
         render.table(
-            ("PIPELINE", "STATE", "MODEL", ">PER S", ">P50 MS", ">P95 MS", ">STEPS", "LAST"),
+            ("PIPELINE", "STATE", "MODEL", ">PER S", ">P50 MS", ">P95 MS", ">STEPS", ">RECORDS"),
             [
                 (name, its["state"], its.get("model"), f"{its['fps']:.1f}", f"{its['p50_ms']:.2f}",
-                 f"{its['p95_ms']:.2f}", its["steps"], last_words(its.get("last")))
+                 f"{its['p95_ms']:.2f}", its["steps"], its.get("records", 0))
                 for name, its in report["pipelines"].items()
             ],
         )  # fmt: skip

@@ -20,14 +20,6 @@ def status_line(report: dict[str, Any]) -> str:
     )
 
 
-def last_words(seen: Any) -> str:
-    """The last predictions of a pipeline in a few words."""
-    if not seen:
-        return ""
-    found = seen if isinstance(seen, list) else [seen]
-    return prediction_text(found[:2]) if isinstance(found[0], dict) else str(seen)
-
-
 def record_text(its: dict[str, Any]) -> str:
     """A record in a few words."""
     data = its.get("data") or {}
@@ -37,8 +29,8 @@ def record_text(its: dict[str, Any]) -> str:
         picture = ", with picture" if its.get("blobs") else ""
         score = data.get("score", data.get("value", ""))
         return f"{data.get('id')} {data.get('phase')} {data.get('label')} {score}{picture}"
-    if "predictions" in data:
-        return prediction_text(data["predictions"])
+    if "predictions" in data or "alarming" in data:
+        return prediction_text(data.get("predictions", [data]))
     return ", ".join(f"{key} {value}" for key, value in data.items() if not isinstance(value, dict))
 
 

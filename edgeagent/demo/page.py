@@ -205,7 +205,7 @@ def _chapter(
     legend = _legend({key: line.style for key, line in series.items()}) if len(series) > 1 else ""
     return f"""<section aria-labelledby="p-{name}">
 <div class="head"><h2 id="p-{name}">{escape(chapter.title)}</h2>
-<p class="figures">{escape(_figures(seen))}</p></div>
+<p class="figures">{escape(_figures(seen, story))}</p></div>
 <p>{escape(chapter.text)} {escape(_counted(arrivals, mine, name))}</p>
 <p class="receipt">{escape(f"{seen['model']}: {seen['receipt']}")}</p>
 {shots}
@@ -226,10 +226,11 @@ def _counted(arrivals: Arrivals, events: Sequence[Event], pipeline: str) -> str:
     return f"{said}; something was seen in {found:,} of {len(results):,} recorded samples."
 
 
-def _figures(seen: dict[str, object]) -> str:
+def _figures(seen: dict[str, object], story: Story) -> str:
+    since = " since it came back" if story.killed_ns else ""
     return (
         f"{seen['fps']:.1f} samples/s · {seen['p50_ms']:.1f} ms a step "
-        f"(95 % under {seen['p95_ms']:.1f} ms) · {seen['steps']:,} steps"
+        f"(95 % under {seen['p95_ms']:.1f} ms) · {seen['steps']:,} steps{since}"
     )
 
 
@@ -316,7 +317,7 @@ def _delay_text(live: Sequence[Arrived], kept: Sequence[Arrived]) -> str:
 def _command(command: Command) -> str:
     return (
         f'<p class="why">{escape(command.why)}</p><div class="command">'
-        f'<code tabindex="0">{escape(command.line)}</code>'
+        f"<code>{escape(command.line)}</code>"
         f'<button class="copy" type="button" aria-label="Copy: {escape(command.why)}">copy</button>'
         "</div>"
     )

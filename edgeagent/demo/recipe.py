@@ -110,6 +110,8 @@ def configuration(kit: Kit, port: int, protocol: str, span_s: float, camera: str
         port=port, protocol=protocol, models=quoted(str(kit.models)),
         healthy_s=begin.healthy_s, failing_s=begin.failing_s,
     )  # fmt: skip
+    if kit.missing:
+        return text
     if camera:
         return text + f'\n[sources.face]\nkind = "camera"\ndevice = {quoted(camera)}\n' + _FACE
     if kit.clip is not None:

@@ -47,7 +47,6 @@ def demo(
         kit = needs.provide(show.say, camera=bool(wishes.camera))
         sys.path.append(str(kit.site))
         story = scenario.play(folders, kit, wishes, show)
-        show.say("writing the page")
         arrivals = Arrivals(folders.received)
         shots = pictures.collect(folders, arrivals.events())
         commands = what_next(folders, kit.site)

@@ -30,13 +30,21 @@ class Sieve:
         package: its ``output`` says how to suppress.
         threshold: smallest score that is told.
         settled: the graph has suppressed already.
+        names: of the classes, for models that come without labels.
     """
 
-    def __init__(self, package: Package, threshold: float, *, settled: bool = False) -> None:
+    def __init__(
+        self,
+        package: Package,
+        threshold: float,
+        *,
+        settled: bool = False,
+        names: tuple[str, ...] = (),
+    ) -> None:
         self.threshold = threshold
         self.dropped = 0
         """Candidates left out so far because they were NaN or infinite."""
-        self._package = package
+        self._name = names.__getitem__ if names else package.label
         self._how = package.manifest.output
         self._settled = settled
 
@@ -76,7 +84,7 @@ class Sieve:
         place = placement.to_frame
         return [
             Detection(
-                self._package.label(number),
+                self._name(number),
                 score,
                 place((x1, y1, x2, y2)),
                 tuple(place((x, y, 0.0, 0.0))[:2] for x, y in marks),

@@ -49,6 +49,7 @@ class Listed:
     Args:
         form: of the boxes.
         pixels: whether they count in pixels of the tensor.
+        counted: whether there must be a count.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Listed:
         *,
         form: str = "yxyx",
         pixels: bool = False,
+        counted: bool = True,
     ) -> None:
         self.threshold = threshold
         self.labels = all_labels(package)
@@ -69,10 +71,11 @@ class Listed:
         self._places = stateless(package, outputs)
         self._named = named(package, outputs, "boxes", "classes", "scores", "count")
         self._name = package.manifest.output.decoder
-        if len(self._places) not in (3, 4):
+        if len(self._places) != 4 and (counted or len(self._places) != 3):
             raise PackageError(
-                f"output.decoder: {self._name} reads 3 or 4 outputs (boxes, classes, scores, "
-                f"count) of a graph that suppresses, the model has {len(self._places)}",
+                f"output.decoder: {self._name} reads {'4' if counted else '3 or 4'} outputs "
+                f"(boxes, classes, scores, count) of a graph that suppresses, the model has "
+                f"{len(self._places)}",
                 remedy="Export it with its suppression, give output.anchors for one without, or "
                 "set another decoder.",
             )
@@ -113,7 +116,7 @@ class Listed:
         free = [place for place in self._places if place not in self._named.values()]
         boxes = self._named.get("boxes")
         if boxes is None:
-            like = [place for place in free if every[place][-1:] == (4,) and len(every[place]) > 1]
+            like = [place for place in free if every[place][-1:] == (4,) and len(every[place]) == 3]
             boxes = like[0] if like else None
         free = [place for place in free if place != boxes]
         count = self._named.get("count")

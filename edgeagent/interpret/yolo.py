@@ -45,7 +45,8 @@ def yolo(package: Package, outputs: tuple[TensorSpec, ...], threshold: float) ->
     if len(stateless(package, outputs)) == 1:
         return Table(package, outputs, threshold)
     form = "yxyx" if how.boxes == "yxyx" else "xyxy"
-    return Listed(package, outputs, threshold, form=form, pixels=how.units == "pixels")
+    pixels = how.units == "pixels"
+    return Listed(package, outputs, threshold, form=form, pixels=pixels, counted=False)
 
 
 class Places(NamedTuple):

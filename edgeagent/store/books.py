@@ -136,6 +136,12 @@ class Books:
         self.db.run("COMMIT")
         self._changed_reasons.clear()
 
+    def secure(self) -> None:
+        """Put on the medium whatever this or a former process has committed: a transaction
+        that was written but not synced can be read, yet a power cut would take it back."""
+        self.begin()
+        self.commit()
+
     def stamp(self) -> tuple[str, str, int]:
         """at, clock, mono_ms of now."""
         return (

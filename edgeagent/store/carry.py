@@ -11,7 +11,7 @@ from typing import Any
 
 from edgeagent.errors import InputError
 from edgeagent.store import epochs
-from edgeagent.store.database import Database
+from edgeagent.store.database import Database, close_quietly
 from edgeagent.store.encode import EVENT, decoded, encoded_again
 from edgeagent.store.former import Former
 from edgeagent.store.ledger import Ledger
@@ -53,7 +53,7 @@ class Carrier:
 
     def close(self) -> None:
         if self._source is not None:
-            self._source.close()
+            close_quietly(self._source)
         self._former = self._source = None
 
     def _take(self, name: str, rows: list[tuple[int, int, bytes]]) -> None:

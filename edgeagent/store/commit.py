@@ -37,7 +37,7 @@ STALLED = "writer stalled"
 DEAD_LETTERS = 100
 """Refused records kept for a look, the newest."""
 _BACKFILL_ROWS = 500
-_RETELL_BLOCKS = 64
+_RETELL_BLOCKS = 16
 
 
 @dataclass(slots=True)
@@ -104,6 +104,7 @@ class Committer:
             self._stand(db, space)
         except (StoreError, _OtherOwner):
             self._drop_connection(db)
+            self._db = None
             raise
 
     def _own(self, db: Database) -> None:
@@ -133,6 +134,8 @@ class Committer:
         self.room = Room(self.ledger, space, self.settings, lambda: self.in_flight())
         self.carrier = Carrier(self.folder, self.ledger, space.group_bytes)
         self.shelf.sweep()
+        self._judge()
+        self.ledger.secure()
 
     def _begin(self, reason: str) -> None:
         epochs.begin(
@@ -183,6 +186,7 @@ class Committer:
         answer = work(self.ledger)
         self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
         self.ledger.commit()
+        self.shelf.committed()
         return answer
 
     def cancel(self) -> bool:
@@ -267,14 +271,12 @@ class Committer:
         done = self.ledger.confirm(self.settings.collectors, by, got)
         # Who has it will not ask again.
         self.room.kept.release(done)
-        blocks = _RETELL_BLOCKS
-        for first, last in again:
-            for low, high in list(self.ledger.settled.within(first, last)):
-                high = min(high, low + blocks * BLOCK)
-                self.ledger.retell(low, high)
-                blocks -= high // BLOCK - low // BLOCK + 1
-                if blocks <= 0:
-                    return done
+        asked = Ranges(
+            part for first, last in again for part in self.ledger.settled.within(first, last)
+        )
+        # A gap a block goes through the log: what is beyond a few is missed again soon.
+        oldest = next(iter(asked), (0, 0))[0] // BLOCK
+        self.ledger.retell(Ranges(asked.within(1, (oldest + _RETELL_BLOCKS) * BLOCK)))
         return done
 
     def refuse(self, epoch: str, seqs: Sequence[int], reason: str) -> None:
@@ -312,13 +314,13 @@ class Committer:
         if isinstance(error, StoreCorrupt):
             self._replace("database damaged", str(error))
             return False
-        if self._db is None:
-            self._start()
-            return self._landed()
         try:
-            if not self._db.roll_back():
-                raise StoreError(f"{self.path}: can't roll back")
-            self._reload()
+            if self._db is None:
+                self._start()
+            else:
+                if not self._db.roll_back():
+                    raise StoreError(f"{self.path}: can't roll back")
+                self._reload()
             if isinstance(error, StoreFull):
                 self._full()
         except StoreCorrupt as worse:
@@ -326,10 +328,14 @@ class Committer:
         except StoreError:
             self._abandon()
             raise
-        return self._landed()
+        return self._attempt is not None
 
-    def _landed(self) -> bool:
-        return self._attempt == (self.ledger.epoch, self.ledger.commits)
+    def _judge(self) -> None:
+        """Whether the last attempt landed, before anything else is committed."""
+        if self._attempt is not None:
+            epoch, commits = self._attempt
+            if epoch != self.ledger.epoch or self.ledger.commits < commits:
+                self._attempt = None
 
     def _reload(self) -> None:
         assert self._db is not None
@@ -338,6 +344,8 @@ class Committer:
         self.ledger.load()
         self.events.load()
         self.shelf.load()
+        self._judge()
+        self.ledger.secure()
 
     def _full(self) -> None:
         if self.space.freeze(self.ledger.db):
@@ -346,12 +354,11 @@ class Committer:
 
     def close(self) -> None:
         """Close the connection; the log is written back by SQLite. Never raises."""
-        if self._db is not None:
-            self.carrier.close()
         self._abandon()
 
     def _abandon(self) -> None:
         if self._db is not None:
+            self.carrier.close()
             self._drop_connection(self._db)
             self._db = None
 

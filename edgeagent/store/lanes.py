@@ -101,6 +101,7 @@ class Lanes:
             self._ages.acked(self._with_broker, self._mono_ms())
             self._probe_ms = self._mono_ms() + self._patience_ms * _PROBE
             self._probes = 0
+            self._heard: dict[str, int] = {}
 
     def committed(self, last: int) -> None:
         self._last = last
@@ -243,13 +244,15 @@ class Lanes:
             else:
                 self._taken.subtract(spans)
 
-    def missed(self, missing: Ranges) -> Ranges:
-        """A collector misses these: what is long enough with the broker will be sent again.
-        Returns that."""
+    def missed(self, missing: Ranges, upto: int, by: str) -> Ranges:
+        """A collector knows of seqs up to ``upto`` and misses some: what is long enough with
+        the broker will be sent again. Returns that."""
         with self._lock:
-            sent = self._with_broker.copy()
-            sent.update(self._done)
+            self._heard[by] = max(upto, self._heard.get(by, 0))
+            # Dropped ones too: it may have been the gap that was lost.
+            sent = self._taken.copy()
             sent.subtract(self._flight)
+            sent.subtract(self._shunned)
             wanted = Ranges(part for first, last in missing for part in sent.within(first, last))
             wanted.subtract(self._resend)
             again = self._ages.due(wanted, self._mono_ms())
@@ -279,5 +282,5 @@ class Lanes:
             self._probe_ms = now_ms + wait_ms
             self._probes += 1
             last = self._with_broker.last
-            if last not in self._flight:
+            if last > min(self._heard.values(), default=0) and last not in self._flight:
                 self._resend.add(last, last)

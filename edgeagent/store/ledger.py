@@ -172,33 +172,34 @@ class Ledger(Books):
         self.count(reason, len(seqs))
         self._tell(seqs, reason)
 
-    def retell(self, first: int, last: int) -> int:
-        """A collector misses first..last, all settled: what is kept no more becomes a gap.
+    def retell(self, asked: Ranges) -> None:
+        """A collector misses ``asked``, all settled: what is kept no more becomes a gap.
 
-        Returns how many seqs the new gaps tell of. Rows that are there, or gaps that cover
-        them and are there, will be sent again instead.
+        Rows that are there, or gaps that cover them and are there, will be sent again instead.
         """
-        told = 0
-        for block in range(first // BLOCK, last // BLOCK + 1):
+        work: dict[int, int] = {}
+        for first, last in asked:
+            for block in range(first // BLOCK, last // BLOCK + 1):
+                base = block * BLOCK
+                part = range(max(first, base), min(last, base + BLOCK - 1) + 1)
+                work[block] = work.get(block, 0) | bits_of(part, base)
+        told: list[int] = []
+        for block, wanted in sorted(work.items()):
             base = block * BLOCK
-            asked = bits_of(range(max(first, base), min(last, base + BLOCK - 1) + 1), base)
             rows = self.db.rows(
                 "SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
             )
-            gone = asked & ~bits_of((seq for (seq,) in rows), base)
+            gone = wanted & ~bits_of((seq for (seq,) in rows), base)
             covered = 0
             for seq, bits in self._covers(block):
                 covered |= bits
                 if self.db.value("SELECT 1 FROM record WHERE seq = ?", (seq,)):
                     gone &= ~bits
-            if not gone:
-                continue
             moved = sum(1 for seq in numbers_of(gone & ~covered, base) if seq > self.folded)
             self.delivered -= moved
             self.count(NO_LONGER_KEPT, moved)
-            self._tell(numbers_of(gone, base), NO_LONGER_KEPT)
-            told += gone.bit_count()
-        return told
+            told += numbers_of(gone, base)
+        self._tell(told, NO_LONGER_KEPT)
 
     def _covers(self, block: int) -> list[tuple[int, int]]:
         """(seq, bits) of the gaps that tell of this block."""

@@ -248,7 +248,7 @@ class Outbox:
         got = Ranges([(1, upto)] if upto > 0 else [])
         misses = Ranges((first, min(last, upto)) for first, last in missing if first <= upto)
         got.subtract(misses)
-        again = self._lanes.missed(misses)
+        again = self._lanes.missed(misses, upto, by)
         committer, lanes = self._committer, self._lanes
         self._writer.post(
             lambda _: lanes.confirmed(committer.confirm(epoch, by, got, again)), within_s=0.2

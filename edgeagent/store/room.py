@@ -83,9 +83,9 @@ class Room:
         Raises: StoreError; what was freed until then stays freed.
         """
         target = max(need + _HEADROOM, self._space.max_pages * PAGE // 20)
-        # The group that needs the room follows at once, and its sync covers these as well; no
-        # reader is told of seqs before that.
-        self._ledger.db.run("PRAGMA synchronous = NORMAL")
+        db = self._ledger.db
+        # One sync for all of it: nobody is told of these transactions before.
+        db.run("PRAGMA synchronous = NORMAL")
         while self._free() < target and self._purge_kept(float("inf")):
             pass
         if self._settings.when_full == "thin":
@@ -94,7 +94,8 @@ class Room:
         if self._settings.when_full != "drop-newest":
             while self._free() < target and self._drop_oldest():
                 pass
-        self._ledger.db.run("PRAGMA synchronous = FULL")
+        db.run("PRAGMA synchronous = FULL")
+        self._ledger.secure()
         return not self.short(need)
 
     def expire(self) -> bool:

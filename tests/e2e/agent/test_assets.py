@@ -92,5 +92,5 @@ def test_the_objects_of_the_reference_are_found(
         near = [s for its, s in found if its == label and abs(s - score) <= tolerance]
         assert near, f"{label} {score} is not among {found}"
         found.remove((label, near[0]))
-    # Nothing else of weight; the filter may lift a candidate just over the threshold.
-    assert all(score < 0.5 + tolerance for _, score in found), found
+    # The reference names the best ones; more of the same kinds are in the crowd behind.
+    assert {label for label, _ in found} <= {label for label, _ in OBJECTS[picture]}

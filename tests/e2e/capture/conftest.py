@@ -98,16 +98,16 @@ def gstreamer() -> bool:
     return probe.returncode == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def servers() -> Iterator[list[Server]]:
-    """Servers in this list are ended after the test."""
+    """Servers in this list are ended after the tests of a file."""
     made: list[Server] = []
     yield made
     for server in made:
         server.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def live_rtsp(gstreamer: bool, servers: list[Server]) -> Callable[..., Server]:
     """Starts a live source: ``live_rtsp(width, height, fps, *more)``. GStreamer only."""
     if not gstreamer:
@@ -123,7 +123,7 @@ def live_rtsp(gstreamer: bool, servers: list[Server]) -> Callable[..., Server]:
     return start
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rtsp(
     gstreamer: bool, servers: list[Server], tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
@@ -154,7 +154,7 @@ def rtsp(
     return play
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mjpeg(servers: list[Server]) -> Callable[..., Server]:
     """Starts a Motion JPEG camera at a rate."""
 

@@ -218,6 +218,7 @@ def test_ends_are_explained(play: Callable[..., Played], how: str, words: str) -
     assert words in str(error)
     assert str(error).startswith("test camera: ")
     source.close()
+    source._params["after"] = 100
     source.open()
     assert source.read().pixels.any()
 

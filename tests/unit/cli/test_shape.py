@@ -114,3 +114,20 @@ def test_a_reader_that_goes_away_is_no_error(repository: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_shell_can_complete_commands_and_options(shell: Any) -> None:
+    asked = {"_EDGEAGENT_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
+    done = shell(COMP_WORDS="edgeagent outbox ver", **asked)
+    assert done.stdout.split() == ["verify"]
+    done = shell(COMP_WORDS="edgeagent status --wa", **asked)
+    assert done.stdout.split() == ["--watch"]
+
+
+def test_help_names_the_program_and_every_command(shell: Any) -> None:
+    done = shell("--help")
+    assert done.stdout.startswith("Usage: edgeagent ")
+    for name in ("run", "demo", "infer", "devices", "status", "doctor", "config", "models",
+                 "outbox"):  # fmt: skip
+        assert f"  {name} " in done.stdout
+    assert "78 bad configuration" in done.stdout

@@ -33,10 +33,11 @@ def test_three_pipelines(kit: Kit, tmp_path: Path, camera: str) -> None:
     assert redact is not None and redact.labels == ["face"]
 
 
-def test_without_the_clip_two_remain(kit: Kit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("camera", ["", "/dev/video0"])
+def test_without_the_face_model_two_remain(kit: Kit, tmp_path: Path, camera: str) -> None:
     file = tmp_path / "agent.toml"
     without = Kit(kit.site, kit.models, None, missing="no network")
-    file.write_text(recipe.configuration(without, 1884, "3.1.1", 30.0, ""))
+    file.write_text(recipe.configuration(without, 1884, "3.1.1", 30.0, camera))
     assert set(load(file).config.pipelines) == {"belt", "bearing"}
 
 

@@ -176,7 +176,7 @@ class AccountMachine(RuleBasedStateMachine):
         upto = min(max(known, default=0), self.committer.ledger.produced)
         got = Ranges((seq, seq) for seq in known if seq <= upto)
         missing = Ranges(got.absent(1, upto))
-        again = self.lanes.missed(missing)
+        again = self.lanes.missed(missing, upto, by)
         self._commit(
             ops=(lambda _: self.lanes.confirmed(self.committer.confirm(epoch, by, got, again)),)
         )

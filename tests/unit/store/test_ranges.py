@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +40,7 @@ def test_like_a_set(steps: list[tuple[str, int, int]]) -> None:
                 stored[low] = high
         assert sorted(stored.items()) == list(ranges)
     pairs = list(ranges)
-    assert all(last + 1 < first for (_, last), (first, _) in zip(pairs, pairs[1:], strict=False))
+    assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(pairs))
     assert ranges.count == len(expected)
     assert ranges.last == max(expected, default=0)
     for number in range(1, 75):
