@@ -148,6 +148,8 @@ class Pipeline:
         self._reason = ""
         self.model = ""
         self.receipt = ""
+        self.settled = threading.Event()
+        """Its model is open, or can't be."""
 
     # --- the heart -------------------------------------------------------------------------
 
@@ -174,6 +176,7 @@ class Pipeline:
         stages = self._stages = self._open_stages()
         self.model, self.receipt = stages.model, stages.receipt
         self._state, self._failures = "ok", 0
+        self.settled.set()
         try:
             while not self._stop.is_set():
                 self._beat = time.monotonic()
@@ -226,6 +229,7 @@ class Pipeline:
     def failed(self, error: BaseException) -> None:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
+        self.settled.set()
         self._reason = repr(error)
         if isinstance(error, EdgeAgentError):
             self._reason = f"{error}. {error.remedy}" if error.remedy else str(error)

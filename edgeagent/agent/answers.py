@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
-from edgeagent.device import health as machine
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
 
 def status(agent: Agent) -> dict[str, Any]:
     """One screen's worth of truth; what `edgeagent status` shows."""
+    from edgeagent.device.health import pss_bytes  # not needed to start
+
     state, reasons = verdict(agent)
     config = agent.loaded.config
     return {
@@ -50,7 +51,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "outbox": account(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
-        "memory": {"pss_mb": round((machine.pss_bytes() or 0) / 2**20, 1)},
+        "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 
 

@@ -34,6 +34,7 @@ log = logging.getLogger("edgeagent")
 STOP_S = 3.0
 """From the signal to the exit; systemd waits longer (TimeoutStopSec)."""
 _TICK_S = 0.5
+_MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 600.0
 
@@ -99,7 +100,7 @@ class Agent:
         config = self.loaded.config
         if config.pipelines:
             self._start_pipelines()
-        # Watching comes before talking: what follows loads while the first models open.
+            self._wait_for_models()
         from edgeagent.agent.commands import Commands
 
         self.commands = Commands(self)
@@ -124,6 +125,15 @@ class Agent:
         self.sources.update(built.sources)
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
+
+    def _wait_for_models(self) -> None:
+        """Watching comes before talking: what the link and commands need is loaded once the
+        models are open, because two threads that import hold each other up."""
+        deadline = time.monotonic() + _MODELS_FIRST_S
+        for unit in self.pipelines.values():
+            settled = getattr(unit, "settled", None)
+            if settled is not None:
+                settled.wait(max(0.0, deadline - time.monotonic()))
 
     def _watch(self) -> None:
         """Until stopped: clock, health, watchdog. What is slow or may fail is done elsewhere."""

@@ -202,8 +202,9 @@ class CaptureUnit:
                 except EdgeAgentError as error:
                     self._lost(error)
                 except Exception as error:
-                    # A plugin's bug ends one session, not capture.
-                    log.exception("source %s failed unexpectedly", self.name)
+                    # A plugin's bug ends one session, not capture; its place is told once.
+                    if self._lost_at is None:
+                        log.exception("source %s failed unexpectedly", self.name)
                     self._lost(SourceLost(f"{type(error).__name__}: {error}"))
                 self._close()
                 self._pause()
@@ -237,12 +238,11 @@ class CaptureUnit:
                 self._last_error = str(error)
                 self._progress = time.monotonic()
                 continue
-            self._took(sample)
+            self._took()
             self._hand_over(sample)
 
-    def _took(self, sample: Sample) -> None:
+    def _took(self) -> None:
         """Counters and times of a sample; recovery is proven by it, not by an open."""
-        del sample
         now = time.monotonic()
         self._progress = self._last_sample = now
         self.read += 1

@@ -115,12 +115,13 @@ class Space:
             )
 
     def _frames(self) -> int:
-        """Frames in the log now; without an index (one process alone) by its size."""
+        """Frames in the log now. Without an index nobody else can read it, so SQLite itself
+        writes it back in time."""
         try:
             with self._shared.open("rb") as shared:
                 head = shared.read(_HEADER.size)
         except OSError:
-            return max(_size(self._log) - 32, 0) // _FRAME
+            return 0
         return int(_HEADER.unpack(head)[0]) if len(head) == _HEADER.size else 0
 
 

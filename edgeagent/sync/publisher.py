@@ -95,6 +95,8 @@ class Publisher:
         self._not_before = 0.0
         self._hold_s = 0.0
         self._lingering_until = 0.0
+        self._record_bytes = 100.0
+        """Mean of the last batch."""
         self._care = 0
         """Index into `_RECORDS_BY_CARE`; above 0 the window is 1."""
         self._calm = 0
@@ -173,14 +175,24 @@ class Publisher:
             return suspect
         if self._suspects.full:
             return None
-        limits = {"max_bytes": self._largest(), "max_records": _RECORDS_BY_CARE[self._care]}
+        # Asking for as many as will fit keeps the outbox from reading rows that don't.
+        fitting = int(self._largest() / self._record_bytes * 1.1) + 2
+        limits = {
+            "max_bytes": self._largest(),
+            "max_records": min(fitting, _RECORDS_BY_CARE[self._care]),
+        }
         if now < self._lingering_until:
-            return self._outbox.pending("backlog", **limits)
-        batch = self._outbox.next_batch(**limits)
+            return self._measured(self._outbox.pending("backlog", **limits))
+        batch = self._measured(self._outbox.next_batch(**limits))
         if batch is not None and batch.lane == "live" and batch.size < self._largest() / 2:
             # The next ones wait for company, this one does not: an event after a quiet time
             # leaves at once, a stream of small ones leaves in batches.
             self._lingering_until = now + self._settings.linger_s
+        return batch
+
+    def _measured(self, batch: Batch | None) -> Batch | None:
+        if batch is not None:
+            self._record_bytes = batch.size / len(batch.seqs)
         return batch
 
     def _send(self, batch: Batch) -> None:

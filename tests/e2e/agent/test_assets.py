@@ -92,5 +92,7 @@ def test_the_objects_of_the_reference_are_found(
         near = [s for its, s in found if its == label and abs(s - score) <= tolerance]
         assert near, f"{label} {score} is not among {found}"
         found.remove((label, near[0]))
-    # The reference names the best ones; more of the same kinds are in the crowd behind.
-    assert {label for label, _ in found} <= {label for label, _ in OBJECTS[picture]}
+    # The reference names the best ones; more of the same kinds are in the crowd behind, and
+    # another filter may lift a candidate just over the threshold.
+    kinds = {label for label, _ in OBJECTS[picture]}
+    assert all(label in kinds or score < 0.5 + tolerance for label, score in found), found

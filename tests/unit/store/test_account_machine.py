@@ -264,7 +264,7 @@ class AccountMachine(RuleBasedStateMachine):
 
 _FULL = os.environ.get("EDGEAGENT_TESTS") == "full"
 AccountMachine.TestCase.settings = settings(
-    max_examples=500 if _FULL else 12,
+    max_examples=500 if _FULL else 8,
     stateful_step_count=50 if _FULL else 25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -166,5 +166,6 @@ def test_a_running_agent_is_sound_at_any_moment(opened: Opener) -> None:
         stop.set()
         for worker in workers:
             worker.join()
+    assert outbox.flush(10)
     drain(outbox, receiver)
     assert receiver.unknown(outbox.epoch, outbox.last_seq) == []
