@@ -125,14 +125,14 @@ def cpu_per_frame(folder: Path, clip: Path, rounds: int = 3) -> dict[str, float]
     """
     parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
     model = str(next(parts.glob("*.tflite")))
-    config = f"""
+    config = """
 [sources.belt]
 kind = "video"
-path = "{{}}"
+path = "{}"
 [pipelines.belt]
 source = "belt"
 model = "parts"
-record = {{{{ every = 10 }}}}
+record = {{ every = 10 }}
 [pipelines.belt.zones.exit]
 polygon = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]
 [[pipelines.belt.rules]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import process, step  # noqa: E402 - the path comes first
+from benchmarks import process, step
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.process import pss_mb  # noqa: E402 - the path comes first
-from edgeagent.store.verify import verify  # noqa: E402
-from edgeagent.testing.agent import AgentProcess  # noqa: E402
-from edgeagent.testing.broker import Mosquitto  # noqa: E402
+from benchmarks.process import pss_mb
+from edgeagent.store.verify import verify
+from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
 
 CONFIG = """
 [mqtt]

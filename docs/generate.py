@@ -64,7 +64,7 @@ def _index() -> str:
 
 
 def _config() -> str:
-    text = NOTE + "# agent.toml\n\nDurations are written `\"60 s\"`, sizes `\"64 MiB\"`.\n"
+    text = NOTE + '# agent.toml\n\nDurations are written `"60 s"`, sizes `"64 MiB"`.\n'
     documented = field_docs()
     root = msgspec.inspect.type_info(model.Config)
     assert isinstance(root, msgspec.inspect.StructType)
@@ -209,9 +209,7 @@ def _commands() -> str:
 
 
 def _errors() -> str:
-    text = NOTE + (
-        "# Errors\n\n| code | exit code | tried again | meaning |\n|---|---|---|---|\n"
-    )
+    text = NOTE + ("# Errors\n\n| code | exit code | tried again | meaning |\n|---|---|---|---|\n")
     # The module's docstring draws the tree with a meaning for each class.
     meanings = dict(re.findall(r"(\w+) {2,}(\S.*?) +exit \d+", errors.__doc__ or ""))
     for name, kind in inspect.getmembers(errors, inspect.isclass):

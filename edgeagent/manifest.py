@@ -57,7 +57,9 @@ class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
     """For a constant input such as a sample rate (kind = tensor)."""
 
 
-class StateSpec(msgspec.Struct, forbid_unknown_fields=True, rename={"input": "in", "output": "out"}):
+class StateSpec(
+    msgspec.Struct, forbid_unknown_fields=True, rename={"input": "in", "output": "out"}
+):
     """A tensor carried from one sample to the next (zeros at first)."""
 
     input: str

@@ -83,7 +83,7 @@ class _Watched:
         except EdgeAgentError as error:
             self.unit.failed(error)
             return error
-        except Exception as error:  # noqa: BLE001 - the last line of defence of a unit
+        except Exception as error:
             log.exception("%s crashed", self.unit.name)
             self.unit.failed(error)
             return error

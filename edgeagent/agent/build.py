@@ -113,8 +113,11 @@ def _join(
         return
     try:
         wanted = merge(source, (windows_of(package) for package in whole.values()))
-        unit = CaptureUnit(source, make_source(source, around.config.sources[source], wanted),
-                           around.config.sources[source])
+        unit = CaptureUnit(
+            source,
+            make_source(source, around.config.sources[source], wanted),
+            around.config.sources[source],
+        )
     except EdgeAgentError as error:
         built.sources[source] = Unbuilt(source, error)
         for name in whole:

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
@@ -71,7 +70,7 @@ class Agent:
     def run(self) -> int:
         """Start everything, watch until told to stop, stop everything."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, lambda *_: self._stopping.set())
         control = None
         try:
             self._start()
@@ -85,9 +84,6 @@ class Agent:
 
     def _answer(self, request: dict[str, Any]) -> Any:
         return answer(self, request)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stopping.set()
 
     def stop(self) -> None:
         """Ask it to end, from any thread."""
@@ -190,11 +186,20 @@ class Agent:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
         if self.sync is not None:
+            self._send_the_last(deadline - STOP_S / 4)
             self.sync.stop(max(0.2, deadline - time.monotonic() - 0.5))
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
             control.close()
         log.info("stopped")
+
+    def _send_the_last(self, until: float) -> None:
+        """What is pending goes out if the link is up; what does not get there in time waits on
+        disk for the next start."""
+        assert self.sync is not None
+        waiting = threading.Event()
+        while self.sync.up and self.outbox.stats().pending and time.monotonic() < until:
+            waiting.wait(0.02)
 
     # --- for others ------------------------------------------------------------------------
 
@@ -220,7 +225,5 @@ def _outbox_settings(loaded: Loaded) -> OutboxSettings:
         confirm=sync.confirm,
         collectors=tuple(sync.collectors),
         resend_after_s=seconds(sync.resend_after),
-        priorities={
-            name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()
-        },
+        priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
     )

@@ -17,7 +17,6 @@ from edgeagent.errors import EdgeAgentError
 log = logging.getLogger("edgeagent")
 
 
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until it is told to stop; the exit code of contract §9."""
     arguments = _parse(argv)

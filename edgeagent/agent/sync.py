@@ -42,9 +42,7 @@ class Sync:
         self.commands = MqttCommands(
             self.link, self.shelf, self._engine, topics, config.device.groups
         )
-        metrics = Telemetry(
-            self.link, topics.metrics, self._metrics, seconds(config.metrics.every)
-        )
+        metrics = Telemetry(self.link, topics.metrics, self._metrics, seconds(config.metrics.every))
         for passenger in (self.shelf, self.presence, self.commands, self.publisher, metrics):
             self.link.board(passenger)
         agent.outbox.on_commit(self.link.wake)
@@ -58,15 +56,22 @@ class Sync:
     def stop(self, timeout_s: float) -> None:
         self.link.stop(timeout_s)
 
+    @property
+    def up(self) -> bool:
+        return self.link.state == "up"
+
     def say(self, state: str, reasons: tuple[str, ...]) -> None:
         """How the agent does; what the link itself knows is added by it."""
         known: DeviceState = "degraded" if state == "degraded" else "online"
-        own = {reason for reason in self.reasons()}
+        own = set(self.reasons())
         self.presence.say(known, tuple(r for r in reasons if r not in own))
 
     def reasons(self) -> list[str]:
         """What is wrong with the link or with what goes over it."""
-        found = [*self.link.complaints, *([self.publisher.complaint] if self.publisher.complaint else [])]
+        found = [
+            *self.link.complaints,
+            *([self.publisher.complaint] if self.publisher.complaint else []),
+        ]
         return [f"{reason.sentence}. {reason.advice}".removesuffix(" ") for reason in found]
 
     def status(self) -> dict[str, Any]:

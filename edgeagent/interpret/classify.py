@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeagent.errors import InferenceError, PackageError
-from edgeagent.interpret.outputs import all_labels, check_labels, scaling, stateless, width
+from edgeagent.interpret.outputs import (
+    all_labels,
+    check_labels,
+    named,
+    real,
+    scaling,
+    sigmoid,
+    softmax,
+    stateless,
+    width,
+)
 from edgeagent.types import Label
 
 if TYPE_CHECKING:
@@ -27,7 +38,8 @@ class Classify:
     """The ``top`` classes of one output tensor, whatever their score.
 
     The threshold is not applied here: which class is on top is worth knowing even when none
-    is sure, and `decide` makes no event of what is below it.
+    is sure, and `decide` makes no event of what is below it. With ``smooth`` the scores are
+    the mean over the last samples (fewer at first), which must follow one another.
     """
 
     def __init__(self, package: Package, outputs: tuple[TensorSpec, ...], threshold: float) -> None:
@@ -37,8 +49,14 @@ class Classify:
         self._package = package
         self._activation = package.manifest.output.activation
         self._top = max(1, package.manifest.output.top)
+        smooth = package.manifest.output.smooth
+        if smooth < 1:
+            raise PackageError(f"output.smooth: {smooth} samples; 1 means each for itself")
+        self._recent: deque[NDArray[np.float32]] | None = deque(maxlen=smooth)
+        if smooth == 1:
+            self._recent = None
         self._place = _scores_place(package, outputs)
-        tensor = outputs[self._place]
+        self._tensor = tensor = outputs[self._place]
         check_labels(package, width(tensor.shape))
         self._float = np.dtype(tensor.dtype).kind == "f"
         self._scale, self._zero_point = scaling(tensor)
@@ -48,6 +66,8 @@ class Classify:
         stored = outputs[self._place].ravel()
         if len(self._names) != stored.shape[0]:
             self._name(stored.shape[0])
+        if self._recent is not None:
+            return self._smoothed(stored, self._recent)
         if stored.shape[0] <= _FEW:
             values = stored.tolist()
             ranked = sorted(range(len(values)), key=values.__getitem__, reverse=True)[: self._top]
@@ -61,6 +81,26 @@ class Classify:
         scores = self._scores([values[index] for index in ranked], stored)
         names = self._names
         return [Label(names[index], score) for index, score in zip(ranked, scores, strict=True)]
+
+    def reset(self) -> None:
+        """Forget the last samples: the next one begins a new stream."""
+        if self._recent is not None:
+            self._recent.clear()
+
+    def _smoothed(
+        self, stored: NDArray[Any], recent: deque[NDArray[np.float32]]
+    ) -> list[Prediction]:
+        if self._float and not np.isfinite(stored).all():
+            _refuse_nan(stored)
+        scores = real(stored, self._tensor)
+        if self._activation != "none":
+            scores = sigmoid(scores) if self._activation == "sigmoid" else softmax(scores)
+        if recent and len(recent[0]) != len(scores):
+            recent.clear()
+        recent.append(np.array(scores))
+        mean = np.mean(recent, axis=0)
+        ranked = np.argsort(-mean, kind="stable")[: self._top].tolist()
+        return [Label(self._names[index], float(mean[index])) for index in ranked]
 
     def _scores(self, ranked: list[float], stored: NDArray[Any]) -> list[float]:
         scale, zero_point = self._scale, self._zero_point
@@ -83,10 +123,11 @@ class Classify:
 
 
 def _scores_place(package: Package, outputs: tuple[TensorSpec, ...]) -> int:
-    """The output that holds the scores: as wide as there are labels, or the first."""
+    """The output that holds the scores: named, or as wide as there are labels, or the first."""
     places = stateless(package, outputs)
-    if not places:
-        raise PackageError("output: the model has no output besides its state")
+    told = named(package, outputs, "scores")
+    if told:
+        return told["scores"]
     classes = len(package.labels) - package.manifest.output.label_offset
     fitting = [place for place in places if width(outputs[place].shape) == classes]
     return (fitting or places)[0]

@@ -27,8 +27,10 @@ class Decoder(Protocol):
 
     labels: tuple[str, ...]
     """All labels that it can give; empty where nobody knows."""
-    dropped: int
-    """Candidates left out so far because they were NaN or infinite."""
+
+    @property
+    def dropped(self) -> int:
+        """Candidates left out so far because they were NaN or infinite."""
 
     def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared, /) -> list[Prediction]:
         """Predictions, best score first.

@@ -135,7 +135,7 @@ class YoloX:
         sizes = np.exp(np.minimum(values[:, 2:4], _CLIP)) * strides[rows]
         boxes = corners(np.concatenate([middle, sizes], axis=1), "cxcywh")
         return self._sieve(
-            boxes / np.array(size * 2, np.float32), chances[:, 0] * best, classes,
+            self._canvas.shares(boxes, prepared), chances[:, 0] * best, classes,
             prepared.placement, of=len(table),
         )  # fmt: skip
 

@@ -137,6 +137,10 @@ class Canvas:
         height, width = shape[1:] if planar or spec.layout == "nchw" else shape[:2]
         return width, height
 
+    def shares(self, boxes: Floats, prepared: Prepared) -> NDArray[np.float32]:
+        """Boxes (n, 4) in pixels of the tensor as boxes in 0..1 of it."""
+        return np.divide(boxes, self.size(prepared) * 2, dtype=np.float32)
+
 
 def refuse_all_bad(bad: int, of: int) -> None:
     """Raise InferenceError when not one of the candidates is a number."""

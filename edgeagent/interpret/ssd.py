@@ -92,7 +92,7 @@ class Ssd:
             else:
                 found = corners(found, self._how.boxes)
                 if self._how.units == "pixels":
-                    found = found / np.array(size * 2, np.float32)
+                    found = self._canvas.shares(found, prepared)
             boxes.append(found)
             scores.append(its)
             classes.append(best)
@@ -157,9 +157,7 @@ class Ssd:
 
     # --- which is which --------------------------------------------------------------------
 
-    def _find(
-        self, package: Package, outputs: tuple[TensorSpec, ...]
-    ) -> list[tuple[int, int]]:
+    def _find(self, package: Package, outputs: tuple[TensorSpec, ...]) -> list[tuple[int, int]]:
         """(boxes, scores) of all anchors, or of each layer, the finest first."""
         places = stateless(package, outputs)
         told = named(package, outputs, "boxes", "scores")

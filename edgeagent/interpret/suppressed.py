@@ -30,12 +30,12 @@ _FORMS = {"xyxy": ("x1", "y1", "x2", "y2"), "cxcywh": ("cx", "cy", "w", "h")}
 
 
 class Roles(NamedTuple):
-    """Places of the outputs; ``count`` is None where there is none."""
+    """Places of the outputs; ``counts`` is None where there is none."""
 
     boxes: int
     classes: int
     scores: int
-    count: int | None
+    counts: int | None
 
 
 class Listed:
@@ -97,13 +97,13 @@ class Listed:
         roles = self._roles
         scores = self._real(outputs, roles.scores).ravel()
         many = len(scores)
-        if roles.count is not None:
-            told = float(self._real(outputs, roles.count).ravel()[0])
+        if roles.counts is not None:
+            told = float(self._real(outputs, roles.counts).ravel()[0])
             many = max(0, min(int(told), many)) if math.isfinite(told) else many
         numbers = self._real(outputs, roles.classes).ravel()[:many]
         boxes = corners(self._real(outputs, roles.boxes).reshape(-1, 4)[:many], self._form)
         if self._canvas:
-            boxes = boxes / np.array(self._canvas.size(prepared) * 2, np.float32)
+            boxes = self._canvas.shares(boxes, prepared)
         scores = np.where(np.isfinite(numbers), scores[:many], np.float32(math.nan))
         classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)
         return self._sieve(boxes, scores, classes, prepared.placement, of=many)
@@ -189,7 +189,7 @@ class Table:
         table = real(output, self._tensor).reshape(-1, self._values)
         boxes = corners(table[:, self._edges], self._form)
         if self._canvas:
-            boxes = boxes / np.array(self._canvas.size(prepared) * 2, np.float32)
+            boxes = self._canvas.shares(boxes, prepared)
         numbers = table[:, self._class]
         scores = np.where(np.isfinite(numbers), table[:, self._score], np.float32(math.nan))
         classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)

@@ -93,7 +93,7 @@ class Yolo:
             boxes, scores, classes, of = self._hopeful(outputs)
         boxes = corners(boxes, self._how.boxes)
         if self._how.units == "pixels":
-            boxes = boxes / np.array(self._canvas.size(prepared) * 2, np.float32)
+            boxes = self._canvas.shares(boxes, prepared)
         return self._sieve(boxes, scores, classes, prepared.placement, of=of)
 
     def _chosen(
@@ -153,7 +153,7 @@ class Yolo:
     ) -> Floats:
         """(n, 4) from a tensor of their own, (1, n, 4) or (1, 4, n)."""
         place = self._places.boxes
-        stored = outputs[place].reshape(outputs[place].shape[-2:])
+        stored: NDArray[Any] = outputs[place].reshape(outputs[place].shape[-2:])
         if stored.shape[1] != 4 or (stored.shape[0] == 4 and count != 4):
             stored = stored.T
         if stored.shape != (count, 4):

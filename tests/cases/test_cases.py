@@ -59,7 +59,9 @@ def differences(found: Any, expected: Any, path: str = "") -> list[str]:
     if isinstance(found, float) and isinstance(expected, float):
         tolerance = BOX_TOLERANCE if name == "box" else SCORE_TOLERANCE
         scale = max(1.0, abs(expected))
-        return [] if abs(found - expected) <= tolerance * scale else [f"{path}: {found} != {expected}"]
+        return (
+            [] if abs(found - expected) <= tolerance * scale else [f"{path}: {found} != {expected}"]
+        )
     return [] if found == expected else [f"{path}: {found!r} != {expected!r}"]
 
 

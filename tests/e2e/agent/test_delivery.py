@@ -128,7 +128,9 @@ def test_a_lost_link_is_told_and_caught_up_with(
     subscriber.until(lambda s: not any(s.holes().values()) and len(s.records()) >= pending)
 
 
-def test_stops_in_time_with_everything_flushed(broker: Mosquitto, subscriber, tmp_path: Path) -> None:
+def test_stops_in_time_with_everything_flushed(
+    broker: Mosquitto, subscriber, tmp_path: Path
+) -> None:
     agent = AgentProcess(BELT.format(port=broker.port), tmp_path).start()
     agent.until(lambda status: status["outbox"]["produced"] >= 20)
     took_s = agent.stop()

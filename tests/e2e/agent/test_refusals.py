@@ -56,9 +56,7 @@ def test_without_any_good_configuration_it_exits_78(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_is_told_and_the_other_pipeline_runs(tmp_path: Path) -> None:
-    text = QUIET.format(model="parts") + (
-        '[pipelines.other]\nsource = "belt"\nmodel = "prats"\n'
-    )
+    text = QUIET.format(model="parts") + ('[pipelines.other]\nsource = "belt"\nmodel = "prats"\n')
     with AgentProcess(text, tmp_path) as agent:
         status = agent.until(lambda s: s if s["pipelines"]["belt"]["steps"] > 0 else None)
     assert status["state"] == "degraded"
@@ -69,13 +67,12 @@ def test_a_missing_model_is_told_and_the_other_pipeline_runs(tmp_path: Path) -> 
 def test_without_a_runtime_it_starts_and_says_what_cannot_run(tmp_path: Path) -> None:
     hide = (
         "import sys\n"
-        "for name in ('ai_edge_litert', 'tflite_runtime', 'onnxruntime'): sys.modules[name] = None\n"
+        "for name in ('ai_edge_litert', 'tflite_runtime', 'onnxruntime'):\n"
+        "    sys.modules[name] = None\n"
         "from edgeagent.agent import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    agent = AgentProcess(
-        QUIET.format(model="parts"), tmp_path, python=(sys.executable, "-c", hide)
-    )
+    agent = AgentProcess(QUIET.format(model="parts"), tmp_path, python=(sys.executable, "-c", hide))
     with agent:
         down = agent.until(lambda s: s["pipelines"]["belt"]["state"] == "down" and s)
     assert "pip install" in down["pipelines"]["belt"]["reason"]

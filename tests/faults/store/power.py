@@ -26,15 +26,18 @@ class Disk:
         self.fails_at = fails_at
         self.operations = 0
         self.dead = False
+        self.closing = False
         self.files: set[_File] = set()
 
-    def step(self) -> None:
-        """One operation that changes something; the power may fail right before it."""
+    def step(self) -> bool:
+        """One operation that changes something; the power may fail right before it. False =
+        it is gone and nobody listens any more (SQLite closing its files)."""
         self.operations += 1
         if self.operations == self.fails_at:
             self.cut()
-        if self.dead:
+        if self.dead and not self.closing:
             raise apsw.IOError("the power is gone")
+        return not self.dead
 
     def cut(self) -> None:
         self.dead = True
@@ -51,17 +54,17 @@ class _File(apsw.VFSFile):
         disk.files.add(self)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        self.disk.step()
-        self.held.append((offset, bytes(data)))
+        if self.disk.step():
+            self.held.append((offset, bytes(data)))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
-        self.disk.step()
-        self.held.append(size)
+        if self.disk.step():
+            self.held.append(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self.disk.step()
-        self._apply(self.held)
-        super().xSync(flags)
+        if self.disk.step():
+            self._apply(self.held)
+            super().xSync(flags)
 
     def xFileSize(self) -> int:  # noqa: N802
         size = super().xFileSize()
@@ -103,10 +106,6 @@ class _File(apsw.VFSFile):
                 super().xWrite(entry[1], entry[0])
         self.held = []
 
-    def excepthook(self, kind: Any, error: Any, trace: Any) -> None:
-        """What SQLite does after the end (closing) can't be raised anywhere."""
-        assert self.disk.dead, error
-
     def lose_power(self, chance: random.Random) -> None:
         share = chance.choice([0.0, 0.5, 0.9, 1.0])
         survived: list[tuple[int, bytes] | int] = []
@@ -136,12 +135,9 @@ class _Vfs(apsw.VFS):
     def xOpen(self, name: Any, flags: Any) -> _File:  # noqa: N802
         return _File(self.disk, "", name, flags)
 
-    def excepthook(self, kind: Any, error: Any, trace: Any) -> None:
-        assert self.disk.dead, error
-
     def xDelete(self, name: str, sync: bool) -> None:  # noqa: N802
-        self.disk.step()
-        super().xDelete(name, sync)
+        if self.disk.step():
+            super().xDelete(name, sync)
 
 
 class Machine:
@@ -153,7 +149,7 @@ class Machine:
 
     def connect(self, path: Path, read_only: bool) -> Powered:
         assert not read_only
-        return Powered(path, self._vfs.name)
+        return Powered(path, self._vfs)
 
     def gone(self) -> None:
         self._vfs.unregister()
@@ -162,9 +158,10 @@ class Machine:
 class Powered:
     """An apsw connection that looks like one of the sqlite3 module to the store."""
 
-    def __init__(self, path: Path, vfs: str) -> None:
+    def __init__(self, path: Path, vfs: _Vfs) -> None:
+        self._disk = vfs.disk
         with _as_sqlite3():
-            self._connection = apsw.Connection(str(path), vfs=vfs)
+            self._connection = apsw.Connection(str(path), vfs=vfs.name)
             # No shared memory goes through a VFS of ours: the log's index is in the heap.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
 
@@ -177,8 +174,10 @@ class Powered:
             self._connection.executemany(sql, rows)
 
     def close(self) -> None:
+        self._disk.closing = self._disk.dead
         with _as_sqlite3():
             self._connection.close()
+        self._disk.closing = False
 
 
 class _as_sqlite3:  # noqa: N801

@@ -29,7 +29,7 @@ WHO = epochs.Identity("d1", "m1", "b1")
 CLASSES: dict[str, dict[str, Any]] = {
     "events": {"group": 1, "kind": "event", "size": 0, "max_bytes": 8 << 20},
     "results": {"group": 30, "kind": "result", "size": 300, "max_bytes": 8 << 20},
-    "full": {"group": 60, "kind": "result", "size": 2000, "max_bytes": 1 << 20},
+    "full": {"group": 30, "kind": "result", "size": 2000, "max_bytes": 1 << 20},
 }
 
 
@@ -51,6 +51,10 @@ class Run:
             committer = Committer(
                 self.folder, WHO, self.settings, self.clock, make=self.machine.connect
             )
+        except StoreError:
+            assert self.disk.dead
+            return
+        try:
             for number in range(60):
                 self._group(committer, number)
                 self._deliver(committer)
@@ -66,7 +70,9 @@ class Run:
         except StoreError:
             assert self.disk.dead
         finally:
-            self.disk.dead or self.disk.cut()
+            if not self.disk.dead:
+                self.disk.cut()
+            committer.close()
 
     def _group(self, committer: Committer, number: int) -> None:
         drafts = []
@@ -140,7 +146,7 @@ def test_cuts_at_random_writes(name: str, tmp_path: Path, full: bool) -> None:
     whole.machine.gone()
     assert len(whole.promised) >= 60
     operations = whole.disk.operations
-    cuts = 500 if full else 20
+    cuts = 500 if full else 12
     cut_early = 0
     for number in range(cuts):
         fails_at = 1 + operations * number // cuts + whole.disk.random.randrange(3)
@@ -167,6 +173,7 @@ def test_the_disk_does_lose_what_is_not_synced(tmp_path: Path) -> None:
         for number in range(50):
             db.execute("INSERT INTO t VALUES (?)", (number,))
         disk.cut()
+        db.close()
         other = connect(path, False)
         lost += 50 - list(other.execute("SELECT count(*) FROM t"))[0][0]
         other.close()
