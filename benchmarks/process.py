@@ -21,8 +21,8 @@ from edgeagent.testing.broker import Mosquitto
 BARE = [sys.executable, str(ROOT / "benchmarks" / "bare.py")]
 
 
-def pss_mb(root_pid: int) -> float:
-    """PSS of a process and its children, MB."""
+def memory_mb(root_pid: int, kind: str = "Pss") -> float:
+    """Memory of a process and its children, MB; ``kind`` as in smaps_rollup."""
     total = 0
     waiting = [root_pid]
     while waiting:
@@ -32,7 +32,8 @@ def pss_mb(root_pid: int) -> float:
             kids = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         except OSError:
             continue
-        total += next(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
+        lines = (line.split() for line in rollup.splitlines())
+        total += next(int(line[1]) for line in lines if line[0] == f"{kind}:")
         waiting += [int(kid) for kid in kids.split()]
     return total / 1024
 
@@ -46,14 +47,14 @@ def idle_memory(folder: Path) -> dict[str, float]:
         )  # fmt: skip
         assert bare.stdout is not None and bare.stdin is not None
         bare.stdout.readline()
-        bare_mb = pss_mb(bare.pid)
+        bare_mb = memory_mb(bare.pid)
         bare.stdin.close()
         bare.wait()
         config = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
         with AgentProcess(config, folder) as agent:
             agent.until(lambda status: status["link"]["state"] == "up")
             agent.until(lambda status: status["uptime_s"] > 5)  # it has given memory back
-            ours_mb = pss_mb(agent.pid)
+            ours_mb = memory_mb(agent.pid)
     return {"ours_mb": round(ours_mb, 1), "bare_mb": round(bare_mb, 1)}
 
 
@@ -82,13 +83,13 @@ record = {{ every = 1 }}
 """
         with AgentProcess(config, folder) as agent:
             agent.until(lambda status: status["pipelines"]["street"]["steps"] > 25)
-            return {"ours_mb": round(pss_mb(agent.pid), 1)}
+            return {"ours_mb": round(memory_mb(agent.pid), 1)}
 
 
 def start(folder: Path, rounds: int = 5) -> dict[str, float]:
     """Process start to first inference, beside a script that imports, opens and infers once."""
     parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
-    picture = next((parts / "golden").glob("*.png"))
+    picture, model = next((parts / "golden").glob("*.png")), str(next(parts.glob("*.tflite")))
     config = f"""
 [sources.pictures]
 kind = "images"
@@ -102,7 +103,7 @@ record = {{ every = 1 }}
     for index in range(rounds):
         began = time.perf_counter()
         script = subprocess.Popen(
-            [*BARE, "first", "--model", str(next(parts.glob("*.tflite"))), "--picture", str(picture)],
+            [*BARE, "first", "--model", model, "--picture", str(picture)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert script.stdout is not None and script.stdin is not None

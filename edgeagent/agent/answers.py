@@ -12,12 +12,18 @@ from edgeagent.errors import Busy
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
 
+STARTING_S = 10.0
+"""A source that opens is nothing to worry about so soon after the start."""
+
 
 def verdict(agent: Agent) -> tuple[str, list[str]]:
     """``online`` or ``degraded``, and every reason in plain words."""
     reasons = [f"configuration: {agent.loaded.stale}"] if agent.loaded.stale else []
     reasons += list(agent.loaded.warnings)
+    starting = time.monotonic() - agent.began < STARTING_S
     for health in agent.supervisor.health():
+        if starting and health.reason == "opening":
+            continue
         if health.state in ("down", "degraded"):
             reasons.append(f"{health.name}: {health.reason or health.state}")
     stats = agent.outbox.stats()

@@ -168,7 +168,7 @@ class Agent:
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
         (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
         if self.sync is not None:
-            self.sync.say(state, tuple(reasons))
+            self.sync.say(tuple(reasons))
 
     def _done(self) -> bool:
         if not self.supervisor.all_ended():

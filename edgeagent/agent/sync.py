@@ -10,7 +10,7 @@ from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
-from edgeagent.sync.presence import DeviceState, Identity, Presence
+from edgeagent.sync.presence import Identity, Presence
 from edgeagent.sync.publisher import Publisher, PublisherSettings
 from edgeagent.sync.shelf import Shelf
 from edgeagent.sync.telemetry import Telemetry
@@ -60,11 +60,11 @@ class Sync:
     def up(self) -> bool:
         return self.link.state == "up"
 
-    def say(self, state: str, reasons: tuple[str, ...]) -> None:
+    def say(self, reasons: tuple[str, ...]) -> None:
         """How the agent does; what the link itself knows is added by it."""
-        known: DeviceState = "degraded" if state == "degraded" else "online"
         own = set(self.reasons())
-        self.presence.say(known, tuple(r for r in reasons if r not in own))
+        others = tuple(reason for reason in reasons if reason not in own)
+        self.presence.say("degraded" if others else "online", others)
 
     def reasons(self) -> list[str]:
         """What is wrong with the link or with what goes over it."""

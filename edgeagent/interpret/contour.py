@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _FINEST = 320
 """Longer masks are averaged down: a polygon need not be finer than that."""
-_CORNERS = 100
+_CORNERS = 64
 """A polygon with more is made coarser."""
+_FINE = 0.015
+"""How far an outline may lie from the true one, in parts of its patch's size."""
 _EAST, _SOUTH, _WEST, _NORTH = range(4)
 
 
@@ -39,7 +41,7 @@ def outlines(mask: Mask, smallest: float, most: int) -> list[Points]:
     # Inner outlines run the other way round: their area is negative.
     told = [(size, loop) for size, loop in loops if size > 0 and size * factor**2 >= smallest]
     told.sort(key=lambda one: -one[0])
-    return [simplified(loop) * factor for _, loop in told[:most]]
+    return [simplified(loop, max(1.0, _FINE * size**0.5)) * factor for size, loop in told[:most]]
 
 
 def area(loop: Points) -> float:
@@ -48,52 +50,52 @@ def area(loop: Points) -> float:
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
-def simplified(loop: Points, tolerance: float = 1.0) -> Points:
+def simplified(loop: Points, tolerance: float) -> Points:
     """A closed polygon whose corners lie at most ``tolerance`` from the left out ones.
 
     Source: Douglas and Peucker 1973, on the two halves between far apart corners. Coarser where
     too many corners would stay.
     """
+    closed = np.concatenate([loop, loop[:1]])
+    far = int(((loop - loop[0]) ** 2).sum(axis=1).argmax())
     while True:
-        far = int(((loop - loop[0]) ** 2).sum(axis=1).argmax())
-        closed = np.concatenate([loop, loop[:1]])
-        keep = np.zeros(len(closed), bool)
-        keep[[0, far]] = True
-        stack = [(0, far), (far, len(loop))]
-        while stack:
-            first, last = stack.pop()
-            if last - first < 2:
-                continue
-            away = _distances(closed[first + 1 : last], closed[first], closed[last])
-            worst = int(away.argmax())
-            if away[worst] > tolerance:
-                middle = first + 1 + worst
-                keep[middle] = True
-                stack += [(first, middle), (middle, last)]
-        few = loop[keep[:-1]]
-        if len(few) <= _CORNERS:
-            return few if len(few) > 2 else loop
+        corners = _far_corners(closed, far, tolerance)
+        if len(corners) <= _CORNERS:
+            return loop[corners] if len(corners) > 2 else loop
         tolerance *= 1.5
 
 
-def _distances(points: Points, one: Points, other: Points) -> Points:
-    """Of points from the straight line between two others (from the point, if they are one)."""
-    along = other - one
-    length = float(np.hypot(*along))
-    away = points - one
-    if not length:
-        return np.asarray(np.hypot(away[:, 0], away[:, 1]))
-    return np.asarray(np.abs(along[0] * away[:, 1] - along[1] * away[:, 0]) / length)
+def _far_corners(closed: Points, far: int, tolerance: float) -> NDArray[np.intp]:
+    """Numbers of the corners that stay. All stretches are halved at once, level by level."""
+    stops = np.array([0, far, len(closed) - 1])
+    numbers = np.arange(len(closed) - 1)
+    while True:
+        stretch = np.searchsorted(stops, numbers, side="right") - 1
+        from_, to = closed[stops[stretch]], closed[stops[stretch + 1]]
+        along, away = to - from_, closed[:-1] - from_
+        length = np.hypot(along[:, 0], along[:, 1])
+        cross = np.abs(along[:, 0] * away[:, 1] - along[:, 1] * away[:, 0])
+        # Both ends may be one point: then the distance from it counts.
+        distance = np.divide(cross, length, out=np.hypot(away[:, 0], away[:, 1]), where=length > 0)
+        worst = np.maximum.reduceat(distance, stops[:-1])
+        too_far = np.flatnonzero((distance == worst[stretch]) & (distance > tolerance))
+        if not len(too_far):
+            return stops[:-1]
+        _, first = np.unique(stretch[too_far], return_index=True)
+        stops = np.sort(np.concatenate([stops, too_far[first]]))
 
 
 def _averaged(mask: Mask) -> tuple[Mask, int]:
     factor = -(-max(mask.shape) // _FINEST)
     if factor <= 1:
         return mask, 1
-    height, width = (-(-axis // factor) * factor for axis in mask.shape)
-    padded = np.pad(mask, ((0, height - mask.shape[0]), (0, width - mask.shape[1])))
-    blocks = padded.reshape(height // factor, factor, width // factor, factor)
-    return blocks.sum(axis=(1, 3)) * 2 >= factor**2, factor
+    height, width = (-(-axis // factor) for axis in mask.shape)
+    counts = np.zeros((height, width), np.uint16)
+    for top in range(factor):
+        for left in range(factor):
+            part = mask[top::factor, left::factor]
+            counts[: part.shape[0], : part.shape[1]] += part
+    return counts * 2 >= factor**2, factor
 
 
 def _loops(mask: Mask) -> list[Points]:
@@ -144,8 +146,10 @@ def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.
         (down == -1, width + 1, 1, _SOUTH, True),
         (down == 1, width + 1, 1, _NORTH, False),
     ):
-        ends_of = np.diff(edges, axis=1, prepend=False, append=False)  # flips at both ends
-        lines, places = np.nonzero(ends_of)
+        flips = np.zeros((edges.shape[0], edges.shape[1] + 1), bool)  # at both ends of a run
+        flips[:, :-1] = edges
+        flips[:, 1:] ^= edges
+        lines, places = np.divmod(np.flatnonzero(flips), flips.shape[1])
         corners = lines * line + places * step
         low, high = corners[::2], corners[1::2]
         starts.append(low if forwards else high)

@@ -73,7 +73,7 @@ class Segment:
         ]
         told = [mask for mask in found if mask is not None and mask.score >= self.threshold]
         told.sort(key=lambda mask: (-mask.score, -mask.share))
-        return list[Prediction](told)
+        return [*told]
 
     def _patches(
         self, stored: NDArray[Any], placement: Placement
@@ -109,6 +109,7 @@ class Segment:
     def _chosen(self, numbers: NDArray[Any]) -> Iterator[tuple[int, Pixels, float]]:
         if numbers.size and (int(numbers.min()) < 0 or int(numbers.max()) > 0xFFFF):
             raise InferenceError("the model's class numbers are not between 0 and 65535")
+        numbers = numbers.astype(np.uint16)
         for number in np.flatnonzero(np.bincount(numbers.ravel())).tolist():
             yield number, numbers == number, 1.0
 
@@ -135,7 +136,7 @@ class Segment:
         """None for the background, for numbers that mean nothing, and for specks."""
         if (self._how.background and number == 0) or (self._classes and number >= self._classes):
             return None
-        share = float(pixels.mean())
+        share = int(np.count_nonzero(pixels)) / pixels.size
         if share < self._how.min_area or not share:
             return None
         left, top, width, height = _part(placement)

@@ -163,7 +163,7 @@ class Ssd:
         told = named(package, outputs, "boxes", "scores")
         if len(places) == 2:
             like = [place for place in places if outputs[place].shape[-1:] == (4,)]
-            boxes = told.get("boxes", like[0] if like else None)
+            boxes = told.get("boxes", like[0] if len(like) == 1 else None)
             if boxes is None and "scores" in told:
                 boxes = next(place for place in places if place != told["scores"])
             if boxes is not None:

@@ -72,6 +72,7 @@ class Committer:
         self._backfill_before_ms = 0.0
         self._trusted = clock.synced()
         self._db: Database | None = None
+        self._frozen = False
         self.stood_aside = 0
         """How many times a database was set aside since the start."""
         self._start()
@@ -208,6 +209,9 @@ class Committer:
         return self.job(end)
 
     def _make_room(self) -> None:
+        # First: writing the log back shows whether the disk still gives blocks.
+        self.space.bound_log(self.ledger.db)
+        self._tell_frozen()
         need = self.space.group_bytes * 5 // 4
         full = self.room.short(need) and not self.room.make(need)
         if full != self.intake.refuse_results:
@@ -218,6 +222,7 @@ class Committer:
         """One small step of what can wait. True = there is more to do now."""
         self._attempt = None
         self.space.thaw(self.ledger.db)
+        self._tell_frozen()
         if self._backfill_ns is not None and self.ledger.unsynced:
             return self._backfill(self._backfill_ns)
         if self.carrier.waiting():
@@ -348,9 +353,19 @@ class Committer:
         self.ledger.secure()
 
     def _full(self) -> None:
-        if self.space.freeze(self.ledger.db):
-            log.warning("the disk is full: the outbox goes on within what it has")
+        self.space.write_back(self.ledger.db)
+        self._tell_frozen()
         self.room.make(self.space.group_bytes * 5 // 4)
+
+    def _tell_frozen(self) -> None:
+        if self.space.frozen != self._frozen:
+            self._frozen = self.space.frozen
+            log.warning(
+                "the disk %s",
+                "is full: the outbox goes on within what it has"
+                if self._frozen
+                else "has room again",
+            )
 
     def close(self) -> None:
         """Close the connection; the log is written back by SQLite. Never raises."""

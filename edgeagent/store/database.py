@@ -116,8 +116,8 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise translated(error, self.path) from error
 
-    def prepare_to_write(self, max_pages: int, wal_pages: int) -> None:
-        """Set what holds per connection. ``wal_pages``: the log is written back beyond that."""
+    def prepare_to_write(self) -> None:
+        """Set what holds per connection."""
         for pragma in (
             f"page_size = {PAGE}",
             "journal_mode = WAL",
@@ -127,10 +127,10 @@ class Database:
             "temp_store = MEMORY",
             "cache_size = -1024",
             "secure_delete = OFF",
-            f"wal_autocheckpoint = {wal_pages}",
+            # `Space.bound_log` writes it back, and sees to the blocks for the next time.
+            "wal_autocheckpoint = 0",
             # Never cut: the log's blocks are what is left to write with on a full disk.
             "journal_size_limit = -1",
-            f"max_page_count = {max_pages}",
         ):
             self.run(f"PRAGMA {pragma}")
 
@@ -214,4 +214,5 @@ def translated(error: BaseException, path: Path) -> StoreError:
         return StoreFull(f"{path}: {text}", remedy="Free space on the disk.")
     if any(sign in lower for sign in _CORRUPT):
         return StoreCorrupt(f"{path}: {text}")
-    return StoreError(f"{path}: {text}")
+    remedy = "Copy it to a folder that can be written." if "unable to open" in lower else ""
+    return StoreError(f"{path}: {text}", remedy=remedy)

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from edgeagent.errors import StoreCorrupt, StoreError
-from edgeagent.store.database import FILE, Connect, Database, close_quietly, connect
+from edgeagent.store.database import FILE, PAGE, Connect, Database, close_quietly, connect
 from edgeagent.store.encode import Clock, rfc3339
 from edgeagent.store.former import Former
 from edgeagent.store.ledger import Ledger
@@ -62,14 +62,15 @@ def database_path(folder: Path) -> Path:
 
 def open_writable(path: Path, space: Space, make: Connect = connect) -> Database:
     """Raises StoreError, StoreCorrupt, StoreTooNew."""
+    space.let_go()
     db = Database(path, make=make)
     try:
-        db.prepare_to_write(space.max_pages, space.checkpoint_pages)
+        db.prepare_to_write()
         db.migrate()
+        space.reserve(db)
     except StoreError:
         close_quietly(db)
         raise
-    space.reserve()
     return db
 
 
@@ -204,17 +205,13 @@ def prune(folder: Path, max_bytes: int) -> None:
 
 
 def check(db: Database, path: Path, *, quick_bytes: int = 4 * 1024 * 1024) -> None:
-    """Look for damage where that is cheap: a small file whole, else the ends of the records.
+    """Look for damage where that is cheap: a small database whole, else the ends of the records.
 
     Raises StoreCorrupt.
     """
     db.value("SELECT seq FROM record ORDER BY seq LIMIT 1")
     db.value("SELECT length(body) FROM record ORDER BY seq DESC LIMIT 1")
-    try:
-        small = path.stat().st_size <= quick_bytes
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-    if small:
+    if int(db.value("PRAGMA page_count")) * PAGE <= quick_bytes:
         verdict = db.value("PRAGMA quick_check(1)")
         if verdict != "ok":
             raise StoreCorrupt(f"{path}: {verdict}")

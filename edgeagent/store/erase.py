@@ -31,7 +31,7 @@ def erase(committer: Committer, before_ns: int) -> int:
     finally:
         db.run("PRAGMA secure_delete = OFF")
     db.run("PRAGMA wal_checkpoint(TRUNCATE)")
-    committer.space.reserve()
+    committer.space.reserve(db)
     return erased
 
 

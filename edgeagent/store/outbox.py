@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent import clock as system_clock
-from edgeagent.errors import Busy, StoreError
-from edgeagent.store import epochs, erase
+from edgeagent.errors import Busy, EdgeAgentError, StoreError
+from edgeagent.store import epochs, erase, held
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.blobs import BlobShelf
 from edgeagent.store.commit import Committer
@@ -84,6 +84,7 @@ class Outbox:
         )  # fmt: skip
         committer.in_flight = self._lanes.in_flight
         self._news = threading.Event()
+        self._seen = (0, 0, "", 0.0)
         self._swapped()
         self._writer.listeners.append(self._committed)
         self.settings = settings
@@ -137,6 +138,8 @@ class Outbox:
             return
         self._writer.close(timeout_s)
         self._reading.renew()
+        self._committer.space.hold()
+        held.release(self.folder)
         os.close(self._lock)
         self._lock = -1
 
@@ -299,29 +302,37 @@ class Outbox:
     # --- figures -------------------------------------------------------------------------
 
     def stats(self) -> OutboxStats:
-        """Cheap enough for once a second. Raises StoreError (the database can't be read)."""
+        """Cheap enough for once a second; never raises: what can't be read now is as it was
+        before, and ``fault`` says why."""
         account, writer = self._writer.account, self._writer
-        at, age_s = self._oldest_pending()
+        fault = writer.fault
+        try:
+            self._seen = self._look()
+        except EdgeAgentError as error:
+            fault = fault or str(error)
+        blob_bytes, dead_letters, at, since_ms = self._seen
         return OutboxStats(
             epoch=account.epoch, produced=account.produced, delivered=account.delivered,
             pending=account.pending, dropped=dict(account.dropped), queued=writer.queued,
-            stalled=writer.stalled, bytes=writer.used_bytes,
-            blob_bytes=self._reading.value("SELECT coalesce(sum(bytes), 0) FROM blob"),
-            dead_letters=self._reading.value("SELECT count(*) FROM dead"),
-            oldest_pending_at=at, oldest_pending_age_s=age_s,
+            stalled=writer.stalled, bytes=writer.used_bytes, blob_bytes=blob_bytes,
+            dead_letters=dead_letters, oldest_pending_at=at,
+            oldest_pending_age_s=max(0.0, (self._clock.mono_ms() - since_ms) / 1000) if at else 0.0,
             written_bytes=writer.wear.written_bytes, written_today_bytes=writer.wear.today_bytes,
-            fault=writer.fault,
+            fault=fault,
         )  # fmt: skip
 
-    def _oldest_pending(self) -> tuple[str, float]:
+    def _look(self) -> tuple[int, int, str, float]:
+        """Bytes of blobs, dead letters, at and boot time of the oldest pending record."""
+        blob_bytes = int(self._reading.value("SELECT coalesce(sum(bytes), 0) FROM blob"))
+        letters = int(self._reading.value("SELECT count(*) FROM dead"))
         body = self._lanes.oldest_pending()
         if body is None:
-            return "", 0.0
+            return blob_bytes, letters, "", 0.0
         record = decoded(body)
         since_ms = self._born_ms
         if record.get("boot") == self._committer.identity.boot:
             since_ms = float(record.get("mono_ms", since_ms))
-        return str(record.get("at", "")), max(0.0, (self._clock.mono_ms() - since_ms) / 1000)
+        return blob_bytes, letters, str(record.get("at", "")), since_ms
 
     # --- called by the writing thread ----------------------------------------------------
 

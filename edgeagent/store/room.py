@@ -91,9 +91,10 @@ class Room:
         if self._settings.when_full == "thin":
             while self._free() < target and self._thin():
                 pass
-        if self._settings.when_full != "drop-newest":
-            while self._free() < target and self._drop_oldest():
-                pass
+        # Who keeps the oldest still wants events, and the gaps that tell of the rest.
+        least = _HEADROOM if self._settings.when_full == "drop-newest" else target
+        while self._free() < least and self._drop_oldest():
+            pass
         db.run("PRAGMA synchronous = FULL")
         self._ledger.secure()
         return not self.short(need)

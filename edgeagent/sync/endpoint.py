@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgeagent import clock
 from edgeagent.config.units import seconds
-from edgeagent.errors import ConfigError
-from edgeagent.sync import backoff
+from edgeagent.errors import ConfigError, InputError
+from edgeagent.sync import backoff, certificates
 
 if TYPE_CHECKING:
     from edgeagent.config.model import Mqtt, Tls
@@ -73,6 +74,15 @@ class Endpoint:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+    def ending(self) -> str:
+        """A sentence if our certificate ends within 30 days, by a clock that is trusted."""
+        if not self.cert or not clock.synced():
+            return ""
+        try:
+            return certificates.warning(self.cert)
+        except InputError as error:
+            return str(error)
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Changes when one of the files does."""

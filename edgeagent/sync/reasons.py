@@ -104,6 +104,15 @@ def of_connack_3(code: int) -> Reason:
     return of_code(_CONNACK_3.get(code, 0x80))
 
 
+def of_certificate(warning: str) -> Reason | None:
+    """That our certificate ends soon; None for an empty warning."""
+    return (
+        Reason("denied", warning, "Renew it; the file is read again by itself.")
+        if warning
+        else None
+    )
+
+
 def of_exception(error: Exception, where: str) -> Reason:
     """Why a connection to ``where`` (host:port) could not be made."""
     if isinstance(error, ssl.SSLCertVerificationError):

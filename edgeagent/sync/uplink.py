@@ -67,11 +67,16 @@ class Uplink:
         self._errands: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self._once_more = False
+        self._ageing: Reason | None = None
+        """A certificate of ours that ends soon."""
         self._changed = threading.Condition()
         self._state: State = "down"
         self._last_error: Reason | None = None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+
+    def __del__(self) -> None:
+        os.close(self._wake_fd)
 
     # --- wiring
 
@@ -122,7 +127,8 @@ class Uplink:
         if self._state != "up" or connection is None:
             return [self._last_error or reasons.DOWN]
         found = connection.handshake.complaints
-        return [*found, reasons.TAKEN] if self._redial.rival else found
+        found += [reasons.TAKEN] if self._redial.rival else []
+        return [*found, self._ageing] if self._ageing is not None else found
 
     def wait_up(self, timeout: float) -> bool:
         """Block until the link is up; False if that took too long."""
@@ -218,8 +224,7 @@ class Uplink:
         return Attempt(reason, True, handshake.phase != "connack", up_s)
 
     def _ride(self, connection: Connection, endpoint: Endpoint) -> Reason:
-        due, stamp = 0.0, endpoint.stamp()
-        files_due = time.monotonic() + self._settings.files_every_s
+        due, files_due, stamp = 0.0, 0.0, endpoint.stamp()
         while True:
             end = connection.turn(min(due, files_due))
             if end is not None:
@@ -239,6 +244,7 @@ class Uplink:
                 return self._leave(connection)
             if now >= files_due:
                 files_due = now + self._settings.files_every_s
+                self._ageing = reasons.of_certificate(endpoint.ending())
                 if endpoint.stamp() != stamp:
                     return reasons.RENEWED
             connection.flush()

@@ -134,12 +134,13 @@ class Mosquitto(ProcessBroker):
         tls: bool = False,
         client_certificates: bool = False,
         names: str = NAMES,
+        days: int = 365,
     ) -> None:
         super().__init__(folder, port)
         self.certificates: Certificates | None = None
         folder.mkdir(parents=True, exist_ok=True)
         if tls:
-            self.certificates = make_certificates(folder / "tls", names=names)
+            self.certificates = make_certificates(folder / "tls", names=names, days=days)
         lines = [
             f"listener {self.port} 127.0.0.1",
             f"user {getpass.getuser()}",

@@ -14,7 +14,8 @@ HEAVY = ("cv2", "numpy", "ai_edge_litert", "tflite_runtime", "onnxruntime", "pah
 
 def loaded_by(statement: str) -> set[str]:
     """Top-level modules after a statement in a fresh interpreter."""
-    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)))"
+    tell = "import json, sys\nprint(json.dumps(sorted(m.split('.')[0] for m in sys.modules)))"
+    code = f"{statement}\n{tell}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 

@@ -469,8 +469,8 @@ def test_outputs_as_they_are_without_state() -> None:
 
 
 def test_unknown_decoders() -> None:
-    with pytest.raises(NotFound, match="fastestdet"):
-        open_decoder(package("fastestdet"), (tensor((1, 2)),))
+    with pytest.raises(NotFound, match="yolo99"):
+        open_decoder(package("plugin", plugin="yolo99"), (tensor((1, 2)),))
     with pytest.raises(NotFound, match="mine"):
         open_decoder(package("plugin", plugin="mine"), (tensor((1, 2)),))
 

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgeagent.store.batch import Batch
@@ -102,6 +103,11 @@ def drain(outbox: Outbox, receiver: Receiver, *, max_bytes: int = 16_384) -> int
         count += 1
     assert outbox.flush(10)
     return count
+
+
+def pages_of(path: Path) -> int:
+    """Pages that a database says it has; the file may be longer (blocks in reserve)."""
+    return int.from_bytes(path.read_bytes()[28:32], "big")
 
 
 Opener = Callable[..., Outbox]

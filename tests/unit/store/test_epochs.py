@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_play import Opener, Receiver, TurnedClock, drain, event, result
+from store_play import Opener, Receiver, TurnedClock, drain, event, pages_of, result
 
 from edgeagent.errors import StoreTooNew
 from edgeagent.store import epochs
@@ -107,7 +107,7 @@ def test_a_lost_database_is_told(opened: Opener, filled: tuple[Path, str]) -> No
 
 def _truncate(path: Path) -> None:
     with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 3)
+        file.truncate(pages_of(path) // 3 * 4096)
 
 
 def _no_header(path: Path) -> None:
@@ -116,7 +116,7 @@ def _no_header(path: Path) -> None:
 
 
 def _zeros(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
+    path.write_bytes(bytes(pages_of(path) * 4096))
 
 
 def _empty(path: Path) -> None:
@@ -124,7 +124,7 @@ def _empty(path: Path) -> None:
 
 
 def _middle(path: Path) -> None:
-    pages = path.stat().st_size // 4096
+    pages = pages_of(path)
     with path.open("r+b") as file:
         for page in range(pages // 2, pages // 2 + 4):
             file.seek(page * 4096)

@@ -102,26 +102,31 @@ def test_an_event_leaves_at_once_and_a_stream_in_batches(
         time.sleep(0.005)
     eventually(drained(outbox))
     eventually(lambda: sum(len(seqs_of(m.payload)) for m in reader.got) == 101)
-    assert len(reader.got) < 15
+    assert len(reader.got) < 9
 
 
 @pytest.mark.broker
 def test_a_backlog_moves_while_live_records_come(
-    broker: Mosquitto, make_station: Any, make_reader: Any, outbox: Outbox, eventually: Eventually
+    broker: Mosquitto,
+    make_station: Any,
+    make_reader: Any,
+    outbox: Outbox,
+    eventually: Eventually,
 ) -> None:
     fill(outbox, 3000)
     reader = make_reader(broker.port, "edgeagent/d1/records")
-    make_station(broker.port, publishing={"max_message": 4096, "window": 4})
-    seen: list[float] = []
-    for n in range(10):
+    station = make_station(broker.port, publishing={"max_message": 4096, "window": 4})
+    waits: list[float] = []
+    for n in range(12):
         ticket = outbox.append(Draft("event", data={"phase": "new", "live": n}, event=f"live{n}"))
-        seq = ticket.wait(5)
-        began = time.monotonic()
+        seq, began = ticket.wait(5), time.monotonic()
         eventually(lambda seq=seq: any(seq in seqs_of(m.payload) for m in list(reader.got)[-400:]))
-        seen.append(time.monotonic() - began)
-    assert max(seen) < 2.0
+        waits.append(time.monotonic() - began)
+    # A live record never waits long, nor does the small batch of each hold up the backlog.
+    assert max(waits) < 2.0
+    assert station.publisher.records_delivered > 1500
     eventually(drained(outbox), timeout=20)
-    eventually(lambda: len({s for m in reader.got for s in seqs_of(m.payload)}) == 3010)
+    eventually(lambda: len({s for m in reader.got for s in seqs_of(m.payload)}) == 3012)
     assert account_closes(outbox)
 
 

@@ -1,0 +1,256 @@
+"""A collector: takes what devices send off the broker, into the database, and confirms it.
+
+A message is acknowledged to the broker once its transaction is committed, and confirmed to its
+device after that; so a collector can be killed at any instant. Several may run at once: they
+share the subscriptions where the broker is proven to do that, else each takes a partition of
+the devices. The link has a thread of its own; everything else happens in the caller's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from edgeagent.errors import Busy, EdgeAgentError, InputError
+from edgeagent.fleet.archive import Archive, Group, Refused, Written
+from edgeagent.fleet.confirms import Confirms, Due
+from edgeagent.fleet.database import Database, open_database
+from edgeagent.fleet.intake import Intake, Partition, Taken
+from edgeagent.fleet.retention import Retention
+from edgeagent.fleet.sharing import SharedLink, proven
+from edgeagent.sync.endpoint import LinkSettings
+from edgeagent.sync.reasons import Reason
+from edgeagent.sync.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_TURN_S = 0.25
+"""How often confirms are looked for while nothing comes."""
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectSettings:
+    """What a collector must know. Durations in seconds."""
+
+    database: str
+    link: LinkSettings
+    """Its ``client_id`` is made here."""
+    prefix: str = "edgeagent"
+    name: str = "main"
+    """As devices name it in ``sync.collectors``."""
+    partition: Partition | None = None
+    """None = share the subscriptions where the broker does that."""
+    keep_s: float = 0.0
+    """Records and evidence are deleted after this; 0 = never."""
+    group_messages: int = 100
+    linger_s: float = 0.02
+    """How long a message waits for others to be committed with it."""
+    idle_s: float = 0.0
+    """End when nothing has come for so long; 0 = never."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """Since the start."""
+
+    records: int = 0
+    duplicates: int = 0
+    messages: int = 0
+    evidence: int = 0
+    refused: int = 0
+    confirms: int = 0
+    commits: int = 0
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Tells of a loss once, and of the recovery once."""
+
+    pause_s: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def met(self, error: EdgeAgentError) -> float:
+        """How long to wait before the next try."""
+        if not self.pause_s:
+            self.since = time.monotonic()
+            log.error("%s. %s", error, error.remedy)
+        self.pause_s = min(_LONGEST_PAUSE_S, 2 * self.pause_s or _FIRST_PAUSE_S)
+        return self.pause_s
+
+    def over(self) -> None:
+        if self.pause_s:
+            log.warning("the database is back after %.1f s", time.monotonic() - self.since)
+            self.pause_s = 0.0
+
+
+class Collector:
+    """One process of a collector. `run` blocks until `stop`."""
+
+    def __init__(self, settings: CollectSettings, db: Database | None = None) -> None:
+        """Raises what `open_database` does, and Busy where 64 run already."""
+        self.settings = settings
+        self.figures = Figures()
+        self.db = db or open_database(settings.database)
+        self.seat = self.db.seat(settings.name)
+        self._archive = Archive(self.db)
+        self._confirms = Confirms(self._archive, settings.name)
+        self._retention = Retention(self.db, settings.keep_s)
+        self._intake = Intake(settings.prefix, settings.partition or Partition())
+        self._stopping = threading.Event()
+        self._trouble = _Trouble()
+        self._topics = Topics(settings.prefix, f"collector-{settings.name}-{self.seat}"[:64])
+        self._met = threading.Event()
+        """The link has come up since confirms were looked for last."""
+
+    def stop(self) -> None:
+        """Any thread, or a signal's handler."""
+        self._stopping.set()
+
+    def run(self, started: Callable[[str], None] = lambda _how: None) -> Figures:
+        """Collect until stopped (or idle). ``started`` is told in words how.
+
+        Raises: StoreError and its kinds that waiting does not cure, Busy (the place of this
+        process was taken while the database was away).
+        """
+        link = self._link(started)
+        link.board(_Watch(self._met))
+        self._intake.wire(link)
+        link.start()
+        try:
+            self._collect(link)
+        finally:
+            if self.seat and link.state == "up":
+                # Nobody may come back to this seat for what the broker would queue for it.
+                for pattern in self._intake.split:
+                    link.unsubscribe(pattern)
+            link.stop()
+            self.db.close()
+        return self.figures
+
+    def _link(self, started: Callable[[str], None]) -> SharedLink:
+        chosen, name = self.settings, self.settings.name
+        link = replace(chosen.link, client_id=self._topics.client_id, receive_maximum=1000)
+        echo = self._topics.confirm
+        sharing = chosen.partition is None and proven(link, echo, self._stopping.is_set)
+        if chosen.partition is not None:
+            started(f"partition {chosen.partition.number}/{chosen.partition.count}")
+        elif sharing:
+            started(f"place {self.seat} among those that share the subscriptions")
+        elif not self._stopping.is_set():
+            started("alone: this broker does not share subscriptions (see --partition)")
+        return SharedLink(
+            link, echo, group=f"edgeagent-{name}", split=self._intake.split, sharing=sharing
+        )
+
+    def _collect(self, link: SharedLink) -> None:
+        last_heard = time.monotonic()
+        while not self._stopping.is_set():
+            taken = self._intake.take(
+                _TURN_S, linger_s=self.settings.linger_s, most=self.settings.group_messages
+            )
+            now = time.monotonic()
+            if taken.messages:
+                last_heard = now
+                if not self._patiently(partial(self._write, taken)):
+                    return  # Stopped while the database was away: the broker has them still.
+            elif self.settings.idle_s and now - last_heard >= self.settings.idle_s:
+                self._patiently(partial(self._confirm, link))
+                return
+            if link.state == "up":
+                self._patiently(partial(self._confirm, link))
+            if self.seat == 0:
+                self._patiently(self._retention.turn)
+
+    # --- with the database ---------------------------------------------------------------
+
+    def _patiently(self, work: Callable[[], None]) -> bool:
+        """Do it, however long the database is away. False = told to stop meanwhile."""
+        while True:
+            try:
+                work()
+                self._trouble.over()
+                return True
+            except Busy:
+                raise
+            except EdgeAgentError as error:
+                if error.retry != "backoff":
+                    raise
+                if self._stopping.wait(self._trouble.met(error)):
+                    return False
+
+    def _write(self, taken: Taken) -> None:
+        if taken.group:
+            try:
+                self._count(self._archive.write(taken.group), taken.group)
+            except InputError:
+                self._write_singly(taken.group)
+        taken.ack()
+        self.figures.messages += len(taken.messages)
+
+    def _write_singly(self, group: Group) -> None:
+        """The database does not take something in it: find out what, keep the rest."""
+        parts = [
+            *(Group(arrivals=[arrival]) for arrival in group.arrivals),
+            *(Group(pieces=[piece]) for piece in group.pieces),
+            *(Group(heard=[heard]) for heard in group.heard),
+            *(Group(refused=[refused]) for refused in group.refused),
+        ]
+        for part in parts:
+            try:
+                self._count(self._archive.write(part), part)
+            except InputError as error:
+                log.error("%s", error)
+                for arrival in part.arrivals:
+                    body = "\n".join(row.body for row in arrival.rows).encode()
+                    told = Refused(f"{arrival.device} {arrival.epoch}", str(error), body)
+                    self._archive.write(Group(refused=[told]))
+                    self.figures.refused += 1
+
+    def _count(self, written: Written, group: Group) -> None:
+        figures = self.figures
+        figures.commits += 1
+        figures.records += written.records
+        figures.duplicates += written.duplicates
+        figures.evidence += written.evidence
+        figures.refused += len(group.refused) + sum(len(a.refused) for a in group.arrivals)
+
+    def _confirm(self, link: SharedLink) -> None:
+        if self._met.is_set():
+            self._confirms.connected()
+            self._met.clear()
+        for due in self._confirms.due():
+            topic = Topics(self.settings.prefix, due.device).confirm(self.settings.name)
+            try:
+                link.publish(topic, due.payload, retain=True, on_done=partial(self._confirmed, due))
+            except Busy:
+                return  # The network is slow: what is not told now is due again.
+
+    def _confirmed(self, due: Due, reason: Reason | None) -> None:
+        if reason is None:
+            self._confirms.accepted(due)
+            self.figures.confirms += 1
+
+
+class _Watch:
+    """Passenger that notes when the link comes up."""
+
+    def __init__(self, met: threading.Event) -> None:
+        self._met = met
+
+    def connected(self) -> None:
+        self._met.set()
+
+    def disconnected(self, _reason: Reason) -> None:
+        """What was under way is not accepted, and due again by itself."""
+
+    def turn(self, now: float) -> float:
+        return now + 5.0
+
+    def farewell(self) -> None:
+        """Nothing is owed: what is not confirmed now is due at the next start."""

@@ -1,0 +1,103 @@
+"""What the fleet's tools need of a database; `sqlite` and `postgres` are the two there are.
+
+SQL is written once, with ``?`` for parameters and the words that both know; what they say
+differently has a name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from edgeagent.errors import StoreTooNew, UsageError
+from edgeagent.fleet.batches import Row
+
+SCHEMA = 1
+SEATS = 64
+
+
+class StoredRow(NamedTuple):
+    """One row of `record`."""
+
+    stream: int
+    row: Row
+    copy: bool
+
+
+class Database(Protocol):
+    """One connection, for one thread. It connects when it is first used, and anew after a loss.
+
+    Raises of all methods: Unavailable (the server is away; whatever was not committed is not
+    there), StoreError and its kinds, InputError (it does not take these values).
+    """
+
+    name: str
+    """For people; without a password."""
+    for_update: str
+    """Ends a SELECT whose rows are to be locked."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """BEGIN, and COMMIT or ROLLBACK at the end."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """How many rows it changed."""
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None: ...
+
+    def put(self, rows: Iterable[StoredRow], received: float, /) -> None:
+        """Insert records, as fast as the database can."""
+
+    def among(self, column: str, values: Iterable[Any]) -> tuple[str, Any]:
+        """(condition, its one parameter) for "column is one of values"."""
+
+    def stamp(self, seconds: float) -> Any:
+        """A time as ``record.received`` is compared with."""
+
+    def now(self) -> float:
+        """Seconds since 1970, the same for all processes on this database."""
+
+    def seat(self, name: str) -> int:
+        """The lowest number from 0 that no other process has under this name, kept until the
+        end of the process. Raises Busy: all 64 are taken."""
+
+    def close(self) -> None: ...
+
+
+def open_database(url: str) -> Database:
+    """``postgresql://…`` (or ``postgres://``), or the path of an SQLite file. Makes the tables
+    where there are none.
+
+    Raises: UsageError, Unavailable, StoreTooNew, StoreError.
+    """
+    if url.startswith(("postgresql://", "postgres://")):
+        from edgeagent.fleet.postgres import Postgres
+
+        return Postgres(url)
+    if "://" in url:
+        raise UsageError(
+            f"{url.split('://')[0]}:// is no database that is known here",
+            remedy="Give postgresql://user@host/name, or the path of a file.",
+        )
+    from edgeagent.fleet.sqlite import Sqlite
+
+    return Sqlite(Path(url))
+
+
+def schema(dialect: str) -> str:
+    """The statements that make the tables."""
+    file = resources.files("edgeagent.fleet").joinpath("schema").joinpath(f"{dialect}.sql")
+    return file.read_text(encoding="utf-8")
+
+
+def check_version(version: int, name: str) -> None:
+    """Raises StoreTooNew."""
+    if version > SCHEMA:
+        raise StoreTooNew(
+            f"{name} has schema {version}, this version knows {SCHEMA}",
+            remedy="Update edgeagent here, or name another database.",
+        )
