@@ -38,13 +38,13 @@ from paho.mqtt.properties import Properties
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.drain import detection  # noqa: E402 - the path comes first
-from edgeagent.fleet.archive import Archive, Group  # noqa: E402
-from edgeagent.fleet.audit import audit  # noqa: E402
-from edgeagent.fleet.batches import read  # noqa: E402
-from edgeagent.fleet.database import open_database  # noqa: E402
-from edgeagent.testing.broker import Mosquitto  # noqa: E402
-from edgeagent.testing.postgres import PostgresServer  # noqa: E402
+from benchmarks.drain import detection
+from edgeagent.fleet.archive import Archive, Group
+from edgeagent.fleet.audit import audit
+from edgeagent.fleet.batches import read
+from edgeagent.fleet.database import open_database
+from edgeagent.testing.broker import Mosquitto
+from edgeagent.testing.postgres import PostgresServer
 
 PER_BATCH, PER_GROUP = 100, 50
 Batch = tuple[str, bytes]

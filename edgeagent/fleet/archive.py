@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Union
 
 from edgeagent.fleet import evidence
 from edgeagent.fleet.account import Account, pieces, stored
@@ -43,6 +44,10 @@ class Refused:
     payload: bytes
 
 
+Part = Union[Arrival, Piece, Heard, Refused]
+"""What a message brings."""
+
+
 @dataclass(slots=True)
 class Group:
     """What is committed together."""
@@ -53,6 +58,16 @@ class Group:
     refused: list[Refused] = field(default_factory=list)
     carried: bool = False
     """Brought by hand: says nothing about which epoch a device writes now."""
+
+    def add(self, part: Part) -> None:
+        if isinstance(part, Arrival):
+            self.arrivals.append(part)
+        elif isinstance(part, Piece):
+            self.pieces.append(part)
+        elif isinstance(part, Heard):
+            self.heard.append(part)
+        else:
+            self.refused.append(part)
 
     def __bool__(self) -> bool:
         return bool(self.arrivals or self.pieces or self.heard or self.refused)

@@ -139,6 +139,7 @@ class _Loss(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _head = msgspec.json.Decoder(_Head).decode
 _loss = msgspec.json.Decoder(_Loss).decode
+_SPECIAL = frozenset({"gap", "blob"})
 _READ_ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeError, ValueError, TypeError)
 
 
@@ -229,22 +230,33 @@ def _take(arrival: Arrival, body: bytes, head: _Head) -> None:
     seq = head.seq
     if not 0 < seq <= LARGEST_SEQ:
         raise InputError(f"seq {seq} is not a number that a record can have")
-    found = _gap(head) if head.kind == "gap" else None
-    refs = [Ref(seq, _checked(blob)) for blob in head.blobs]
+    row = Row(
+        seq, _clean(head.kind), _clean(head.pipeline), time_of(head.at), head.test, body.decode()
+    )
+    if head.kind in _SPECIAL or head.blobs or head.was is not None:
+        _take_special(arrival, head)
+    arrival.rows.append(row)
+
+
+def _take_special(arrival: Arrival, head: _Head) -> None:
+    """What else a record tells: all of it, or InputError and nothing."""
+    copy = _copy(head.seq, head.was, arrival.epoch) if head.was is not None else None
+    gap = _gap(head) if head.kind == "gap" else None
+    refs = [Ref(head.seq, _checked(blob)) for blob in head.blobs]
     lost = _loss(head.data) if head.kind == "blob" else None
-    if head.was is not None and head.was.epoch != arrival.epoch:
-        if not _EPOCH.fullmatch(head.was.epoch) or not 0 < head.was.seq <= LARGEST_SEQ:
-            raise InputError("the record names no usable former number")
-        arrival.copies.append(Copy(seq, head.was.epoch, head.was.seq))
+    if copy is not None:
+        arrival.copies.append(copy)
+    if gap is not None:
+        arrival.gaps.append(gap)
     if lost is not None and _SHA256.fullmatch(lost.sha256):
         arrival.lost.append(Lost(lost.sha256, _clean(lost.reason)))
-    if found is not None:
-        arrival.gaps.append(found)
     arrival.refs += refs
-    arrival.rows.append(
-        Row(seq, _clean(head.kind), _clean(head.pipeline), time_of(head.at), head.test,
-            body.decode("utf-8"))
-    )  # fmt: skip
+
+
+def _copy(seq: int, was: _Was, epoch: str) -> Copy | None:
+    if not _EPOCH.fullmatch(was.epoch) or not 0 < was.seq <= LARGEST_SEQ:
+        raise InputError("the record names no usable former number")
+    return Copy(seq, was.epoch, was.seq) if was.epoch != epoch else None
 
 
 def _gap(head: _Head) -> Gap | None:

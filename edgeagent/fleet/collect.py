@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edgeagent.errors import Busy, EdgeAgentError, InputError
-from edgeagent.fleet.archive import Archive, Group, Refused, Written
+from edgeagent.fleet.archive import Archive, Group, Part, Refused, Written
+from edgeagent.fleet.batches import Arrival
 from edgeagent.fleet.confirms import Confirms, Due
 from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.intake import Intake, Partition, Taken
@@ -195,20 +196,17 @@ class Collector:
 
     def _write_singly(self, group: Group) -> None:
         """The database does not take something in it: find out what, keep the rest."""
-        parts = [
-            *(Group(arrivals=[arrival]) for arrival in group.arrivals),
-            *(Group(pieces=[piece]) for piece in group.pieces),
-            *(Group(heard=[heard]) for heard in group.heard),
-            *(Group(refused=[refused]) for refused in group.refused),
-        ]
+        parts: list[Part] = [*group.arrivals, *group.pieces, *group.heard, *group.refused]
         for part in parts:
+            alone = Group()
+            alone.add(part)
             try:
-                self._count(self._archive.write(part), part)
+                self._count(self._archive.write(alone), alone)
             except InputError as error:
                 log.error("%s", error)
-                for arrival in part.arrivals:
-                    body = "\n".join(row.body for row in arrival.rows).encode()
-                    told = Refused(f"{arrival.device} {arrival.epoch}", str(error), body)
+                if isinstance(part, Arrival):
+                    body = "\n".join(row.body for row in part.rows).encode()
+                    told = Refused(f"{part.device} {part.epoch}", str(error), body)
                     self._archive.write(Group(refused=[told]))
                     self.figures.refused += 1
 

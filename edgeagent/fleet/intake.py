@@ -6,13 +6,14 @@ import hashlib
 import re
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from edgeagent.errors import InputError, UsageError
-from edgeagent.fleet.archive import Group, Heard, Refused
-from edgeagent.fleet.batches import read
+from edgeagent.fleet.archive import Group, Heard, Part, Refused
+from edgeagent.fleet.batches import LARGEST_SEQ, Arrival, read
 from edgeagent.fleet.evidence import UNIT, Piece
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.schema import Status
@@ -67,6 +68,17 @@ class Taken:
             message.ack()
 
 
+@dataclass(slots=True)
+class _Held:
+    message: Incoming
+    parts: tuple[Part, ...] | None
+    """None = not read yet."""
+    weight: int = 0
+
+    def __post_init__(self) -> None:
+        self.weight = sum(_weight(part) for part in self.parts or ())
+
+
 class Intake:
     """Holds what has come. The broker's window bounds it: nothing is acknowledged unwritten."""
 
@@ -75,7 +87,8 @@ class Intake:
         self._status = f"{prefix}/+/status"
         self._prefix = f"{prefix}/"
         self._partition = partition
-        self._held: deque[Incoming] = deque()
+        self._held: deque[_Held] = deque()
+        self._weight = 0
         self._arrived = threading.Condition()
         self.let_go = 0
         """Messages at QoS 0 for which there was no room."""
@@ -89,11 +102,15 @@ class Intake:
         device = message.topic[len(self._prefix) :].partition("/")[0]
         if device not in self._partition:
             return True
+        if not message.qos and len(self._held) >= _HELD_MAX:
+            self.let_go += 1
+            return True
+        # Read here, on the link's thread, while the other one waits for the database; but not
+        # more than the next group, since what is packed may be small.
+        held = _Held(message, self._read(message) if self._weight < _GROUP_BYTES else None)
         with self._arrived:
-            if not message.qos and len(self._held) >= _HELD_MAX:
-                self.let_go += 1
-                return True
-            self._held.append(message)
+            self._weight += held.weight
+            self._held.append(held)
             self._arrived.notify()
         return False
 
@@ -103,46 +120,53 @@ class Intake:
         with self._arrived:
             if self._arrived.wait_for(lambda: self._held, timeout_s):
                 self._arrived.wait_for(lambda: len(self._held) >= most, linger_s)
-            held = [self._held.popleft() for _ in range(min(most, len(self._held)))]
         taken = Taken()
         weight = 0
-        while held and weight < _GROUP_BYTES:
-            message = held.pop(0)
-            taken.messages.append(message)
-            weight += self._read(message, taken.group)
-        with self._arrived:
-            self._held.extendleft(reversed(held))
+        while self._held and len(taken.messages) < most and weight < _GROUP_BYTES:
+            with self._arrived:
+                held = self._held.popleft()
+                self._weight -= held.weight
+            parts = held.parts if held.parts is not None else self._read(held.message)
+            for part in parts:
+                taken.group.add(part)
+                weight += _weight(part)
+            taken.messages.append(held.message)
         return taken
 
-    def _read(self, message: Incoming, group: Group) -> int:
-        """Add a message to the group; bytes in memory, about."""
+    def _read(self, message: Incoming) -> tuple[Part, ...]:
         try:
-            match message.topic[len(self._prefix) :].split("/"):
-                case [device, "records"] if is_id(device):
-                    group.arrivals.append(read(message.payload, device))
-                    return sum(len(row.body) for row in group.arrivals[-1].rows)
-                case [device, "status"] if is_id(device):
-                    _hear(device, message.payload, group)
-                case [device, "blob", sha256, index] if is_id(device):
-                    group.pieces.append(_piece(device, sha256, index, message.payload))
-                case _:
-                    raise InputError("no device has this topic")
+            return tuple(self._parts(message.topic, message.payload))
         except InputError as error:
-            kept = message.payload[:_KEPT_BYTES]
-            group.refused.append(Refused(message.topic, str(error), kept))
-        return len(message.payload)
+            return (Refused(message.topic, str(error), message.payload[:_KEPT_BYTES]),)
+
+    def _parts(self, topic: str, payload: bytes) -> Iterator[Part]:
+        match topic[len(self._prefix) :].split("/"):
+            case [device, "records"] if is_id(device):
+                yield read(payload, device)
+            case [device, "status"] if is_id(device):
+                yield from _hear(device, payload)
+            case [device, "blob", sha256, index] if is_id(device):
+                yield _piece(device, sha256, index, payload)
+            case _:
+                raise InputError("no device has this topic")
 
 
-def _hear(device: str, payload: bytes, group: Group) -> None:
+def _hear(device: str, payload: bytes) -> Iterator[Heard]:
     if not payload:
         return  # Cleared by whoever retired the device.
     try:
         status = msgspec.json.decode(payload, type=Status)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"the status can't be read: {error}") from error
-    if status.epoch and is_id(status.epoch) and 0 <= status.seq < 2**53:
-        online = status.state != "offline"
-        group.heard.append(Heard(device, status.epoch, status.seq, online))
+    if status.epoch and is_id(status.epoch) and 0 <= status.seq <= LARGEST_SEQ:
+        yield Heard(device, status.epoch, status.seq, status.state != "offline")
+
+
+def _weight(part: Part) -> int:
+    """Bytes in memory, about."""
+    if isinstance(part, Arrival):
+        return sum(len(row.body) for row in part.rows)
+    return len(part.data) if isinstance(part, Piece) else 0
 
 
 def _piece(device: str, sha256: str, index: str, payload: bytes) -> Piece:

@@ -114,6 +114,12 @@ def softmax(logits: Floats) -> NDArray[np.float32]:
     return np.asarray(growth / growth.sum(axis=-1, keepdims=True), np.float32)
 
 
+def class_numbers(values: Floats) -> NDArray[np.int64]:
+    """Class numbers that a graph tells as floats; what is no number becomes −1."""
+    sound = np.abs(values) < 1e6  # false for NaN
+    return np.rint(np.where(sound, values, -1)).astype(np.int64)
+
+
 class Canvas:
     """The input that shows the picture: in its pixels many detectors count.
 

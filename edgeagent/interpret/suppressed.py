@@ -9,7 +9,15 @@ import numpy as np
 
 from edgeagent.errors import InferenceError, PackageError
 from edgeagent.interpret.boxes import corners
-from edgeagent.interpret.outputs import Canvas, all_labels, named, real, shapes, stateless
+from edgeagent.interpret.outputs import (
+    Canvas,
+    all_labels,
+    class_numbers,
+    named,
+    real,
+    shapes,
+    stateless,
+)
 from edgeagent.interpret.sieve import Sieve
 
 if TYPE_CHECKING:
@@ -105,7 +113,7 @@ class Listed:
         if self._canvas:
             boxes = self._canvas.shares(boxes, prepared)
         scores = np.where(np.isfinite(numbers), scores[:many], np.float32(math.nan))
-        classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)
+        classes = class_numbers(numbers)
         return self._sieve(boxes, scores, classes, prepared.placement, of=many)
 
     def _real(self, outputs: Sequence[NDArray[Any]], place: int) -> NDArray[np.float32]:
@@ -192,7 +200,7 @@ class Table:
             boxes = self._canvas.shares(boxes, prepared)
         numbers = table[:, self._class]
         scores = np.where(np.isfinite(numbers), table[:, self._score], np.float32(math.nan))
-        classes = np.rint(np.nan_to_num(numbers)).astype(np.int64)
+        classes = class_numbers(numbers)
         return self._sieve(boxes, scores, classes, prepared.placement, of=len(table))
 
 

@@ -11,6 +11,7 @@ from edgeagent.interpret.boxes import corners
 from edgeagent.interpret.outputs import (
     Canvas,
     all_labels,
+    class_numbers,
     named,
     real,
     shapes,
@@ -105,8 +106,8 @@ class Yolo:
         boxes = self._boxes(outputs, len(scores))
         if self._how.activation == "sigmoid":
             scores = sigmoid(scores)
-        classes = np.rint(np.nan_to_num(real(outputs[place], self._outputs[place]).ravel()))
-        return boxes, scores, classes.astype(np.int64), len(scores)
+        classes = class_numbers(real(outputs[place], self._outputs[place]).ravel())
+        return boxes, scores, classes, len(scores)
 
     def _hopeful(
         self, outputs: Sequence[NDArray[Any]]

@@ -10,6 +10,7 @@ database is *frozen* at what it has, and the outbox makes room within that.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -22,6 +23,7 @@ _FRAME = PAGE + 24
 _INDEX = 64 * 1024
 _HEADER = struct.Struct("=16xI")
 """WalIndexHdr: mxFrame follows 16 bytes (SQLite's "WAL-index header", walformat)."""
+_NO_RESERVE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _LEAST = 1024 * 1024
 _BLIND = 32
 """Transactions between two write-backs where the log's length can't be seen."""
@@ -87,8 +89,10 @@ class Space:
             if ahead > pages:
                 os.posix_fallocate(handle, 0, ahead * PAGE)
             self.frozen = False
-        except OSError:
-            self.frozen = True
+        except OSError as error:
+            # Some file systems can't reserve: then there is only their word at each write.
+            self.frozen = error.errno not in _NO_RESERVE
+            ahead = self.max_pages
         self._allowed = ahead if not self.frozen else max(pages, _size(self._path) // PAGE)
         db.run(f"PRAGMA max_page_count = {self._allowed}")
 

@@ -105,7 +105,8 @@ def _scene(outbox: Outbox, receiver: Receiver) -> dict[str, Any]:
     batch = outbox.pending("live", max_bytes=100)
     if batch is not None:
         outbox.refused(batch, "no")
-    outbox.confirmed(outbox.epoch, 6, [], "main")
+    if receiver.unknown(outbox.epoch, 6) == []:
+        outbox.confirmed(outbox.epoch, 6, [], "main")
     assert outbox.flush(20)
     retried(lambda: outbox.journal.claim("c1", "ping", "d"))
     retried(lambda: outbox.remember("key", b"value"))
@@ -140,7 +141,9 @@ def check(folder: Path, trap: Trap, receiver: Receiver, promised: dict[str, Any]
         folder, device="d1", settings=OutboxSettings(max_bytes=1 << 20), boot="b1", machine="m1"
     )
     try:
-        drain(outbox, receiver, max_bytes=60_000)
+        # Being full, it may thin once more while it is emptied, and then has a gap to tell.
+        while drain(outbox, receiver, max_bytes=60_000):
+            pass
         stats = outbox.stats()
         letters = outbox.purge_dead_letters()
         claim = outbox.journal.claim("c1", "ping", "d")
@@ -210,12 +213,12 @@ def test_every_commit_fails_after_the_fact(
 
 @pytest.mark.parametrize("name", ["fsync", "posix_fallocate", "open"])
 def test_every_file_operation_fails_once(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     real = getattr(os, name)
-    at = 0
+    at = 1
     while True:
-        at += 1
+        at += 1 if full or at < 6 else 7
         trap = Trap(at, OSError(28, "No space left on device"), after=False)
         quiet = Trap(0, sqlite3.OperationalError(), after=False)
         with monkeypatch.context() as patch:

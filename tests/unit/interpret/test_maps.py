@@ -246,11 +246,11 @@ def test_heat_maps_with_offsets(body: Any) -> None:
         row, column = int(y * 129 // 16), int(x * 257 // 16)
         maps[0, row, column, k] = math.log(score / (1.0001 - score))
         offsets[0, row, column, [k, 17 + k]] = y * 129 - row * 16, x * 257 - column * 16
-    (pose,) = run(package("heatmap", activation="sigmoid", threshold=0.2), maps, offsets)
+    keys: Any = {"activation": "sigmoid", "threshold": 0.2, "layout": "rows"}
+    (pose,) = run(package("heatmap", **keys), maps, offsets)
     for (x, y, score), (u, v, sure) in zip(body, pose.points, strict=True):
         assert (u, v, sure) == pytest.approx((x, y, score), abs=1e-3)
-    named = package("heatmap", activation="sigmoid", threshold=0.2,
-                    tensors={"heatmaps": "t1", "offsets": "t0"})  # fmt: skip
+    named = package("heatmap", tensors={"heatmaps": "t1", "offsets": "t0"}, **keys)
     assert run(named, offsets, maps) == [pose]
 
 
