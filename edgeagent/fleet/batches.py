@@ -305,9 +305,9 @@ def time_of(text: str) -> str:
         return text
     try:
         ns = clock.parse_rfc3339(text) if text else -1
+        return clock.rfc3339(ns) if ns >= 0 else ""
     except (ValueError, OverflowError):
         return ""
-    return clock.rfc3339(ns) if ns >= 0 else ""
 
 
 @lru_cache(maxsize=4096)

@@ -68,6 +68,8 @@ class Committer:
         self._make = make
         self._session = secrets.token_hex(8)
         self._attempt: tuple[str, int] | None = None
+        self.answer: object = None
+        """Of the last job, also if its COMMIT failed."""
         self._backfill_ns: int | None = None
         self._backfill_before_ms = 0.0
         self._trusted = clock.synced()
@@ -184,7 +186,7 @@ class Committer:
         """One transaction of its own, with an answer."""
         self._attempt = None
         self.ledger.begin()
-        answer = work(self.ledger)
+        answer = self.answer = work(self.ledger)
         self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
         self.ledger.commit()
         self.shelf.committed()

@@ -36,7 +36,7 @@ class Was(msgspec.Struct, frozen=True):
     seq: int
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """A record on the wire, in the contract's order. Empty fields are left out."""
 
     seq: int
@@ -56,7 +56,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     was: Was | None = None
 
 
-class GapRecord(msgspec.Struct, omit_defaults=True):
+class GapRecord(msgspec.Struct, omit_defaults=True, gc=False):
     """A told loss. ``epoch`` empty = of this epoch; of another one `to` and `count` may be
     unknown (null)."""
 

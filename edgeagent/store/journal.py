@@ -13,7 +13,7 @@ from edgeagent.errors import NotFound
 from edgeagent.store.encode import rfc3339
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.reading import Reading
-from edgeagent.store.writer import Writer, in_ledger
+from edgeagent.store.writer import Writer
 
 FINAL = frozenset({"successful", "failed", "rejected", "expired", "cancelled"})
 KEEP = 10_000
@@ -81,7 +81,7 @@ class Journal:
             _prune(ledger)
             return Claim("new", Entry(id, type, digest, by, at, first, final))
 
-        return self._writer.call(in_ledger(write))
+        return self._writer.transact(write)
 
     def update(self, id: str, status: Mapping[str, Any]) -> None:
         """Replace the status; it is final when ``status["status"]`` is successful, failed,
@@ -96,14 +96,12 @@ class Journal:
                 "UPDATE command SET status = ?, final = ? WHERE id = ?", (body, final, id)
             )
 
-        self._writer.call(in_ledger(write))
+        self._writer.transact(write)
 
     def clear(self, id: str) -> None:
         """The requester has cleared it: it is never published again (the id stays known)."""
-        self._writer.call(
-            in_ledger(
-                lambda ledger: ledger.db.run("UPDATE command SET cleared = 1 WHERE id = ?", (id,))
-            )
+        self._writer.transact(
+            (lambda ledger: ledger.db.run("UPDATE command SET cleared = 1 WHERE id = ?", (id,)))
         )
 
     def get(self, id: str) -> Entry | None:

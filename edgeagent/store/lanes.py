@@ -15,7 +15,7 @@ from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
 
 _BACKLOG_TURN = 4
-_RECORD_GUESS = 100
+_RECORD_BYTES = 300.0
 _MOST_TRIES = 7
 _PROBE = 4
 
@@ -81,6 +81,7 @@ class Lanes:
         self._patience_ms = patience_s * 1000
         self._lock = threading.Lock()
         self._last = 0
+        self._mean_bytes = _RECORD_BYTES
         self.reset("", 0, Ranges(), Ranges())
 
     def reset(self, epoch: str, last: int, settled: Ranges, acked: Ranges) -> None:
@@ -189,6 +190,8 @@ class Lanes:
                 )
                 if self._reading.epoch != epoch:
                     return [], []
+                for _, body in rows[:1]:
+                    self._mean_bytes += (len(body) - self._mean_bytes) / 8
                 for seq, body in rows:
                     if seqs and (size + len(body) + 1 > max_bytes or len(seqs) >= max_records):
                         return seqs, bodies

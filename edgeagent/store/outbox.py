@@ -9,6 +9,7 @@ ledger's (`ledger.py`), which record comes next is said by `lanes.py`, the threa
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -29,9 +30,10 @@ from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.reading import Reading
 from edgeagent.store.settings import OutboxSettings
-from edgeagent.store.writer import Ticket, Writer, in_ledger
+from edgeagent.store.writer import Ticket, Writer
 from edgeagent.types import Draft
 
+log = logging.getLogger(__name__)
 __all__ = ["Outbox", "OutboxStats", "Ticket"]
 
 
@@ -137,6 +139,10 @@ class Outbox:
         if self._lock < 0:
             return
         self._writer.close(timeout_s)
+        if self._writer.alive:
+            # It hangs in the operating system; what it has open is not for anybody else yet.
+            log.error("the outbox can't be closed: its thread does not answer")
+            return
         self._reading.renew()
         self._committer.space.hold()
         held.release(self.folder)
@@ -181,7 +187,7 @@ class Outbox:
             if epoch != ledger.epoch and known is None:
                 ledger.tell_epoch(epoch, 1, "not known to this device")
 
-        self._writer.call(in_ledger(tell))
+        self._writer.transact(tell)
 
     # --- publishing (one thread: the link's) ---------------------------------------------
 
@@ -270,7 +276,7 @@ class Outbox:
             else:
                 ledger.db.run("INSERT OR REPLACE INTO memory VALUES (?, ?)", (key, value))
 
-        self._writer.call(in_ledger(keep))
+        self._writer.transact(keep)
 
     def recall(self, key: str) -> bytes | None:
         """Raises StoreError."""
@@ -292,7 +298,7 @@ class Outbox:
             ledger.db.run("DELETE FROM dead")
             return count
 
-        return self._writer.call(in_ledger(purge))
+        return self._writer.transact(purge)
 
     def erase(self, before_ns: int) -> int:
         """Erase records, evidence and dead letters from before ``before_ns`` (UTC); gaps

@@ -52,10 +52,11 @@ class Ticket:
 
 
 class _Job:
-    """A piece of work whose caller waits for the answer."""
+    """A piece of work whose caller waits for the answer. ``single``: one transaction."""
 
-    def __init__(self, work: Callable[[Committer], Any]) -> None:
+    def __init__(self, work: Callable[[Committer], Any], *, single: bool) -> None:
         self.work = work
+        self.single = single
         self.done = threading.Event()
         self.answer: Any = None
         self.error: EdgeAgentError | None = None
@@ -137,7 +138,17 @@ class Writer:
 
         Raises: what it raises; StoreError when time is up.
         """
-        job = _Job(work)
+        answer: T = self._await_job(_Job(work, single=False), timeout_s)
+        return answer
+
+    def transact(self, work: Callable[[Ledger], T], timeout_s: float = 30.0) -> T:
+        """Like `call`, for work that is one transaction: done exactly once or not at all."""
+        answer: T = self._await_job(
+            _Job(lambda committer: committer.job(work), single=True), timeout_s
+        )
+        return answer
+
+    def _await_job(self, job: _Job, timeout_s: float) -> Any:
         with self._work:
             if self._stop_by is not None or not self.alive:
                 raise StoreError("the outbox is closed")
@@ -147,8 +158,7 @@ class Writer:
             raise StoreError(f"the outbox takes nothing: {self.fault or 'busy'}")
         if job.error is not None:
             raise job.error
-        answer: T = job.answer
-        return answer
+        return job.answer
 
     def suspect(self, error: StoreError) -> None:
         """A reader found the database damaged."""
@@ -327,19 +337,7 @@ class Writer:
                 job = self._jobs.popleft()
             before = self._committer.stood_aside
             for attempt in range(_JOB_TRIES):
-                job.error = None
-                try:
-                    job.answer = job.work(self._committer)
-                except StoreError as error:
-                    job.error = error
-                    if self._recover(error) or not self._pause(0.02 * 2**attempt):
-                        break
-                except EdgeAgentError as error:
-                    job.error = error
-                    self._guarded(self._committer.cancel)
-                    break
-                else:
-                    self._note("")
+                if self._try_job(job) or not self._pause(0.02 * 2**attempt):
                     break
             if self._committer.stood_aside != before:
                 self._swapped()
@@ -347,6 +345,24 @@ class Writer:
             self._next_care = 0.0
             self._publish()
             job.done.set()
+
+    def _try_job(self, job: _Job) -> bool:
+        """False = worth another try."""
+        job.error = None
+        try:
+            job.answer = job.work(self._committer)
+        except StoreError as error:
+            job.error = error
+            landed = self._recover(error)
+            if landed and job.single:
+                job.answer, job.error = self._committer.answer, None
+            return landed
+        except EdgeAgentError as error:
+            job.error = error
+            self._guarded(self._committer.cancel)
+        else:
+            self._note("")
+        return True
 
     def _care(self) -> bool:
         """One step of upkeep. True = go on soon."""
@@ -362,8 +378,3 @@ class Writer:
         except StoreError as error:
             self._recover(error)
             return False
-
-
-def in_ledger(work: Callable[[Ledger], T]) -> Callable[[Committer], T]:
-    """A job that is one transaction on the ledger."""
-    return lambda committer: committer.job(work)

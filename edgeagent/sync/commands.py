@@ -239,8 +239,12 @@ class Commands:
         found = self._registry.find(order.type)
         if found is None:
             return None
+        try:
+            pruned = self._journal.newest_pruned_at
+        except StoreError:
+            pruned = ""  # What changes something is refused when it can't be journaled.
         return self._rules.age(
-            found[0], order, newest_pruned_at=self._journal.newest_pruned_at,
+            found[0], order, newest_pruned_at=pruned,
             now_ns=clock.wall_ns(), synced=clock.synced(),
         )  # fmt: skip
 

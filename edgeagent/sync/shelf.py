@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,10 @@ from edgeagent.sync.uplink import Uplink
 log = logging.getLogger(__name__)
 
 _KEY = "sync.retained"
+_MOST_UNDER_WAY = 16
+"""So that a thousand answers to commands don't stand in line before the first record."""
+_AGAIN_S = 60.0
+"""After this long a refused topic is tried again, connection or not."""
 
 
 class Memory(Protocol):
@@ -56,6 +61,8 @@ class Shelf:
         self._kept: set[str] = set()
         self._swept = False
         self._connected = False
+        self._again_at = 0.0
+        """When to try again what was refused; 0 = nothing was."""
 
     def put(self, topic: str, payload: bytes, *, remember: bool = True) -> None:
         """Have ``payload`` retained on ``topic``. ``remember=False`` for topics that are kept
@@ -119,24 +126,29 @@ class Shelf:
         self._connected = False
 
     def turn(self, now: float) -> float:
-        if self._connected:
-            self._write_down()
-            for topic, payload in self._due():
-                try:
-                    self._link.publish(
-                        topic, payload, retain=True, on_done=partial(self._done, topic, payload)
-                    )
-                except Busy:
-                    self._failed(topic)
-                    return now + 1.0
-        return now + 5.0
+        if not self._connected:
+            return now + 5.0
+        self._write_down()
+        for topic, payload in self._due(now):
+            try:
+                self._link.publish(
+                    topic, payload, retain=True, on_done=partial(self._done, topic, payload)
+                )
+            except Busy:
+                self._failed(topic)
+        return min(now + 5.0, self._again_at) if self._again_at else now + 5.0
 
     def farewell(self) -> None:
         """What the others put on it now leaves with the next turn."""
 
-    def _due(self) -> list[tuple[str, bytes]]:
+    def _due(self, now: float) -> list[tuple[str, bytes]]:
         with self._lock:
-            due = [(t, i) for t, i in self._items.items() if i.dirty and not i.under_way]
+            if self._again_at and now >= self._again_at:
+                self._again_at = 0.0
+                for item in self._items.values():
+                    item.dirty = item.dirty or item.refused is not None
+            room = _MOST_UNDER_WAY - sum(item.under_way for item in self._items.values())
+            due = [(t, i) for t, i in self._items.items() if i.dirty and not i.under_way][:room]
             for _, item in due:
                 item.dirty, item.under_way = False, True
             return [(topic, item.payload) for topic, item in due]
@@ -163,7 +175,7 @@ class Shelf:
             item = self._items.get(topic)
             if item is None:
                 return
-            item.under_way = False
+            item.under_way, item.refused = False, None
             if not payload and not item.payload:
                 del self._items[topic]
                 self._owned.discard(topic)
@@ -175,6 +187,7 @@ class Shelf:
             if item is None:
                 return
             item.under_way = False
-            # A refusal lasts until the next connection; anything else is tried again with it.
             item.refused = reason if reason is not None and reason.code >= 0x80 else None
             item.dirty = item.dirty or reason is None
+            # What the broker refuses may be allowed or have room later.
+            self._again_at = self._again_at or time.monotonic() + _AGAIN_S

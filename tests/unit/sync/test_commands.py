@@ -429,6 +429,7 @@ def test_a_full_disk_refuses_what_changes_and_answers_what_asks(
 
     for name in ("claim", "update", "clear"):
         monkeypatch.setattr(desk.outbox.journal, name, full)
+    monkeypatch.setattr(type(desk.outbox.journal), "newest_pruned_at", property(full))
     desk.commands.receive(desk.order())
     assert desk.last()["status"] == "rejected" and desk.last()["reason"] == "journal"
     assert not desk.done

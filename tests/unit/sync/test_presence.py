@@ -106,6 +106,40 @@ def test_topics_that_it_no_longer_has_are_cleared(
     assert remembered is not None
 
 
+def test_many_topics_go_out_a_few_at_a_time(
+    scripted: Any, make_station: Any, eventually: Eventually
+) -> None:
+    broker = scripted(puback=lambda m: -1 if "/state/" in m.topic else 0)
+    station = make_station(broker.port)
+    for n in range(100):
+        station.presence.state(f"p{n}", {"alarm": False})
+
+    def states() -> list[Any]:
+        return [m for m in broker.published if "/state/" in m.topic]
+
+    eventually(lambda: len(states()) == 16)
+    station.presence.say("degraded", ("hot",))
+    for n in range(100):
+        eventually(lambda n=n: len(states()) > n)
+        broker.acknowledge(states()[n].mid)
+    eventually(lambda: any(b"hot" in m.payload for m in broker.published))
+    assert len({m.topic for m in states()}) == 100
+
+
+def test_a_refused_topic_is_tried_again_later(
+    scripted: Any, make_station: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.sync.shelf._AGAIN_S", 0.1)
+    broker = scripted(puback=lambda m: 0x97 if m.topic == T.reported else 0)
+    station = make_station(broker.port)
+    station.presence.reported({"rev": 1})
+    eventually(lambda: station.shelf.refused)
+    broker.script.puback = lambda m: 0
+    eventually(lambda: not station.shelf.refused)
+    assert len([m for m in broker.published if m.topic == T.reported]) >= 2
+    assert station.link.counters.losses == 0
+
+
 def test_a_topic_that_the_broker_refuses_is_a_reason(
     tmp_path: Any, make_station: Any, make_reader: Any, eventually: Eventually,
     mosquitto_installed: None,
