@@ -150,6 +150,8 @@ def publish_confirms(
 
     Raises: LinkDown with the reason.
     """
+    if not confirms:
+        return
     sender = Topics(prefix, f"import-{collector}"[:64])
     link = Link(settings, sender.confirm)
     left, done = len(confirms), threading.Event()

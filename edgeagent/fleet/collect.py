@@ -22,6 +22,7 @@ from edgeagent.fleet.confirms import Confirms, Due
 from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.intake import Intake, Partition, Taken
 from edgeagent.fleet.retention import Retention
+from edgeagent.fleet.seats import Seats
 from edgeagent.fleet.sharing import SharedLink, proven
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.reasons import Reason
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 
 _TURN_S = 0.25
 """How often confirms are looked for while nothing comes."""
+_ORPHANS_S = 5.0
+"""How often places of dead processes are looked for."""
+_QUIET_S = 3.0
+"""A session from which nothing comes for so long is empty."""
+_WINDOW = 1000
+"""Messages that may be under way to us, where the broker allows it."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -98,14 +105,16 @@ class Collector:
         self.settings = settings
         self.figures = Figures()
         self.db = db or open_database(settings.database)
-        self.seat = self.db.seat(settings.name)
+        self._partition = settings.partition or Partition()
+        self._seats = Seats(self.db, f"{settings.name}{self._partition.suffix}")
         self._archive = Archive(self.db)
         self._confirms = Confirms(self._archive, settings.name)
         self._retention = Retention(self.db, settings.keep_s)
-        self._intake = Intake(settings.prefix, settings.partition or Partition())
+        self._intake = Intake(settings.prefix, self._partition)
         self._stopping = threading.Event()
         self._trouble = _Trouble()
-        self._topics = Topics(settings.prefix, f"collector-{settings.name}-{self.seat}"[:64])
+        self._sharing = False
+        self._adopted: Adoptions | None = None
         self._met = threading.Event()
         """The link has come up since confirms were looked for last."""
 
@@ -119,35 +128,56 @@ class Collector:
         Raises: StoreError and its kinds that waiting does not cure, Busy (the place of this
         process was taken while the database was away).
         """
-        link = self._link(started)
+        self._sharing = self._shares(started)
+        link = self._link(self._seats.own)
         link.board(_Watch(self._met))
         self._intake.wire(link)
         link.start()
+        if self._sharing:
+            self._adopted = Adoptions(self._seats, self._adopt)
         try:
             self._collect(link)
+            self._take_leave(link)
         finally:
-            if self.seat and link.state == "up":
-                # Nobody may come back to this seat for what the broker would queue for it.
-                for pattern in self._intake.split:
-                    link.unsubscribe(pattern)
+            if self._adopted is not None:
+                self._adopted.drop()
             link.stop()
             self.db.close()
         return self.figures
 
-    def _link(self, started: Callable[[str], None]) -> SharedLink:
-        chosen, name = self.settings, self.settings.name
-        link = replace(chosen.link, client_id=self._topics.client_id, receive_maximum=1000)
-        echo = self._topics.confirm
-        sharing = chosen.partition is None and proven(link, echo, self._stopping.is_set)
-        if chosen.partition is not None:
-            started(f"partition {chosen.partition.number}/{chosen.partition.count}")
-        elif sharing:
-            started(f"place {self.seat} among those that share the subscriptions")
+    def _shares(self, started: Callable[[str], None]) -> bool:
+        if self.settings.partition is not None:
+            started(f"partition {self._partition.number}/{self._partition.count}")
+            return False
+        topics = self._topics(self._seats.own)
+        brief = replace(self.settings.link, client_id=topics.client_id)
+        sharing = proven(brief, topics.confirm, self._stopping.is_set)
+        if sharing:
+            started(f"place {self._seats.own} among those that share the subscriptions")
         elif not self._stopping.is_set():
             started("alone: this broker does not share subscriptions (see --partition)")
+        return sharing
+
+    def _topics(self, seat: int) -> Topics:
+        """Of the collector itself: client id, and where it proves its link."""
+        own = f"collector-{self.settings.name[:32]}{self._partition.suffix}-{seat}"
+        return Topics(self.settings.prefix, own)
+
+    def _link(self, seat: int, *, leaving: bool = False) -> SharedLink:
+        topics, given = self._topics(seat), self.settings.link
+        known = replace(given, client_id=topics.client_id, receive_maximum=_WINDOW)
         return SharedLink(
-            link, echo, group=f"edgeagent-{name}", split=self._intake.split, sharing=sharing
-        )
+            known, topics.confirm, group=f"edgeagent-{self.settings.name}",
+            split=self._intake.split, sharing=self._sharing, leaving=leaving,
+        )  # fmt: skip
+
+    def _adopt(self, seat: int) -> SharedLink:
+        """A link that empties the session of a process that is gone."""
+        log.info("emptying the session of place %d, whose process is gone", seat)
+        link = self._link(seat, leaving=True)
+        self._intake.wire(link)
+        link.start()
+        return link
 
     def _collect(self, link: SharedLink) -> None:
         last_heard = time.monotonic()
@@ -158,15 +188,26 @@ class Collector:
             now = time.monotonic()
             if taken.messages:
                 last_heard = now
-                if not self._patiently(partial(self._write, taken)):
-                    return  # Stopped while the database was away: the broker has them still.
+                # Stopped while the database is away: the broker has them still.
+                self._patiently(partial(self._write, taken))
             elif self.settings.idle_s and now - last_heard >= self.settings.idle_s:
-                self._patiently(partial(self._confirm, link))
-                return
+                self._stopping.set()
             if link.state == "up":
                 self._patiently(partial(self._confirm, link))
-            if self.seat == 0:
+            if self._seats.own == 0:
                 self._patiently(self._retention.turn)
+            if self._adopted is not None:
+                self._patiently(self._adopted.turn)
+
+    def _take_leave(self, link: SharedLink) -> None:
+        """Others go on: nothing must be queued for this place any more."""
+        if not self._sharing or link.state != "up" or self._trouble.pause_s or self._seats.alone():
+            return
+        for pattern in self._intake.split:
+            link.unsubscribe(pattern)
+        while (taken := self._intake.take(_TURN_S, linger_s=0.0, most=1000)).messages:
+            self._write(taken)
+        self._seats.leave(self._seats.own)
 
     # --- with the database ---------------------------------------------------------------
 
@@ -182,6 +223,8 @@ class Collector:
             except EdgeAgentError as error:
                 if error.retry != "backoff":
                     raise
+                if self._adopted is not None:
+                    self._adopted.drop()  # Places are held by the connection that is gone.
                 if self._stopping.wait(self._trouble.met(error)):
                     return False
 
@@ -233,6 +276,39 @@ class Collector:
         if reason is None:
             self._confirms.accepted(due)
             self.figures.confirms += 1
+
+
+class Adoptions:
+    """Sessions of processes that are gone, being emptied."""
+
+    def __init__(self, seats: Seats, adopt: Callable[[int], SharedLink]) -> None:
+        self._seats = seats
+        self._adopt = adopt
+        self._links: dict[int, tuple[SharedLink, int, float]] = {}
+        """Place → link, messages received, since when no more."""
+        self._due = time.monotonic() + _ORPHANS_S
+
+    def turn(self) -> None:
+        """Look for orphans, and see who is empty. Raises what `Database` does."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + _ORPHANS_S
+            for seat in self._seats.orphans():
+                if seat not in self._links:
+                    self._links[seat] = (self._adopt(seat), -1, now)
+        for seat, (link, received, since) in list(self._links.items()):
+            count = link.counters.messages_received
+            if count != received or link.state != "up":
+                self._links[seat] = (link, count, now)
+            elif now - since > _QUIET_S:
+                link.stop()
+                del self._links[seat]
+                self._seats.leave(seat)
+
+    def drop(self) -> None:
+        """Leave them as they are, for whoever comes."""
+        while self._links:
+            self._links.popitem()[1][0].stop()
 
 
 class _Watch:

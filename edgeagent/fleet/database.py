@@ -16,7 +16,6 @@ from edgeagent.errors import StoreTooNew, UsageError
 from edgeagent.fleet.batches import Row
 
 SCHEMA = 1
-SEATS = 64
 
 
 class StoredRow(NamedTuple):
@@ -61,9 +60,12 @@ class Database(Protocol):
     def now(self) -> float:
         """Seconds since 1970, the same for all processes on this database."""
 
-    def seat(self, name: str) -> int:
-        """The lowest number from 0 that no other process has under this name, kept until the
-        end of the process. Raises Busy: all 64 are taken."""
+    def sit(self, name: str, number: int, *, keep: bool = False) -> bool:
+        """Take a place that no other process has until this one leaves it or ends. False = it
+        is taken. With ``keep`` losing it (while the server was away) raises Busy."""
+
+    def leave(self, name: str, number: int) -> None:
+        """Give a place up."""
 
     def close(self) -> None: ...
 

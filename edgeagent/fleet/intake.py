@@ -49,6 +49,11 @@ class Partition:
             )
         return cls(int(match[1]), int(match[2]))
 
+    @property
+    def suffix(self) -> str:
+        """Of client ids: each partition has a session of its own."""
+        return "" if self.count == 1 else f"-{self.number}of{self.count}"
+
     def __contains__(self, device: str) -> bool:
         if self.count == 1:
             return True

@@ -21,7 +21,7 @@ from edgeagent.errors import (
     Unavailable,
     UsageError,
 )
-from edgeagent.fleet.database import SCHEMA, SEATS, StoredRow, check_version, schema
+from edgeagent.fleet.database import SCHEMA, StoredRow, check_version, schema
 
 try:
     import psycopg
@@ -58,7 +58,7 @@ class Postgres:
             raise UsageError(f"the database's URL can't be read: {error}") from error
         self.name = f"postgresql://{known.get('host', '')}/{known.get('dbname', '')}"
         self._connection: Connection[tuple[Any, ...]] | None = None
-        self._seat: tuple[str, int] | None = None
+        self._kept: list[tuple[str, int]] = []
         self._open()
 
     # --- the connection ------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Postgres:
                 keepalives_idle=20, application_name="edgeagent",
             )  # fmt: skip
             self._prepare(made)
-            if self._seat is not None and not self._sit(*self._seat):
+            if not all(_lock(made, "pg_try_advisory_lock", *kept) for kept in self._kept):
                 made.close()
                 raise Busy(f"another process took the place of this one at {self.name}")
         except psycopg.Error as error:
@@ -152,23 +152,23 @@ class Postgres:
 
     # --- who is who ----------------------------------------------------------------------
 
-    def seat(self, name: str) -> int:
-        self._open()
-        for number in range(SEATS):
-            try:
-                if self._sit(name, number):
-                    self._seat = (name, number)
-                    return number
-            except psycopg.Error as error:
-                raise self._translated(error) from error
-        raise Busy(f"{SEATS} collectors named {name} use {self.name} already")
+    def sit(self, name: str, number: int, *, keep: bool = False) -> bool:
+        connection = self._open()
+        try:
+            taken = _lock(connection, "pg_try_advisory_lock", name, number)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        if taken and keep:
+            self._kept.append((name, number))
+        return taken
 
-    def _sit(self, name: str, number: int) -> bool:
-        assert self._connection is not None
-        found = self._connection.execute(
-            "SELECT pg_try_advisory_lock(%s, %s)", (zlib.crc32(name.encode()) - 2**31, number)
-        ).fetchone()
-        return bool(found and found[0])
+    def leave(self, name: str, number: int) -> None:
+        connection = self._open()
+        try:
+            _lock(connection, "pg_advisory_unlock", name, number)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        self._kept = [kept for kept in self._kept if kept != (name, number)]
 
     def close(self) -> None:
         if self._connection is not None:
@@ -183,6 +183,13 @@ class Postgres:
                 self._connection.close()
             return Unavailable(text, remedy="Is PostgreSQL running and reachable?")
         return StoreError(text)
+
+
+def _lock(connection: Connection[tuple[Any, ...]], function: str, name: str, number: int) -> bool:
+    found = connection.execute(
+        f"SELECT {function}(%s, %s)".encode(), (zlib.crc32(name.encode()) - 2**31, number)
+    ).fetchone()
+    return bool(found and found[0])
 
 
 @lru_cache(maxsize=256)

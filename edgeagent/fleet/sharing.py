@@ -25,15 +25,16 @@ class SharedLink(Link):
     """A link that subscribes the filters in ``split`` as a member of ``group``.
 
     With ``sharing`` false it subscribes them plainly. Either way what an earlier process left
-    in the broker's session in the other form is given up.
+    in the broker's session in the other form is given up. With ``leaving`` it gives them up in
+    both forms, and only gets what waits in its session.
     """
 
     def __init__(
         self, settings: LinkSettings, echo: Callable[[str], str], *,
-        group: str, split: Sequence[str], sharing: bool,
+        group: str, split: Sequence[str], sharing: bool, leaving: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(settings, echo)
-        self._dial = _SharedDial(self._dial, _Forms(group, frozenset(split), sharing))
+        self._dial = _SharedDial(self._dial, _Forms(group, frozenset(split), sharing, leaving))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class _Forms:
     group: str
     split: frozenset[str]
     sharing: bool
+    leaving: bool
 
     def said(self, filters: Sequence[str], sharing: bool) -> list[str]:
         return [
@@ -80,9 +82,12 @@ class _SharedWire:
 
     def subscribe(self, filters: Sequence[str]) -> int:
         forms = self._forms
-        other = [pattern for pattern in filters if pattern in forms.split]
-        if other:
-            self._wire.unsubscribe(forms.said(other, not forms.sharing))
+        split = [pattern for pattern in filters if pattern in forms.split]
+        if split:
+            self._wire.unsubscribe(forms.said(split, not forms.sharing))
+        if split and forms.leaving:
+            self._wire.unsubscribe(forms.said(split, forms.sharing))
+            filters = [pattern for pattern in filters if pattern not in forms.split]
         return self._wire.subscribe(forms.said(filters, forms.sharing))
 
     def unsubscribe(self, filters: Sequence[str]) -> None:

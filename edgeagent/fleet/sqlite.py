@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeagent.errors import Busy, EdgeAgentError, InputError, StoreError
-from edgeagent.fleet.database import SCHEMA, SEATS, StoredRow, check_version, schema
+from edgeagent.errors import EdgeAgentError, InputError, StoreError
+from edgeagent.fleet.database import SCHEMA, StoredRow, check_version, schema
 from edgeagent.store.database import translated
 
 _BUSY_S = 30.0
@@ -40,7 +40,7 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._seats: int | None = None
+        self._seats: dict[str, int] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
@@ -110,26 +110,29 @@ class Sqlite:
     def now(self) -> float:
         return time.time()
 
-    def seat(self, name: str) -> int:
+    def sit(self, name: str, number: int, *, keep: bool = False) -> bool:
+        """``keep`` says nothing here: a lock on a file is lost with the process only."""
         try:
-            if self._seats is None:
+            if name not in self._seats:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                self._seats = os.open(f"{self._path}.{name}.seats", flags, 0o600)
-            for number in range(SEATS):
-                try:
-                    fcntl.lockf(self._seats, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-                except (BlockingIOError, PermissionError):
-                    continue  # Another process sits there.
-                return number
+                self._seats[name] = os.open(f"{self._path}.{name}.seats", flags, 0o600)
+            fcntl.lockf(self._seats[name], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except (BlockingIOError, PermissionError):
+            return False  # Another process sits there.
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from error
-        raise Busy(f"{SEATS} collectors named {name} use {self.name} already")
+        return True
+
+    def leave(self, name: str, number: int) -> None:
+        try:
+            fcntl.lockf(self._seats[name], fcntl.LOCK_UN, 1, number)
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
 
     def close(self) -> None:
         self._connection.close()
-        if self._seats is not None:
-            os.close(self._seats)
-            self._seats = None
+        while self._seats:
+            os.close(self._seats.popitem()[1])
 
     def _translated(self, error: BaseException) -> EdgeAgentError:
         if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError, OverflowError)):

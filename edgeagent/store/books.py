@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgeagent.errors import StoreCorrupt
-from edgeagent.store.database import Database
+from edgeagent.store.database import Database, Row
 from edgeagent.store.encode import Clock, rfc3339
 from edgeagent.store.ranges import Ranges
 
@@ -56,8 +56,21 @@ class Books:
         )
         if row is None:
             raise StoreCorrupt(f"{self.db.path} holds no account")
-        self.epoch = str(row[0])
-        figures: list[int] = list(row[1:])
+        try:
+            self._take(row)
+            sound = (
+                len(self.epoch) == 26
+                and self.produced == self.delivered + self.pending + self.dropped
+                and 0 <= self.folded <= self.produced >= self.settled.last
+            )
+        except (TypeError, ValueError) as error:
+            raise StoreCorrupt(f"{self.db.path}: the account can't be read: {error}") from error
+        if not sound:
+            raise StoreCorrupt(f"{self.db.path}: the account does not add up")
+
+    def _take(self, row: Row) -> None:
+        self.epoch: str = row[0]
+        figures = [int(figure) for figure in row[1:]]
         self.commits, self.produced, self.delivered, self.pending = figures[:4]
         self.folded, self.folded_dropped, self.level = figures[4:]
         self.reasons: dict[str, int] = dict(self.db.rows("SELECT reason, count FROM dropped"))

@@ -310,6 +310,12 @@ class Committer:
         if refused:
             self.ledger.drop(refused, f"refused: {reason}")
 
+    def spoil(self, epoch: str, seqs: Sequence[int]) -> None:
+        """The medium has changed these bodies: a gap tells of them."""
+        if epoch == self.ledger.epoch:
+            log.warning("%d records can't be read any more", len(seqs))
+            self.ledger.spoil(sorted(seqs))
+
     # --- failing -------------------------------------------------------------------------
 
     def recover(self, error: StoreError) -> bool:

@@ -19,6 +19,8 @@ PAGE = 4096
 FILE = "outbox.db"
 _SCHEMA = re.compile(r"^(\d{4})\.sql$")
 Row = tuple[Any, ...]
+FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What a statement can raise; the last for SQLite's own words about damaged names."""
 
 
 class Connection(Protocol):
@@ -60,7 +62,7 @@ def _connect(uri: str) -> sqlite3.Connection:
 def _probed(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+    except FAULTS:
         connection.close()
         raise
     return connection
@@ -76,20 +78,20 @@ class Database:
         self.path = path
         try:
             self._connection = make(path, read_only)
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             raise translated(error, path) from error
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         try:
             return list(self._connection.execute(sql, parameters))
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             raise translated(error, self.path) from error
 
     def each(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Rows one by one; read them to the end, an open cursor holds the log."""
         try:
             yield from self._connection.execute(sql, parameters)
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             raise translated(error, self.path) from error
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
@@ -107,13 +109,13 @@ class Database:
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         try:
             self._connection.executemany(sql, rows)
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             raise translated(error, self.path) from error
 
     def close(self) -> None:
         try:
             self._connection.close()
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             raise translated(error, self.path) from error
 
     def prepare_to_write(self) -> None:
@@ -199,7 +201,10 @@ def _statements(script: str) -> list[str]:
 
 
 _FULL = ("database or disk is full", "no space left on device", "disk quota exceeded")
-_CORRUPT = ("malformed", "not a database", "database corruption", "no such table")
+_CORRUPT = (
+    "malformed", "not a database", "database corruption", "no such table", "no such column",
+    "has no column", "could not decode", "unsupported file format", "can't decode",
+)  # fmt: skip
 
 
 def translated(error: BaseException, path: Path) -> StoreError:

@@ -74,6 +74,14 @@ class GapRecord(msgspec.Struct, omit_defaults=True, gc=False):
     mono_ms: int = 0
 
 
+class _Numbered(msgspec.Struct, gc=False):
+    seq: int
+    kind: str
+
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
+"""What decoding raises for bytes that a medium has changed."""
+_numbered = msgspec.json.Decoder(_Numbered).decode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _formatted = (-1, "")
@@ -102,11 +110,21 @@ def decoded(body: bytes) -> dict[str, Any]:
     """A record body as a dictionary, order kept. Raises InputError."""
     try:
         found = _decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise InputError(f"a stored record is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError("a stored record is not an object")
     return found
+
+
+def is_record(body: bytes, seq: int) -> bool:
+    """Whether ``body`` is still JSON, and of the record ``seq``: one byte changed by the medium
+    would spoil the whole message that it goes into."""
+    try:
+        # The decoder skips strings without looking whether they are UTF-8.
+        return _numbered(body).seq == seq and bool(body.decode())
+    except UNREADABLE:
+        return False
 
 
 def encoded_again(record: dict[str, Any]) -> bytes:

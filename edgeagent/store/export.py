@@ -76,14 +76,18 @@ def records(
             at = rows[-1][0]
             for seq, body in rows:
                 state = "kept" if seq in settled else "pending"
-                try:
-                    record = decoded(body)
-                except InputError:
-                    record = {"seq": seq, "kind": "unreadable"}
+                record = _readable(seq, body)
                 if chosen.wants(record, state):
                     yield record, state
     finally:
         close_quietly(db)
+
+
+def _readable(seq: int, body: bytes) -> dict[str, Any]:
+    try:
+        return decoded(body)
+    except InputError:
+        return {"seq": seq, "kind": "unreadable"}
 
 
 def peek(path: Path, count: int, chosen: Filter = EVERYTHING) -> list[dict[str, Any]]:
@@ -104,7 +108,7 @@ def dead_letters(path: Path) -> list[dict[str, Any]]:
     finally:
         close_quietly(db)
     return [
-        {"epoch": epoch, "seq": seq, "reason": reason, "at": at, "record": decoded(body)}
+        {"epoch": epoch, "seq": seq, "reason": reason, "at": at, "record": _readable(seq, body)}
         for epoch, seq, reason, at, body in rows
     ]
 

@@ -46,16 +46,15 @@ class Former:
         if db is None:
             return old
         try:
-            for epoch, born_at, produced in old._try(
-                db, "SELECT epoch, born_at, produced FROM account"
-            ):
-                old.epoch, old.born_at, old.produced = epoch, born_at, produced
-            ranges = old._try(db, "SELECT first, last FROM range WHERE name = 'settled'")
-            old.settled = Ranges(ranges)
-            old.past = {epoch for (epoch,) in old._try(db, "SELECT epoch FROM past")}
-            old.carry = dict(old._try(db, "SELECT folder, upto FROM carry"))
+            for row in old._try(db, "SELECT epoch, born_at, produced FROM account", str, str, int):
+                old.epoch, old.born_at, old.produced = row
+            ranges = "SELECT first, last FROM range WHERE name = 'settled'"
+            old.settled = Ranges(old._try(db, ranges, int, int))
+            old.past = {epoch for (epoch,) in old._try(db, "SELECT epoch FROM past", str)}
+            old.carry = dict(old._try(db, "SELECT folder, upto FROM carry", str, int))
             if old.produced is None:
-                for (highest,) in old._try(db, "SELECT max(seq) FROM record"):
+                highest_first = "SELECT seq FROM record ORDER BY seq DESC LIMIT 1"
+                for (highest,) in old._try(db, highest_first, int):
                     old.produced = highest
             old.first_open = next((low for low, _ in old.settled.absent(1, 1 << 62)), 1)
         finally:
@@ -105,7 +104,7 @@ class Former:
         if source is None:
             return
         try:
-            for rows in _portions(self._try(source, _GAPS), 100):
+            for rows in _portions(self._try(source, _GAPS, int, bytes), 100):
                 ledger.begin()
                 told = [self._foreign_gap(row[1]) for row in rows if row[0] not in self.settled]
                 ledger.add(
@@ -139,13 +138,17 @@ class Former:
             [(sha, 0 if seq in self.settled else 1 << 62, *rest) for sha, seq, *rest in rows],
         )
 
-    def _try(self, db: Database, sql: str) -> list[tuple[Any, ...]]:
-        """Rows until the damage begins."""
+    def _try(self, db: Database, sql: str, *types: type) -> list[tuple[Any, ...]]:
+        """Rows until the damage begins; of ``types`` where these are given."""
         found: list[tuple[Any, ...]] = []
         try:
             found.extend(db.each(sql))
         except StoreError:
             self.damaged = True
+        if types:
+            sound = [row for row in found if all(map(isinstance, row, types))]
+            self.damaged = self.damaged or len(sound) < len(found)
+            return sound
         return found
 
     def records(self, db: Database, after: int, limit: int) -> list[tuple[int, int, bytes]]:

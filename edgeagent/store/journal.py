@@ -101,7 +101,7 @@ class Journal:
     def clear(self, id: str) -> None:
         """The requester has cleared it: it is never published again (the id stays known)."""
         self._writer.transact(
-            (lambda ledger: ledger.db.run("UPDATE command SET cleared = 1 WHERE id = ?", (id,)))
+            lambda ledger: ledger.db.run("UPDATE command SET cleared = 1 WHERE id = ?", (id,))
         )
 
     def get(self, id: str) -> Entry | None:

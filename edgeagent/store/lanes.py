@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from edgeagent.store.batch import Batch, Lane
+from edgeagent.store.encode import is_record
 from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
 
@@ -80,6 +81,8 @@ class Lanes:
         self._collecting = collecting
         self._patience_ms = patience_s * 1000
         self._lock = threading.Lock()
+        self.spoiled: list[int] = []
+        """Seqs of the present epoch whose bodies can't be read; the outbox takes them."""
         self._last = 0
         self._mean_bytes = _RECORD_BYTES
         self.reset("", 0, Ranges(), Ranges())
@@ -95,6 +98,7 @@ class Lanes:
             self._taken.update(acked)
             self._flight = Ranges()
             self._resend = Ranges()
+            self.spoiled = []
             self._shunned = Ranges()
             self._live_from = last + 1
             self._turn = 0
@@ -180,9 +184,8 @@ class Lanes:
         for first, last in stretches:
             at = first
             while at <= last:
-                limit = max(
-                    1, min(max_records - len(seqs), (max_bytes - size) // _RECORD_GUESS + 1)
-                )
+                fit = int((max_bytes - size) / self._mean_bytes) + 2
+                limit = max(1, min(max_records - len(seqs), fit))
                 rows = self._reading.rows_of(
                     epoch,
                     "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
@@ -193,6 +196,11 @@ class Lanes:
                 for _, body in rows[:1]:
                     self._mean_bytes += (len(body) - self._mean_bytes) / 8
                 for seq, body in rows:
+                    if not is_record(body, seq):
+                        self.spoiled.append(seq)
+                        self._skip(lane, at, seq)
+                        at = seq + 1
+                        continue
                     if seqs and (size + len(body) + 1 > max_bytes or len(seqs) >= max_records):
                         return seqs, bodies
                     seqs.append(seq)

@@ -25,6 +25,7 @@ BLOCK = 4096
 """Seqs that one gap can tell of at most (contract §2)."""
 _ALL = (1 << BLOCK) - 1
 NO_LONGER_KEPT = "no longer kept"
+SPOILED = "unreadable on the medium"
 
 
 class Ledger(Books):
@@ -172,6 +173,23 @@ class Ledger(Books):
         self.count(reason, len(seqs))
         self._tell(seqs, reason)
 
+    def spoil(self, seqs: Sequence[int]) -> None:
+        """Drop records (ascending) whose bodies are damaged; a gap is told anew."""
+        gone: list[int] = []
+        for seq in self.pending_among(seqs):
+            row = self.db.one(
+                "SELECT block, first, last, bits, reason FROM gap WHERE seq = ?", (seq,)
+            )
+            if row is None:
+                gone.append(seq)
+                continue
+            block, first, last, bits, reason = row
+            covered = numbers_of(gap_bits(first, last, bits, block * BLOCK), block * BLOCK)
+            self._take_out(seq, reason)
+            self._tell([*covered, seq], reason)
+        if gone:
+            self.drop(gone, SPOILED)
+
     def retell(self, asked: Ranges) -> None:
         """A collector misses ``asked``, all settled: what is kept no more becomes a gap.
 
@@ -239,13 +257,17 @@ class Ledger(Books):
         for seq, first, last, bits in rows:
             if seq in self.settled:
                 continue
-            self.db.run("DELETE FROM record WHERE seq = ?", (seq,))
-            self.db.run("DELETE FROM gap WHERE seq = ?", (seq,))
-            self.gaps -= 1
-            self.pending -= 1
-            self.count(reason, 1)
+            self._take_out(seq, reason)
             taken.append((seq, gap_bits(first, last, bits, block * BLOCK)))
         return taken
+
+    def _take_out(self, gap: int, reason: str) -> None:
+        """Drop a gap that waits; its own seq and what it covers must be told anew."""
+        self.db.run("DELETE FROM record WHERE seq = ?", (gap,))
+        self.db.run("DELETE FROM gap WHERE seq = ?", (gap,))
+        self.gaps -= 1
+        self.pending -= 1
+        self.count(reason, 1)
 
     def _write_gap(self, block: int, bits: int, reason: str) -> None:
         self.produced += 1

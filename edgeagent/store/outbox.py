@@ -198,19 +198,24 @@ class Outbox:
     def next_batch(self, *, max_bytes: int, max_records: int = 1000) -> Batch | None:
         """The batch to send next: re-sent before live; each 4th from the backlog, and all when
         nothing else is there. None = nothing to send (or not readable now)."""
-        try:
-            return self._lanes.next(max_bytes, max_records)
-        except StoreError:
-            # The writer has been told (`Reading`) and puts it right; there is more later.
-            return None
+        return self._taken(lambda: self._lanes.next(max_bytes, max_records))
 
     def pending(self, lane: Lane, *, max_bytes: int, max_records: int = 1000) -> Batch | None:
         """The next batch of one lane; its records count as in flight until handed back.
         A single record larger than ``max_bytes`` comes alone."""
+        return self._taken(lambda: self._lanes.take(lane, max_bytes, max_records))
+
+    def _taken(self, take: Callable[[], Batch | None]) -> Batch | None:
         try:
-            return self._lanes.take(lane, max_bytes, max_records)
+            batch = take()
         except StoreError:
+            # The writer has been told (`Reading`) and puts it right; there is more later.
             return None
+        if self._lanes.spoiled:
+            epoch, committer = self._lanes.epoch, self._committer
+            spoiled, self._lanes.spoiled = self._lanes.spoiled, []
+            self._writer.post(lambda _: committer.spoil(epoch, spoiled), within_s=0.05)
+        return batch
 
     def wait_pending(self, timeout_s: float) -> bool:
         """Block until something was committed since the last call. False when time is up."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.store.encode import DEPLOYMENT, EVENT, GAP, KIND_NUMBER
+from edgeagent.store.encode import DEPLOYMENT, EVENT, GAP, KIND_NUMBER, UNREADABLE
 
 BASE_MS = 100
 TOP_LEVEL = 48
@@ -66,7 +66,7 @@ def thinnable(
             continue
         try:
             sight = _decode(body)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             sight = _Sight()
         score, seen, tracks = _contents(sight.data)
         group, finer = _rank(kind, sight.data)

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-import msgspec
-
 from edgeagent import clock
 from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, UsageError
 from edgeagent.store.journal import Claim, Entry
 from edgeagent.sync import command_types, judgement
 from edgeagent.sync.command_types import CommandType
-from edgeagent.sync.job import Cancelled, Job, Status
+from edgeagent.sync.job import CANCELLED, Job, Status
 from edgeagent.sync.judgement import Order, Origin, Rules, Verdict
 from edgeagent.sync.schema import FINAL
 
@@ -33,8 +31,6 @@ Function = Callable[[Any, Job], Mapping[str, Any] | None]
 CommandRejected for `rejected`."""
 Run = Callable[[Callable[[], None]], object]
 """Has something done on the thread for jobs."""
-
-_RESULT_MAX_BYTES = 192 * 1024
 
 
 class Journal(Protocol):
@@ -301,7 +297,7 @@ class Commands:
             return
         if not job.kind.brief:
             self._tell(job.order, executing)
-        self._finish(job, _outcome(job))
+        self._finish(job, job.do())
 
     def _record(self, job: Job, status: Status) -> bool:
         if not job.journaled:
@@ -341,41 +337,13 @@ class Commands:
             job = self._active.get(target)
         if job is not None:
             if job.cancel():
-                self._finish(job, dict(_CANCELLED))
+                self._finish(job, dict(CANCELLED))
                 return {"target": target, "was": "accepted"}
             return {"target": target, "was": "executing"}
-        claim = self._journal.claim(target, "", "", status=dict(_CANCELLED))
+        claim = self._journal.claim(target, "", "", status=dict(CANCELLED))
         if claim.outcome == "new":
             return {"target": target, "was": "unknown"}
         raise CommandRejected("already-ended", f"{target} is {claim.entry.status.get('status')}")
-
-
-_CANCELLED = {"status": "cancelled", "reason": "cancelled", "detail": "it was cancelled"}
-
-
-def _outcome(job: Job) -> Status:
-    """Do the work; how it ended."""
-    try:
-        result = job.function(job.arguments, job)
-        document = msgspec.to_builtins(result or {})
-        if len(msgspec.json.encode(document)) > _RESULT_MAX_BYTES:
-            return {
-                "status": "failed",
-                "reason": "result-too-large",
-                "detail": f"the result is larger than {_RESULT_MAX_BYTES} bytes",
-            }
-    except Cancelled:
-        return dict(_CANCELLED)
-    except CommandRejected as error:
-        return {"status": "rejected", "reason": error.reason, "detail": error.detail}
-    except EdgeAgentError as error:
-        detail = f"{error}. {error.remedy}" if error.remedy else str(error)
-        return {"status": "failed", "reason": error.code, "detail": detail}
-    except Exception as error:
-        # The edge of what is registered: a command must not take its thread down.
-        log.exception("command %s (%s) failed", job.order.type, job.order.id)
-        return {"status": "failed", "reason": "internal", "detail": repr(error)}
-    return {"status": "successful", "result": document}
 
 
 def _known(order: Order, claim: Claim) -> Status | None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from edgeagent.errors import CommandRejected, EdgeAgentError
 from edgeagent.sync import judgement
 from edgeagent.sync.command_types import CommandType
 from edgeagent.sync.judgement import Order
 
+log = logging.getLogger(__name__)
+
 Status = dict[str, Any]
 
 PROGRESS_EVERY_S = 2.0
+CANCELLED: Status = {"status": "cancelled", "reason": "cancelled", "detail": "it was cancelled"}
+_RESULT_MAX_BYTES = 192 * 1024
 
 
 class Cancelled(Exception):
@@ -82,3 +90,28 @@ class Job:
             first = not self._started and not self.cancelled
             self._cancelled.set()
             return first
+
+    def do(self) -> Status:
+        """Do the work; how it ended."""
+        try:
+            result = self.function(self.arguments, self)
+            document = msgspec.to_builtins(result or {})
+            if len(msgspec.json.encode(document)) > _RESULT_MAX_BYTES:
+                return _failed(
+                    "result-too-large", f"the result is larger than {_RESULT_MAX_BYTES} bytes"
+                )
+        except Cancelled:
+            return dict(CANCELLED)
+        except CommandRejected as error:
+            return {"status": "rejected", "reason": error.reason, "detail": error.detail}
+        except EdgeAgentError as error:
+            return _failed(error.code, f"{error}. {error.remedy}" if error.remedy else str(error))
+        except Exception as error:
+            # The edge of what is registered: a command must not take its thread down.
+            log.exception("command %s (%s) failed", self.order.type, self.order.id)
+            return _failed("internal", repr(error))
+        return {"status": "successful", "result": document}
+
+
+def _failed(reason: str, detail: str) -> Status:
+    return {"status": "failed", "reason": reason, "detail": detail}

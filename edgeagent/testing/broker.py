@@ -236,6 +236,7 @@ def make_certificates(folder: Path, *, days: int = 365, names: str = NAMES) -> C
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     _run(
         ["openssl", "req", "-x509", *key, "-days", str(days), "-subj", "/CN=edgeagent test CA",
+         "-addext", "keyUsage=critical,keyCertSign,cRLSign",
          "-keyout", str(folder / "ca-key.pem"), "-out", str(files.ca)]
     )  # fmt: skip
     for name, cert, its_key in (

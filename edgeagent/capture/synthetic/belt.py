@@ -213,7 +213,7 @@ def _belt_texture(rng: np.random.Generator, width: int, height: int) -> Floats:
         2 * np.pi * (x * turns - y / pitch)
     )
     coarse = _smooth(rng.standard_normal((height, period), np.float32), 1, wrap=True)
-    cloudy = rng.standard_normal((height // 8 + 2, period // 8), np.float32)
+    cloudy = rng.standard_normal((height // 8 + 2, -(-period // 8)), np.float32)
     cloudy = np.kron(_smooth(cloudy, 4, wrap=True), np.ones((8, 8), np.float32))
     cloudy = _smooth(cloudy[:height, :period], 6, wrap=True)
     shade = 1.0 + 0.07 * weave + 0.05 * coarse + 0.16 * cloudy

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SURE, _DOUBTFUL, _GROWN = 0.2, 0.4, 0.1
 """Least overlap in the three passes."""
+_FRESH = 0
 _BLUR = 2.0
 """A doubtful box is so much less exact."""
 _LONGEST_S = 1.0
@@ -143,20 +144,9 @@ class ByteTracker:
         take(overlap, free, sure, _SURE)
         take(overlap, self._missed <= 1, ~sure, _DOUBTFUL)
         if (left & sure).any() and free.any():
-            near = np.where(same, self._grown(expected, boxes), 0.0)
-            take(near, free, sure, _GROWN)
+            near = np.where(same, np.exp(-self._motion.distance(boxes) / 8), 0.0)
+            take(near, self._missed <= _FRESH, sure, _GROWN)
         return pairs
-
-    def _grown(self, expected: Floats, boxes: Floats) -> Floats:
-        """Overlap of boxes that are half as large again on each side, and as the doubt allows."""
-        sizes = expected[:, 2:] - expected[:, :2]
-        doubt = np.minimum(self._motion.doubt(), sizes)
-        wide = 0.5 * sizes + doubt
-        other = 0.5 * (boxes[:, 2:] - boxes[:, :2])
-        return overlaps(
-            expected + np.concatenate([-wide, wide], axis=1),
-            boxes + np.concatenate([-other, other], axis=1),
-        )
 
     def _age(self, seen: Places, now: float) -> None:
         """Count misses; forget what has been missing for long, or was seen but once."""

@@ -50,6 +50,13 @@ class Motion:
         """(n, 2) standard deviation of the middle."""
         return np.asarray(np.sqrt(self._pp[:, :2]))
 
+    def distance(self, boxes: Floats) -> Floats:
+        """(n, m) squared Mahalanobis distance of boxes (m, 4) from where each is expected."""
+        seen = middles(boxes)
+        noise = (_SEEN * _own(seen)) ** 2
+        off = seen[None] - self.place[:, None]
+        return np.asarray((off**2 / (self._pp[:, None] + noise[None])).sum(axis=2))
+
     def add(self, boxes: Floats) -> None:
         """Boxes (k, 4) x1, y1, x2, y2 seen for the first time."""
         place = middles(boxes)

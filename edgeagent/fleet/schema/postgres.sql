@@ -35,6 +35,13 @@ CREATE TABLE confirm (
     PRIMARY KEY (collector, stream)
 ) WITH (fillfactor = 50);
 
+-- Places of processes that share a collector's subscriptions, until nothing waits there.
+CREATE TABLE seat (
+    collector text    NOT NULL,
+    number    integer NOT NULL,
+    PRIMARY KEY (collector, number)
+);
+
 -- 4,096 seqs each, bit k = 4096 * block + k, least significant first. have NULL = all of them.
 CREATE TABLE block (
     stream bigint NOT NULL,

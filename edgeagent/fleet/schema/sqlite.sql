@@ -35,6 +35,13 @@ CREATE TABLE confirm (
     PRIMARY KEY (collector, stream)
 ) WITHOUT ROWID;
 
+-- Places of processes that share a collector's subscriptions, until nothing waits there.
+CREATE TABLE seat (
+    collector TEXT    NOT NULL,
+    number    INTEGER NOT NULL,
+    PRIMARY KEY (collector, number)
+) WITHOUT ROWID;
+
 -- 4,096 seqs each, bit k = 4096 * block + k, least significant first. have NULL = all of them.
 CREATE TABLE block (
     stream INTEGER NOT NULL,

@@ -39,7 +39,7 @@ class TestBeltScene:
     def test_seeds_differ(self) -> None:
         assert not np.array_equal(BeltScene(1).render(9)[0], BeltScene(2).render(9)[0])
 
-    @pytest.mark.parametrize("size", [(320, 240), (640, 480), (480, 270), (96, 96)])
+    @pytest.mark.parametrize("size", [(320, 240), (640, 480), (480, 270), (96, 96), (300, 225)])
     def test_boxes_lie_inside_the_picture(self, size: tuple[int, int]) -> None:
         scene = BeltScene(4, size, fault_rate=0.6)
         for n in (*range(0, 40, 3), 400, 4000):

@@ -24,6 +24,7 @@ from edgeagent.fleet.batches import read
 from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.evidence import Piece
 from edgeagent.fleet.retention import Retention
+from edgeagent.fleet.seats import Seats
 
 
 def write(archive: Archive, *arrivals: Any, **more: Any) -> Any:
@@ -42,9 +43,7 @@ def only(db: Database) -> Any:
 # --- once -----------------------------------------------------------------------------------
 
 
-def test_duplicates_are_dropped_within_a_group_and_after_a_restart(
-    db: Database, made: Any
-) -> None:
+def test_duplicates_are_dropped_within_a_group_and_after_a_restart(db: Database, made: Any) -> None:
     first = Archive(db)
     written = write(first, made.results(1, 100), made.results(50, 150), made.results(1, 10, "d2"))
     assert (written.records, written.duplicates) == (160, 51)
@@ -57,7 +56,9 @@ def test_duplicates_are_dropped_within_a_group_and_after_a_restart(
 
 def test_the_record_is_there_as_it_came(db: Database, archive: Archive, made: Any) -> None:
     text = 'tab\t "quote" back\\slash new\nline \\N \u0000 é \N{PILE OF POO} \\.'
-    write(archive, made.arrival([made.record(1, kind="ev\0nt", pipeline="a\tb\\", data={"t": text})]))
+    write(
+        archive, made.arrival([made.record(1, kind="ev\0nt", pipeline="a\tb\\", data={"t": text})])
+    )
     ((kind, pipeline, body),) = db.rows("SELECT kind, pipeline, body FROM records")
     assert (kind, pipeline) == ("ev\N{REPLACEMENT CHARACTER}nt", "a\tb\\")
     if isinstance(body, str):
@@ -83,7 +84,9 @@ def test_what_a_group_failed_with_is_not_there_and_can_come_again(
 # --- together ---------------------------------------------------------------------------
 
 
-def test_gaps_fill_the_account_and_delivered_wins(db: Database, archive: Archive, made: Any) -> None:
+def test_gaps_fill_the_account_and_delivered_wins(
+    db: Database, archive: Archive, made: Any
+) -> None:
     odd = base64.b64encode(bytes([0b10101010])).decode()
     write(
         archive, made.results(1, 10),
@@ -128,8 +131,12 @@ def test_a_later_epoch_tells_of_an_earlier_one(db: Database, archive: Archive, m
     assert audit(db).complete
 
 
-def test_a_status_tells_of_records_that_did_not_come(db: Database, archive: Archive, made: Any) -> None:
-    write(archive, made.results(1, 3), heard=[Heard("d1", "E1", 6, True), Heard("d2", "X", 2, True)])
+def test_a_status_tells_of_records_that_did_not_come(
+    db: Database, archive: Archive, made: Any
+) -> None:
+    write(
+        archive, made.results(1, 3), heard=[Heard("d1", "E1", 6, True), Heard("d2", "X", 2, True)]
+    )
     streams = audit(db).streams
     assert [s.missing for s in streams] == [[(4, 6)], [(1, 2)]]
     assert not audit(db).complete
@@ -166,7 +173,9 @@ def test_the_unreadable_is_kept_for_a_look(db: Database, archive: Archive, made:
 
 def referring(made: Any, data: bytes, seq: int = 1, type_: str = "image/jpeg") -> Any:
     sha = hashlib.sha256(data).hexdigest()
-    return made.arrival([made.record(seq, blobs=[{"sha256": sha, "bytes": len(data), "type": type_}])])
+    return made.arrival(
+        [made.record(seq, blobs=[{"sha256": sha, "bytes": len(data), "type": type_}])]
+    )
 
 
 def cut(data: bytes, size: int, device: str = "d1") -> list[Piece]:
@@ -188,7 +197,9 @@ def test_evidence_in_any_order_before_or_after_its_record(
     # Sent again in other sizes, as after a limit was met.
     whole = archive.write(Group(pieces=[*cut(data, 2048)[:3], *pieces[half:]])).evidence
     assert whole == 1
-    ((sha, size_, kind, state, stored),) = db.rows("SELECT sha256, bytes, type, state, data FROM blob")
+    ((sha, size_, kind, state, stored),) = db.rows(
+        "SELECT sha256, bytes, type, state, data FROM blob"
+    )
     assert (bytes(stored), size_, kind, state) == (data, len(data), "image/jpeg", 1)
     assert sha == hashlib.sha256(data).hexdigest()
     assert db.rows("SELECT count(*) FROM piece") == [(0,)]
@@ -196,7 +207,9 @@ def test_evidence_in_any_order_before_or_after_its_record(
     assert only(db).evidence.here == 1
 
 
-def test_chunks_that_do_not_match_are_thrown_away(db: Database, archive: Archive, made: Any) -> None:
+def test_chunks_that_do_not_match_are_thrown_away(
+    db: Database, archive: Archive, made: Any
+) -> None:
     data = b"a" * 3000
     wrong = [piece._replace(data=b"b" * len(piece.data), device="d2") for piece in cut(data, 1024)]
     write(archive, referring(made, data), pieces=wrong)
@@ -285,28 +298,37 @@ def test_processes_that_write_the_same_one_killed(url: str, made: Any) -> None:
     db.close()
 
 
-def test_seats_are_taken_from_below_and_free_after_death(url: str) -> None:
-    first, context = open_database(url), multiprocessing.get_context("fork")
-    assert first.seat("main") == 0
+def _sit(url: str, queue: Any) -> None:
+    queue.put(Seats(open_database(url), "main").own)
+    signal.pause()
 
-    def sit(queue: Any) -> None:
-        queue.put(open_database(url).seat("main"))
-        signal.pause()
 
+def test_seats_are_taken_from_below_and_orphans_found(url: str, made: Any) -> None:
+    db = open_database(url)
+    seats, context = Seats(db, "main"), multiprocessing.get_context("fork")
+    assert seats.own == 0
+    assert seats.alone()
     queue = context.Queue()
-    other = context.Process(target=sit, args=(queue,))
-    other.start()
-    assert queue.get(timeout=20) == 1
-    assert open_database(url).seat("second") == 0
-    other.kill()
-    other.join()
-    deadline = time.monotonic() + 10
-    again = context.Process(target=sit, args=(queue,))
-    again.start()
-    assert queue.get(timeout=max(1.0, deadline - time.monotonic())) in (1, 2)
-    again.kill()
-    again.join()
-    first.close()
+    others = [context.Process(target=_sit, args=(url, queue)) for _ in range(2)]
+    for number, other in enumerate(others, start=1):
+        other.start()
+        assert queue.get(timeout=20) == number
+    assert Seats(open_database(url), "second").own == 0
+    assert seats.orphans() == []
+    assert not seats.alone()
+    others[0].kill()
+    assert made.eventually(seats.orphans) == [1]
+    # While it is being emptied, nobody else gets it.
+    third = context.Process(target=_sit, args=(url, queue))
+    third.start()
+    assert queue.get(timeout=20) == 3
+    seats.leave(1)
+    assert seats.orphans() == []
+    for other in (others[1], third):
+        other.kill()
+        other.join()
+    made.eventually(seats.alone)
+    db.close()
 
 
 def test_a_newer_schema_is_refused(url: str) -> None:

@@ -12,7 +12,12 @@ import pytest
 from edgeagent.errors import LinkDown, NotFound
 from edgeagent.fleet.archive import Archive, Group
 from edgeagent.fleet.audit import audit
-from edgeagent.fleet.carried import import_carried, publish_confirms, write_confirms
+from edgeagent.fleet.carried import (
+    CarriedConfirm,
+    import_carried,
+    publish_confirms,
+    write_confirms,
+)
 from edgeagent.store.export import carry
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
@@ -119,7 +124,7 @@ def test_a_broker_that_is_not_there_is_said(
     monkeypatch.setattr("edgeagent.fleet.carried._ANSWER_S", 0.2)
     link = LinkSettings("import", (Endpoint("127.0.0.1", 9),))
     with pytest.raises(LinkDown, match="refused"):
-        publish_confirms([], link, "edgeagent", "main")
+        publish_confirms([CarriedConfirm("d1", "E1", b"{}")], link, "edgeagent", "main")
 
 
 def test_a_folder_that_holds_nothing(archive: Archive, tmp_path: Path) -> None:
