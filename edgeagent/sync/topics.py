@@ -6,12 +6,8 @@ that come in. Nothing else in the agent writes a topic by hand.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import socket
-import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from edgeagent.errors import UsageError
@@ -22,7 +18,6 @@ ECHO = "echo"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PREFIX = re.compile(r"[^#+$\s][^#+\s]*")
-_MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 Kind = Literal[
     "command", "echo", "button", "group-command", "desired", "group-desired", "confirm",
@@ -181,25 +176,6 @@ def matches(pattern: str, topic: str) -> bool:
         if position >= len(levels) or level not in ("+", levels[position]):
             return False
     return len(wanted) == len(levels)
-
-
-def default_device_id() -> str:
-    """Hostname and 4 hex digits of a hash of the machine's id: ``line3-cam2-a91f``."""
-    host = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname().split(".")[0]).strip("-")
-    digest = hashlib.sha256(machine_id().encode()).hexdigest()
-    return f"{(host or 'device')[:59]}-{digest[:4]}"
-
-
-def machine_id() -> str:
-    """The operating system's id of this installation, or the network card's address."""
-    for path in _MACHINE_IDS:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text and text != "uninitialized":
-            return text
-    return f"{uuid.getnode():012x}"
 
 
 def _checked(part: str) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.errors import UsageError
-from edgeagent.sync import topics as module
-from edgeagent.sync.topics import Address, Topics, default_device_id, is_id, matches
+from edgeagent.sync.topics import Address, Topics, matches
 
 T = Topics("site/a", "door-7")
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(
@@ -91,23 +87,3 @@ def test_client_id_has_no_slash() -> None:
 )  # fmt: skip
 def test_filters(pattern: str, topic: str, expected: bool) -> None:
     assert matches(pattern, topic) is expected
-
-
-def test_default_id_is_readable_and_stable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "machine-id").write_text("0123456789abcdef0123456789abcdef\n")
-    monkeypatch.setattr(module, "_MACHINE_IDS", (tmp_path / "absent", tmp_path / "machine-id"))
-    monkeypatch.setattr(module.socket, "gethostname", lambda: "Line 3_Cam.example.org")
-    first = default_device_id()
-    assert re.fullmatch(r"Line-3_Cam-[0-9a-f]{4}", first)
-    assert is_id(first) and first == default_device_id()
-    (tmp_path / "machine-id").write_text("f" * 32)
-    assert default_device_id() != first
-
-
-def test_default_id_without_machine_id_uses_the_network_card(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(module, "_MACHINE_IDS", (tmp_path / "absent",))
-    monkeypatch.setattr(module.uuid, "getnode", lambda: 0x112233445566)
-    monkeypatch.setattr(module.socket, "gethostname", lambda: "ü" * 100)
-    assert re.fullmatch(r"device-[0-9a-f]{4}", default_device_id())
