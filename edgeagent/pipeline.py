@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeagent.clock import mono_ms, wall_ns
+from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
 from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
@@ -37,7 +38,7 @@ class Inbox(Protocol):
 class Sink(Protocol):
     """Where records go (a `store.outbox.Outbox`)."""
 
-    def append(self, draft: Draft) -> object: ...
+    def append(self, draft: Draft) -> Numbered: ...
 
 
 class Runs(Protocol):
@@ -135,7 +136,7 @@ class Pipeline:
         self.name = name
         self.meter = Meter()
         self.deadline_s = deadline_s
-        self.last: list[Prediction] = []
+        self.present = Present()
         self._inbox = inbox
         self._outbox = outbox
         self._open_stages = open_stages
@@ -162,9 +163,8 @@ class Pipeline:
         inferred = time.perf_counter()
         predictions = stages.track(stages.interpret(outputs, ready), sample.mono_ms)
         for draft in stages.decide(sample, predictions):
-            self._outbox.append(draft)
+            self.present.note(draft, self._outbox.append(draft))
             self.meter.records += 1
-        self.last = predictions
         self.meter.took(started, prepared, inferred, time.perf_counter())
 
     # --- run loop --------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Pipeline:
                     continue
                 self._guarded_step(stages, sample)
             for draft in stages.finish(wall_ns(), mono_ms()):
-                self._outbox.append(draft)
+                self.present.note(draft, self._outbox.append(draft))
         finally:
             self._stages = None
             stages.session.close()

@@ -149,6 +149,8 @@ class Agent:
                 raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
+            if self.sync is not None:
+                self.sync.tell_states()
             if self._until_done and self._done():
                 log.info("all sources have ended, everything is delivered or kept")
                 return

@@ -46,6 +46,8 @@ class Sync:
         for passenger in (self.shelf, self.presence, self.commands, self.publisher, metrics):
             self.link.board(passenger)
         agent.outbox.on_commit(self.link.wake)
+        self.shelf.keep(topics.state(name) for name in config.pipelines)
+        self._states: dict[str, dict[str, Any]] = {}
 
     def start(self) -> None:
         """Say what this device can do, and connect."""
@@ -65,6 +67,16 @@ class Sync:
         own = set(self.reasons())
         others = tuple(reason for reason in reasons if reason not in own)
         self.presence.say("degraded" if others else "online", others)
+
+    def tell_states(self) -> None:
+        """Publish what is there now, for each pipeline where that has changed."""
+        for name, unit in self._agent.pipelines.items():
+            if not hasattr(unit, "present"):
+                continue
+            document = unit.present.document()
+            if document != self._states.get(name):
+                self._states[name] = document
+                self.presence.state(name, document)
 
     def reasons(self) -> list[str]:
         """What is wrong with the link or with what goes over it."""

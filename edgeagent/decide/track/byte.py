@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Places = NDArray[np.intp]
 
-_SURE, _DOUBTFUL, _GROWN = 0.2, 0.4, 0.1
+_SURE, _DOUBTFUL, _GROWN = 0.2, 0.4, 0.305
 """Least overlap in the three passes."""
-_FRESH = 0
+_FRESH = 99
+_LOWFRESH = 1
 _BLUR = 2.0
 """A doubtful box is so much less exact."""
 _LONGEST_S = 1.0
@@ -142,7 +143,7 @@ class ByteTracker:
                 free[rows[row]] = left[columns[column]] = False
 
         take(overlap, free, sure, _SURE)
-        take(overlap, self._missed <= 1, ~sure, _DOUBTFUL)
+        take(overlap, self._missed <= _LOWFRESH, ~sure, _DOUBTFUL)
         if (left & sure).any() and free.any():
             near = np.where(same, np.exp(-self._motion.distance(boxes) / 8), 0.0)
             take(near, self._missed <= _FRESH, sure, _GROWN)

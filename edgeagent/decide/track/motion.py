@@ -25,7 +25,7 @@ _SEEN = np.array([0.05, 0.05, 0.1, 0.1])
 """How far a detector's box is off, in parts of its own width and height."""
 _START = np.array([3.0, 3.0, 0.5, 0.5])
 """How fast something may be that was seen for the first time, in sizes a second."""
-_PUSH = np.array([1.0, 1.0, 0.2, 0.2])
+_PUSH = np.array([0.25, 0.25, 0.1, 0.1])
 """How much its speed changes within a second."""
 
 

@@ -151,6 +151,8 @@ def test_presence_is_retained_and_the_will_speaks_after_a_kill(
     subscriber.until(lambda s: (s.last("/status") or {}).get("state") == "online")
     capabilities = subscriber.until(lambda s: s.last("/capabilities"))
     assert {"ping", "doctor", "config-get", "outbox"} <= set(capabilities["commands"])
+    state = subscriber.until(lambda s: (s.last("/state/belt") or {}).get("alarm") and s)
+    assert sum(state.last("/state/belt")["counts"].values()) >= 1
     agent.kill()
     subscriber.until(lambda s: (s.last("/status") or {}).get("reasons") == ["connection lost"])
 

@@ -1,0 +1,57 @@
+"""The present state follows the event records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeagent.decide.present import Present
+from edgeagent.types import Draft
+
+
+@dataclass
+class Receipt:
+    seq: int | None = None
+
+
+def event(key: str, phase: str, label: str, *zones: str, test: bool = False) -> Draft:
+    data = {"phase": phase, "label": label, **({"zones": list(zones)} if zones else {})}
+    return Draft("event", "door", data=data, event=key, test=test)
+
+
+def test_counts_by_label_and_zone() -> None:
+    present = Present()
+    assert present.document() == {"alarm": False, "counts": {}, "zones": {}, "event": ""}
+    present.note(event("a", "new", "crack", "belt"), Receipt(7))
+    present.note(event("b", "new", "crack", "belt", "exit"), Receipt(9))
+    present.note(event("c", "new", "whole"), Receipt(11))
+    assert present.document() == {
+        "alarm": True,
+        "counts": {"crack": 2, "whole": 1},
+        "zones": {"belt": {"crack": 2}, "exit": {"crack": 1}},
+        "event": "e-11",
+    }
+
+
+def test_updates_move_and_ends_remove() -> None:
+    present = Present()
+    present.note(event("a", "new", "crack", "belt"), Receipt(1))
+    present.note(event("a", "update", "crack", "exit"), Receipt(2))
+    assert present.document()["zones"] == {"exit": {"crack": 1}}
+    assert present.document()["event"] == "e-1"
+    present.note(event("a", "end", "crack"), Receipt(3))
+    assert present.document() == {"alarm": False, "counts": {}, "zones": {}, "event": "e-1"}
+
+
+def test_what_is_not_committed_has_no_id_yet() -> None:
+    present, receipt = Present(), Receipt()
+    present.note(event("a", "new", "crack"), receipt)
+    assert present.document()["event"] == ""
+    receipt.seq = 4
+    assert present.document()["event"] == "e-4"
+
+
+def test_results_and_drills_do_not_move_it() -> None:
+    present = Present()
+    present.note(Draft("result", "door", data={"predictions": []}), Receipt(1))
+    present.note(event("a", "new", "crack", test=True), Receipt(2))
+    assert not present.document()["alarm"]
