@@ -56,6 +56,16 @@ class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
     value: float | int | None = None
     """For a constant input such as a sample rate (kind = tensor)."""
 
+    @property
+    def rows(self) -> int:
+        """Values a channel in one window, by ``length`` or ``window_ms``; 0 = whatever comes."""
+        return self.length or round(self.window_ms * self.rate_hz / 1000)
+
+    @property
+    def step(self) -> int:
+        """Values from one window to the next, by ``hop`` or ``hop_ms``; 0 = a whole window."""
+        return self.hop or round(self.hop_ms * self.rate_hz / 1000)
+
 
 class StateSpec(
     msgspec.Struct, forbid_unknown_fields=True, rename={"input": "in", "output": "out"}
@@ -83,7 +93,8 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
     """yolo with ``nms = "graph"`` and one output: what the values of a row are. Absent: 6 are
     ``x1 y1 x2 y2 score class``, 7 are ``batch x1 y1 x2 y2 class score``."""
     layout: Literal["auto", "rows", "columns"] = "auto"
-    """yolo: one row per candidate, or one column (transposed)."""
+    """yolo: one row per candidate, or one column (transposed). Maps (ssd, mask, heatmap): columns
+    = channels before rows and columns of the picture."""
     boxes: Literal["cxcywh", "xyxy", "yxyx"] = "cxcywh"
     units: Literal["normalized", "pixels"] = "normalized"
     objectness: bool = False

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.pipeline")
 
 _FAILURES_BEFORE_REOPEN = 3
+_SKIPPED_BEFORE_DEGRADED = 5
+_OPEN_S = 120.0
+"""How long a model may take to open: a delegate may have to compile it."""
 _IDLE_S = 1.0
 """A pipeline that waits for a sample shows signs of life this often."""
 
@@ -33,6 +36,9 @@ class Inbox(Protocol):
 
     def get(self, timeout_s: float) -> Sample | None:
         """The next sample, None after the timeout. Raises SourceEnded at the end."""
+
+    def close(self) -> None:
+        """Nobody takes samples here any more: whoever puts them must not wait."""
 
 
 class Sink(Protocol):
@@ -135,7 +141,8 @@ class Pipeline:
     ) -> None:
         self.name = name
         self.meter = Meter()
-        self.deadline_s = deadline_s
+        self.deadline_s = _OPEN_S
+        self._step_deadline_s = deadline_s
         self.present = Present()
         self._inbox = inbox
         self._outbox = outbox
@@ -144,6 +151,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
+        self._skipped_in_a_row = 0
         self._beat = time.monotonic()
         self._state = "opening"
         self._reason = ""
@@ -163,19 +171,23 @@ class Pipeline:
         inferred = time.perf_counter()
         predictions = stages.track(stages.interpret(outputs, ready), sample.mono_ms)
         for draft in stages.decide(sample, predictions):
-            self.present.note(draft, self._outbox.append(draft))
-            self.meter.records += 1
+            self._append(draft)
         self.meter.took(started, prepared, inferred, time.perf_counter())
+
+    def _append(self, draft: Draft) -> None:
+        self.present.note(draft, self._outbox.append(draft))
+        self.meter.records += 1
 
     # --- run loop --------------------------------------------------------------------------
 
     def run(self) -> None:
         """Until stopped or the source has ended. Raises what the supervisor must judge."""
-        self._beat = time.monotonic()
+        self._beat, self.deadline_s = time.monotonic(), _OPEN_S
         self._state, self._reason = "opening", ""
         stages = self._stages = self._open_stages()
         self.model, self.receipt = stages.model, stages.receipt
         self._state, self._failures = "ok", 0
+        self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
         try:
             while not self._stop.is_set():
@@ -189,7 +201,7 @@ class Pipeline:
                     continue
                 self._guarded_step(stages, sample)
             for draft in stages.finish(wall_ns(), mono_ms()):
-                self.present.note(draft, self._outbox.append(draft))
+                self._append(draft)
         finally:
             self._stages = None
             stages.session.close()
@@ -199,7 +211,11 @@ class Pipeline:
             self.step(stages, sample)
         except InputError as error:
             self.meter.skipped += 1
-            self._reason = str(error)
+            self._skipped_in_a_row += 1
+            if self._skipped_in_a_row == 1:
+                log.warning("%s: a sample can't be used: %s", self.name, error)
+            if self._skipped_in_a_row >= _SKIPPED_BEFORE_DEGRADED:
+                self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
             self._failures += 1
@@ -207,8 +223,8 @@ class Pipeline:
             if self._failures >= _FAILURES_BEFORE_REOPEN:
                 raise
         else:
-            if self._failures:
-                self._failures = 0
+            if self._failures or self._skipped_in_a_row:
+                self._failures = self._skipped_in_a_row = 0
                 self._state, self._reason = "ok", ""
 
     # --- what others may ask ---------------------------------------------------------------
@@ -230,11 +246,20 @@ class Pipeline:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
         self.settled.set()
-        self._reason = repr(error)
-        if isinstance(error, EdgeAgentError):
-            self._reason = f"{error}. {error.remedy}" if error.remedy else str(error)
+        self._reason = told(error)
+        if isinstance(error, EdgeAgentError) and error.retry == "never":
+            # It will not take samples again, and a file must not wait for it for ever.
+            self._inbox.close()
 
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
         detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
         return Health(self.name, state, self._reason, detail)
+
+
+def told(error: BaseException) -> str:
+    """An error and its remedy as one line for status and logs."""
+    if not isinstance(error, EdgeAgentError):
+        return repr(error)
+    sentence = " ".join(str(error).split())
+    return f"{sentence.rstrip('.')}. {error.remedy}" if error.remedy else sentence

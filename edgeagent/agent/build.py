@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from edgeagent import plugins
 from edgeagent.capture.source import PICTURES, Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
-from edgeagent.config.model import Config, PluginConfig, SourceConfig
+from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Pipeline, Sink, Stages
+from edgeagent.pipeline import Pipeline, Sink, Stages, told
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
@@ -43,8 +43,7 @@ class Unbuilt:
         """Known already."""
 
     def health(self) -> Health:
-        remedy = f" {self.error.remedy}" if self.error.remedy else ""
-        return Health(self.name, "down", f"{self.error}{remedy}")
+        return Health(self.name, "down", told(self.error))
 
 
 @dataclass
@@ -69,11 +68,18 @@ def build(around: Surroundings) -> Built:
     """All sources that an enabled pipeline reads, and those pipelines."""
     built = Built()
     packages: dict[str, Package | EdgeAgentError] = {}
+    sources: dict[str, str] = {}
     for name, pipeline in around.config.pipelines.items():
-        if pipeline.enabled:
-            packages[name] = _package(around.library, pipeline)
+        if not pipeline.enabled:
+            continue
+        try:
+            sources[name] = _source_of(around, name)
+        except ConfigError as error:
+            built.pipelines[name] = Unbuilt(name, error)
+            continue
+        packages[name] = _package(around.library, pipeline)
     for source in around.config.sources:
-        readers = {name: packages[name] for name in packages if _source_of(around, name) == source}
+        readers = {name: packages[name] for name in packages if sources[name] == source}
         if readers:
             _join(around, built, source, readers)
     return built
@@ -113,6 +119,7 @@ def _join(
         return
     try:
         wanted = merge(source, (windows_of(package) for package in whole.values()))
+        _refuse_other_kinds(around.config.sources[source], source, whole, built)
         unit = CaptureUnit(
             source,
             make_source(source, around.config.sources[source], wanted),
@@ -126,8 +133,48 @@ def _join(
         return
     built.sources[source] = unit
     for name, package in whole.items():
+        if name in built.pipelines:
+            continue
         opener = _opener(around, name, package)
         built.pipelines[name] = Pipeline(name, unit.subscribe(), around.outbox, opener)
+
+
+def _refuse_other_kinds(
+    config: SourceConfig, source: str, readers: dict[str, Package], built: Built
+) -> None:
+    """A source of pictures can't feed a model of windows, nor the other way round."""
+    gives = _gives(config)
+    for name, package in readers.items():
+        wants = _wants(package)
+        if gives and wants and gives != wants:
+            error = ConfigError(
+                f"pipelines.{name}: the model {package.name} takes {wants}, and the source "
+                f"{source} gives {gives}",
+                remedy="Choose a source that fits the model.",
+            )
+            built.pipelines[name] = Unbuilt(name, error)
+
+
+def _gives(config: SourceConfig) -> str:
+    """What a source gives; empty = unknown (a plugin)."""
+    if isinstance(config, SyntheticConfig):
+        return PICTURE if config.scene == "belt" else VALUES
+    return _GIVES.get(str(type(config).__struct_config__.tag), "")
+
+
+def _wants(package: Package) -> str:
+    """What a model takes; empty = tensors of any sort."""
+    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
+    if "image" in kinds:
+        return PICTURE
+    return VALUES if kinds & {"window", "audio"} else ""
+
+
+PICTURE, VALUES = "pictures", "windows of values"
+_GIVES = {
+    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
+}  # fmt: skip
 
 
 def windows_of(package: Package) -> Wanted:

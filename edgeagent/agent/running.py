@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,6 @@ class Agent:
         self.boot = clock.boot_id()
         self.device = device_id(loaded.config.device.id)
         self.clock_trusted = clock.synced()
-        self.profile_name = loaded.config.device.profile
         self.supervisor = Supervisor()
         self.pipelines: dict[str, Any] = {}
         self.sources: dict[str, Any] = {}
@@ -80,7 +80,22 @@ class Agent:
         finally:
             notify("STOPPING=1")
             self._stop(control)
-        return 0
+        return self._verdict()
+
+    def _verdict(self) -> int:
+        """0, or 1 where a finite run could not use all that it was given."""
+        if not self._until_done:
+            return 0
+        lost = [
+            f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
+            for health in self.supervisor.health()
+            if health.state == "down"
+            or health.detail.get("skipped")
+            or health.detail.get("corrupt")
+        ]
+        for line in lost:
+            log.error("not everything could be used: %s", line)
+        return 1 if lost else 0
 
     def _answer(self, request: dict[str, Any]) -> Any:
         return answer(self, request)
@@ -177,7 +192,9 @@ class Agent:
             return False
         self.outbox.flush(1.0)
         # Without a broker the outbox is where the records stay.
-        return self.sync is None or self.outbox.stats().pending == 0
+        return self.sync is None or (
+            self.outbox.stats().pending == 0 and self.outbox.blobs.next() is None
+        )
 
     def _stop(self, control: ControlSocket | None) -> None:
         """Sources and pipelines first, then what they made is committed and, if the link is
@@ -204,6 +221,16 @@ class Agent:
             waiting.wait(0.02)
 
     # --- for others ------------------------------------------------------------------------
+
+    @cached_property
+    def profile_name(self) -> str:
+        """Name of the board's profile: as configured, or as detected."""
+        wanted = self.loaded.config.device.profile
+        if wanted != "auto":
+            return wanted
+        from edgeagent.device.profile import detect
+
+        return detect().profile.name
 
     def status(self) -> dict[str, Any]:
         """What `edgeagent status` shows."""

@@ -66,7 +66,12 @@ def stages_for(
     # What must be hidden is looked for below the threshold of what is told.
     looks = pipeline.redact is not None and package.manifest.task in ("detect", "pose")
     lowest = threshold * _HIDDEN_FROM if looks else threshold
-    predictor = Predictor(package, runtime or pipeline.runtime, lowest)
+    try:
+        predictor = Predictor(package, runtime or pipeline.runtime, lowest)
+    except BaseException:
+        if finder is not None:
+            finder.close()
+        raise
     try:
         decide = Decide(
             name,
@@ -79,7 +84,7 @@ def stages_for(
             redactor_labels=finder.labels if finder else (),
         )
     except BaseException:
-        predictor.close()
+        _Both(predictor, finder).close()
         raise
     return Stages(
         model=predictor.model,

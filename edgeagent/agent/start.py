@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeagent import __version__
 from edgeagent.config.paths import SYSTEM_CONFIG
-from edgeagent.config.paths import data_dir as find_data_dir
 from edgeagent.errors import EdgeAgentError
 
 log = logging.getLogger("edgeagent")
@@ -20,6 +20,10 @@ log = logging.getLogger("edgeagent")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until it is told to stop; the exit code of contract §9."""
     arguments = _parse(argv)
+    # What is written may show people: nobody else on this machine has to read it.
+    os.umask(0o027)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_before_it_runs)
     _set_up_logging(arguments.log_level)
     try:
         return run(
@@ -80,10 +84,10 @@ def run(
     """Load, build, run. Raises EdgeAgentError for what keeps it from starting."""
     from edgeagent.agent.ports import config_ports
     from edgeagent.agent.running import Agent
-    from edgeagent.config.load import load, load_or_last_good
+    from edgeagent.config.load import data_dir_of, load, load_or_last_good
     from edgeagent.device.profile import profile_layer
 
-    folder = data_folder(data_dir, config_file)
+    folder = data_dir or data_dir_of(config_file, flags)
     how = load if strict else load_or_last_good
     loaded = how(
         config_file,
@@ -95,6 +99,6 @@ def run(
     return Agent(loaded, folder, until_done=until_done).run()
 
 
-def data_folder(given: Path | None, config_file: Path | None = None) -> Path:
-    """Where the agent writes: ``--data-dir``, else what systemd says, else the user's own."""
-    return find_data_dir(given, config_file)
+def _stop_before_it_runs(_number: int, _frame: object) -> None:
+    """A signal that comes while everything is still being loaded: there is nothing to save."""
+    raise SystemExit(0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
-from edgeagent.config.units import seconds
+from edgeagent.config.units import seconds, size_bytes
+from edgeagent.sync.blobs import Blobs
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
@@ -43,7 +44,16 @@ class Sync:
             self.link, self.shelf, self._engine, topics, config.device.groups
         )
         metrics = Telemetry(self.link, topics.metrics, self._metrics, seconds(config.metrics.every))
-        for passenger in (self.shelf, self.presence, self.commands, self.publisher, metrics):
+        self.blobs = Blobs(
+            self.link,
+            agent.outbox.blobs,
+            topics,
+            busy=lambda: self.publisher.busy,
+            max_message=size_bytes(config.sync.max_message),
+        )
+        for passenger in (
+            self.shelf, self.presence, self.commands, self.publisher, self.blobs, metrics,
+        ):  # fmt: skip
             self.link.board(passenger)
         agent.outbox.on_commit(self.link.wake)
         self.shelf.keep(topics.state(name) for name in config.pipelines)
@@ -52,7 +62,8 @@ class Sync:
     def start(self) -> None:
         """Say what this device can do, and connect."""
         self.presence.capabilities(self._capabilities())
-        self.presence.reported({"rev": 0, "models": self._models(), "config": {}, "held": []})
+        applied = {"rev": 0, "state": "applied", "hash": self._agent.loaded.hash}
+        self.presence.reported({"rev": 0, "models": self._models(), "config": applied, "held": []})
         self.link.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -123,22 +134,28 @@ class Sync:
         }
 
     def _models(self) -> dict[str, Any]:
-        return {
-            name: {"model": pipeline.model}
-            for name, pipeline in self._agent.loaded.config.pipelines.items()
-        }
+        """Model → version and variant that run, and the pipelines that run it."""
+        models: dict[str, Any] = {}
+        for name, unit in self._agent.pipelines.items():
+            running = getattr(unit, "model", "")
+            wanted = self._agent.loaded.config.pipelines[name].model
+            known, _, rest = (running or wanted).partition("@")
+            version, _, variant = rest.partition("/")
+            entry = models.setdefault(known, {"state": "down", "pipelines": []})
+            entry["pipelines"].append(name)
+            if running:
+                entry |= {"version": version, "variant": variant, "state": "committed"}
+        return models
 
     def _metrics(self) -> dict[str, Any]:
         from edgeagent.device import health
 
         agent = self._agent
-        zones: tuple[str, ...] = ()
+        stats = agent.outbox.stats()
         return {
-            **health.snapshot(agent.folder, zones),
-            "outbox": {
-                "pending": agent.outbox.stats().pending,
-                "bytes": agent.outbox.stats().bytes,
-            },
+            **health.snapshot(agent.folder),
+            "outbox": {"pending": stats.pending, "bytes": stats.bytes},
+            "sources": {name: unit.health().detail for name, unit in agent.sources.items()},
             "pipelines": {
                 name: unit.meter.snapshot()
                 for name, unit in agent.pipelines.items()

@@ -235,6 +235,8 @@ class CaptureUnit:
                 sample = self.source.read()
             except InputError as error:
                 self.corrupt += 1
+                if self.corrupt == 1:
+                    log.warning("source %s: %s; others are counted only", self.name, error)
                 self._last_error = str(error)
                 self._progress = time.monotonic()
                 continue

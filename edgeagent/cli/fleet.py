@@ -29,9 +29,9 @@ Db = Annotated[
     ),
 ]  # fmt: skip
 Name = Annotated[str, typer.Option("--name", help="As devices name it in sync.collectors.")]
-Host = Annotated[str, typer.Option("--host", "-h", help="The broker, or several by commas.")]
-Port = Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Its port.")]
-User = Annotated[str, typer.Option("--username", "-u", help="Name at the broker.")]
+Host = Annotated[str, typer.Option("--host", help="The broker, or several by commas.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Its port.")]
+User = Annotated[str, typer.Option("--username", help="Name at the broker.")]
 PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="File with the password.")]
 Ca = Annotated[str, typer.Option("--ca", metavar="FILE", help="Authority: switches TLS on.")]
 Cert = Annotated[str, typer.Option("--cert", metavar="FILE", help="Our certificate.")]
@@ -64,7 +64,6 @@ def collect(
     as_json: AsJson = False,
 ) -> None:
     """Put what devices send into a database and confirm it, until Ctrl-C. May run many times."""
-    from edgeagent.config.units import seconds
     from edgeagent.fleet.collect import Collector, CollectSettings
     from edgeagent.fleet.intake import Partition
 
@@ -73,7 +72,7 @@ def collect(
         database=db, prefix=prefix, name=name,
         link=_broker(host, port, username, password_file, ca, cert, key),
         partition=Partition.parse(partition) if partition else None,
-        keep_s=seconds(keep) if keep else 0.0, idle_s=seconds(idle) if idle else 0.0,
+        keep_s=_seconds("--keep", keep), idle_s=_seconds("--idle", idle),
     )  # fmt: skip
     collector = Collector(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,6 +151,17 @@ def _broker(
     return LinkSettings.of(mqtt, f"edgeagent-fleet-{os.getpid()}")
 
 
+def _seconds(option: str, text: str) -> float:
+    """Nothing = 0. Raises UsageError."""
+    from edgeagent.config.units import seconds
+    from edgeagent.errors import UsageError
+
+    try:
+        return seconds(text) if text else 0.0
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", remedy='Write it as "90 d" or "10 s".') from error
+
+
 def _existing(db: str) -> str:
     """An audit of a misspelt file must not be one of an empty fleet. Raises NotFound."""
     from edgeagent.errors import NotFound
@@ -190,6 +200,7 @@ def _audit(found: Audit) -> None:
         for stream in found.streams
     ]  # fmt: skip
     render.table(columns, rows)
+    render.note("* the epoch that the device writes now")
     for stream in found.streams:
         for line in _remarks(stream):
             render.plain(f"{stream.device} {stream.epoch[-8:]}: {line}")

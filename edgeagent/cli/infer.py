@@ -28,7 +28,7 @@ def infer(
         Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures there.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="In place of the model's own.")
+        float | None, typer.Option(min=0.0, help="In place of the model's own.")
     ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,

@@ -86,9 +86,9 @@ def library(given: Path | None, data: Path | None) -> Library:
 
 def control(given: Path | None, data: Path | None) -> ControlClient:
     """The running agent of that data folder."""
-    from edgeagent.serve.client import ControlClient, socket_path
+    from edgeagent.serve.client import ControlClient, find_socket
 
-    return ControlClient(socket_path(data_folder(given, data)))
+    return ControlClient(find_socket(data_folder(given, data)))
 
 
 def package_folder(model: str, given: Path | None, data: Path | None) -> Path:

@@ -33,10 +33,11 @@ def run(
 ) -> None:
     """Run the agent here until Ctrl-C. Refuses (75) while a daemon holds the data folder."""
     from edgeagent.agent.start import run as run_agent
+    from edgeagent.serve.client import ControlClient, socket_path
 
     file: Path = options.config_file(config)
     folder = options.data_folder(config, data_dir)
-    with _status_line(options.control(config, folder)):
+    with _status_line(ControlClient(socket_path(folder))):
         # Inside: what is logged must appear above the line that is drawn over and over.
         logging.basicConfig(
             level="WARNING" if quiet else "INFO",

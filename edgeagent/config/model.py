@@ -34,8 +34,8 @@ Polygon = Annotated[
 Prefix = Annotated[
     str,
     Meta(
-        pattern=r"^[^#+$\s/][^#+\s]*" + _END,
-        description="the beginning of topics, without #, +, blanks, and with neither $ nor / first",
+        pattern=r"^[^#+$\s/]([^#+\s]*[^#+\s/])?" + _END,
+        description="the beginning of topics, without #, +, blanks, a / at either end or a $ first",
     ),
 ]
 Pixels = Annotated[int, Meta(ge=1, le=16384)]

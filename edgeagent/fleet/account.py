@@ -48,6 +48,10 @@ class Account:
     def __init__(self) -> None:
         self.version = -1
         """Of the row that this was read from; −1 = not read yet."""
+        self.ended = False
+        """A later epoch has told of it."""
+        self.current = False
+        """The device is writing it now."""
         self.top = 0
         """The highest seq known to exist."""
         self.floor = 0

@@ -91,7 +91,6 @@ class Archive:
         self.db = db
         self._streams: dict[Key, int] = {}
         self._accounts: dict[int, Account] = {}
-        self._current: dict[str, int] = {}
 
     def write(self, group: Group) -> Written:
         try:
@@ -106,7 +105,6 @@ class Archive:
         """Read everything anew."""
         self._streams.clear()
         self._accounts.clear()
-        self._current.clear()
 
     def stream(self, device: str, epoch: str) -> int:
         """The id of a stream that was written to."""
@@ -117,20 +115,22 @@ class Archive:
         wanted = sorted(set(streams))
         if not wanted:
             return {}
-        condition, value = self.db.among("id", wanted)
+        condition, value = self.db.among("s.id", wanted)
         rows = self.db.rows(
-            f"SELECT id, version, top, floor FROM stream WHERE {condition} ORDER BY id"
-            f"{self.db.for_update}",
+            "SELECT s.id, s.version, s.top, s.floor, s.ended_from IS NOT NULL, d.stream"
+            f" FROM stream s LEFT JOIN device d ON d.device = s.device WHERE {condition}"
+            f" ORDER BY s.id{self.db.for_update}",
             (value,),
         )
         stale: dict[int, Account] = {}
         if len(self._accounts) > _ACCOUNTS_MAX:
             self._accounts.clear()
-        for stream, version, top, floor in rows:
-            if self._accounts.get(stream, _UNREAD).version == version:
-                continue
-            account = self._accounts[stream] = stale[stream] = Account()
-            account.version, account.top, account.floor = version, top, floor
+        for stream, version, top, floor, ended, current in rows:
+            account = self._accounts.get(stream)
+            if account is None or account.version != version:
+                account = self._accounts[stream] = stale[stream] = Account()
+                account.version, account.top, account.floor = version, top, floor
+            account.ended, account.current = bool(ended), current == stream
         self._load(stale)
         return {stream: self._accounts[stream] for stream in wanted}
 
@@ -258,6 +258,7 @@ class Archive:
                 " AND (ended_from IS NULL OR ended_from > ?)",
                 (gap.first, gap.reason, stream, gap.first),
             )
+            accounts[stream].ended = True
             return
         for number, bits in pieces(gap.first, gap.last, gap.bits):
             accounts[stream].tell(number, bits)
@@ -272,24 +273,24 @@ class Archive:
 
     def _hear(self, group: Group, accounts: dict[int, Account], touched: set[int]) -> None:
         """What the group says about devices' present epochs and how far they got."""
-        writing = {a.device: self._streams[a.device, a.epoch] for a in group.arrivals}
+        written = [(a.device, self._streams[a.device, a.epoch]) for a in group.arrivals]
         for heard in group.heard:
             stream = self._streams[heard.device, heard.epoch]
             if heard.online:
-                writing[heard.device] = stream
+                written.append((heard.device, stream))
             if heard.seq > accounts[stream].top:
                 accounts[stream].top = heard.seq
                 touched.add(stream)
-        news = {d: stream for d, stream in writing.items() if self._current.get(d) != stream}
+        # A late batch of an epoch that a later one has told of changes nothing.
+        present = {device: stream for device, stream in written if not accounts[stream].ended}
+        news = sorted(item for item in present.items() if not accounts[item[1]].current)
         if news:
             known = "NOTHING" if group.carried else "UPDATE SET stream = excluded.stream"
             self.db.many(
                 "INSERT INTO device (device, stream) VALUES (?, ?)"
                 f" ON CONFLICT (device) DO {known}",
-                sorted(news.items()),
+                news,
             )
-        if not group.carried:
-            self._current.update(news)
 
     def _save(self, touched: dict[int, Account], now: float) -> None:
         blocks = [
@@ -323,9 +324,6 @@ class Archive:
                 "INSERT INTO refused (received, topic, reason, payload) VALUES (?, ?, ?, ?)",
                 [(at, _plain(topic), _plain(why), raw) for at, topic, why, raw in refused],
             )
-
-
-_UNREAD = Account()
 
 
 def _plain(text: str) -> str:

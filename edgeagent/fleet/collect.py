@@ -38,6 +38,7 @@ _QUIET_S = 3.0
 """A session from which nothing comes for so long is empty."""
 _WINDOW = 1000
 """Messages that may be under way to us, where the broker allows it."""
+_SAY_S = 60.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -114,6 +115,8 @@ class Collector:
         self._stopping = threading.Event()
         self._trouble = _Trouble()
         self._sharing = False
+        self._said = 0
+        self._say_at = time.monotonic() + _SAY_S
         self._adopted: Adoptions | None = None
         self._met = threading.Event()
         """The link has come up since confirms were looked for last."""
@@ -151,7 +154,8 @@ class Collector:
             return False
         topics = self._topics(self._seats.own)
         brief = replace(self.settings.link, client_id=topics.client_id)
-        sharing = proven(brief, topics.confirm, self._stopping.is_set)
+        proof = replace(topics, device=f"{topics.device}-proof").confirm(self.settings.name)
+        sharing = proven(brief, topics.confirm, proof, self._stopping.is_set)
         if sharing:
             started(f"place {self._seats.own} among those that share the subscriptions")
         elif not self._stopping.is_set():
@@ -196,8 +200,18 @@ class Collector:
                 self._patiently(partial(self._confirm, link))
             if self._seats.own == 0:
                 self._patiently(self._retention.turn)
+            self._say(now)
             if self._adopted is not None:
                 self._patiently(self._adopted.turn)
+
+    def _say(self, now: float) -> None:
+        """What came of it, now and then."""
+        if now >= self._say_at:
+            self._say_at = now + _SAY_S
+            figures = self.figures
+            if figures.records != self._said:
+                self._said = figures.records
+                log.info("%d records, %d duplicates", figures.records, figures.duplicates)
 
     def _take_leave(self, link: SharedLink) -> None:
         """Others go on: nothing must be queued for this place any more."""

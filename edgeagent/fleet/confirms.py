@@ -89,7 +89,7 @@ class Confirms:
                     "INSERT INTO confirm (collector, stream, at, wait) VALUES (?, ?, ?, ?)"
                     " ON CONFLICT (collector, stream)"
                     " DO UPDATE SET at = excluded.at, wait = excluded.wait",
-                    rows,
+                    sorted(rows),
                 )
         except BaseException:
             archive.forget()

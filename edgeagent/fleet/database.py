@@ -36,7 +36,7 @@ class Database(Protocol):
     name: str
     """For people; without a password."""
     for_update: str
-    """Ends a SELECT whose rows are to be locked."""
+    """Ends a SELECT whose rows of ``s`` are to be locked."""
 
     def transaction(self) -> AbstractContextManager[None]:
         """BEGIN, and COMMIT or ROLLBACK at the end."""

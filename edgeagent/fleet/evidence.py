@@ -90,7 +90,7 @@ def _locked(db: Database, shas: Iterable[str], now: float) -> dict[str, int]:
         [(sha256, int(now)) for sha256 in names],
     )
     condition, value = db.among("sha256", names)
-    sql = f"SELECT sha256, state FROM blob WHERE {condition} ORDER BY sha256{db.for_update}"
+    sql = f"SELECT sha256, state FROM blob s WHERE {condition} ORDER BY sha256{db.for_update}"
     return dict(db.rows(sql, (value,)))
 
 

@@ -48,7 +48,7 @@ _SETUP = (
 class Postgres:
     """See `database.Database`."""
 
-    for_update = " FOR UPDATE"
+    for_update = " FOR UPDATE OF s"
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -104,20 +104,21 @@ class _SharedWire:
 
 
 def proven(
-    settings: LinkSettings, echo: Callable[[str], str], stopping: Callable[[], bool]
+    settings: LinkSettings, echo: Callable[[str], str], topic: str, stopping: Callable[[], bool]
 ) -> bool:
     """Whether the broker delivers through a shared subscription. Blocks until there is a
     broker, or ``stopping``.
 
-    ``echo`` gives topics that we may publish to and subscribe.
+    ``echo`` gives topics by which the connection is proven. ``topic`` is one that we may publish
+    to and subscribe; no plain subscription may cover it, or it would prove nothing.
     """
-    nonce = secrets.token_hex(8)
-    topic, heard = echo(f"shared-{nonce}"), threading.Event()
+    nonce, heard = secrets.token_hex(8), threading.Event()
     brief = replace(settings, client_id=f"{settings.client_id}-proof", session_expiry_s=0.0)
     link = SharedLink(brief, echo, group=f"proof-{nonce}", split=(topic,), sharing=True)
 
-    def take(_message: Incoming) -> bool:
-        heard.set()
+    def take(message: Incoming) -> bool:
+        if message.payload == nonce.encode():
+            heard.set()
         return True
 
     link.subscribe(topic, take)

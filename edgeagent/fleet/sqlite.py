@@ -110,7 +110,7 @@ class Sqlite:
     def now(self) -> float:
         return time.time()
 
-    def sit(self, name: str, number: int, *, keep: bool = False) -> bool:
+    def sit(self, name: str, number: int, *, keep: bool = False) -> bool:  # noqa: ARG002
         """``keep`` says nothing here: a lock on a file is lost with the process only."""
         try:
             if name not in self._seats:

@@ -31,7 +31,8 @@ def outlines(mask: Mask, smallest: float, most: int) -> list[Points]:
     Args:
         mask: bool (h, w). Pixels that touch only at a corner belong to different patches.
         smallest: pixels; patches below it are left out.
-        most: number of outlines.
+        most: number of outlines; where there are more, the last one is a rectangle round all
+            that are left, so that nothing that must be hidden is left out.
 
     Returns:
         (k, 2) arrays of x, y in pixels, 0..w and 0..h, clockwise as seen on a screen.
@@ -41,7 +42,13 @@ def outlines(mask: Mask, smallest: float, most: int) -> list[Points]:
     # Inner outlines run the other way round: their area is negative.
     told = [(size, loop) for size, loop in loops if size > 0 and size * factor**2 >= smallest]
     told.sort(key=lambda one: -one[0])
-    return [simplified(loop, max(1.0, _FINE * size**0.5)) * factor for size, loop in told[:most]]
+    whole = told if len(told) <= most else told[: most - 1]
+    shapes = [simplified(loop, max(1.0, _FINE * size**0.5)) for size, loop in whole]
+    if len(whole) < len(told):
+        rest = np.concatenate([loop for _, loop in told[len(whole) :]])
+        (x1, y1), (x2, y2) = rest.min(axis=0), rest.max(axis=0)
+        shapes.append(np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]))
+    return [shape * factor for shape in shapes]
 
 
 def area(loop: Points) -> float:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.bool_]
 
 _POLYGONS = 20
-"""Of one label, the largest ones."""
+"""Of one label, the largest ones; the last one goes round the rest."""
 _LOOKED_AT = 2000
 """Pixels of a label whose scores are averaged."""
 

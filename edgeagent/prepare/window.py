@@ -40,7 +40,7 @@ class WindowPreparer:
         self.name = spec.name
         self._spec = spec
         self._shape = _shape(spec, tensor)
-        self._length = _length(spec)
+        self._length = spec.rows
         self._extract, rounding = _extractor(spec)
         self._channels: tuple[str, ...] = ()
         self._columns: list[int] | None = None
@@ -184,13 +184,6 @@ def _shape(spec: InputSpec, tensor: TensorSpec) -> tuple[int, ...]:
             remedy="Export the model with fixed dimensions.",
         )
     return tuple(shape)
-
-
-def _length(spec: InputSpec) -> int:
-    """Values a channel in one window; 0 = whatever comes."""
-    if spec.length:
-        return spec.length
-    return round(spec.window_ms * spec.rate_hz / 1000)
 
 
 def _extractor(spec: InputSpec) -> tuple[Extract | None, Rounding]:

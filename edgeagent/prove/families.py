@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable
 
-from edgeagent.manifest import InputSpec, OutputSpec, StateSpec, Task
+from edgeagent.manifest import InputSpec, OutputSpec, StateSpec
+from edgeagent.prove import maps
+from edgeagent.prove.guess import Guess, Picture, Specs, picture_of
 from edgeagent.types import TensorSpec
-
-Specs = Sequence[TensorSpec]
-
-
-@dataclass(slots=True)
-class Guess:
-    """What a model probably is."""
-
-    family: str
-    confidence: Literal["sure", "likely", "guess"]
-    task: Task
-    output: OutputSpec
-    reasons: list[str]
-    inputs: list[InputSpec] = field(default_factory=list)
-    states: list[StateSpec] = field(default_factory=list)
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An input tensor that looks like a picture."""
-
-    width: int
-    height: int
-    channels: int
-    planar: bool
 
 
 def recognise(inputs: Specs, outputs: Specs) -> Guess:
@@ -51,30 +25,10 @@ def recognise(inputs: Specs, outputs: Specs) -> Guess:
     return guess
 
 
-def picture_of(spec: TensorSpec) -> Picture | None:
-    """The tensor as a picture (1, h, w, 3), (1, 3, h, w) or grey and near square."""
-    if len(spec.shape) == 3 and spec.dtype == "uint8" and spec.shape[0] in (1, -1):
-        # (1, h, w) of stored bytes: how sequence models take a grey picture.
-        spec = replace(spec, shape=(*spec.shape, 1))
-    if len(spec.shape) != 4 or spec.shape[0] not in (1, -1):
-        return None
-    _, *axes = spec.shape
-    for planar, channels, height, width in (
-        (False, axes[2], axes[0], axes[1]),
-        (True, axes[0], axes[1], axes[2]),
-    ):
-        open_size = -1 in (height, width)
-        near_square = not open_size and min(height, width) >= 8 and _ratio(height, width) <= 2.5
-        if channels == 3 and (open_size or min(height, width) >= 16):
-            return Picture(width, height, 3, planar)
-        if channels == 1 and near_square:
-            return Picture(width, height, 1, planar)
-    return None
-
-
 def _first_fitting(inputs: Specs, outputs: Specs) -> Guess:
     families: tuple[Callable[[Specs, Specs], Guess | None], ...] = (
-        _ssd, _blazeface, _yolo, _autoencoder, _classify, _regress,
+        _ssd, _blazeface, maps.yunet, _yolo, maps.fastestdet, maps.movenet, maps.mask,
+        maps.raw_ssd, maps.table, _autoencoder, _classify, _regress,
     )  # fmt: skip
     for family in families:
         guess = family(inputs, outputs)
@@ -199,6 +153,11 @@ def _regress(inputs: Specs, outputs: Specs) -> Guess | None:
     )  # fmt: skip
 
 
+_BGR = ("yunet", "fastestdet")
+_WHOLE = ("ssd", "fastestdet")
+"""Trained on stretched pictures."""
+
+
 # --- inputs --------------------------------------------------------------------------------
 
 
@@ -219,8 +178,10 @@ def _input(spec: TensorSpec, guess: Guess) -> InputSpec:
         kind="image",
         tensor=tensor,
         size=(320, 320) if open_size else (picture.width, picture.height),
-        colour="gray" if picture.channels == 1 else "rgb",
-        fit="letterbox" if guess.task == "detect" and guess.family != "ssd" else "stretch",
+        colour="gray" if picture.channels == 1 else "bgr" if guess.family in _BGR else "rgb",
+        fit="letterbox"
+        if guess.task in ("detect", "pose") and guess.family not in _WHOLE
+        else "stretch",
         mean=mean,
         scale=scale,
     )
@@ -243,8 +204,10 @@ def _scaling(
         return [127.5], [127.5], "The input's quantization spans −1..1: (pixels − 127.5) / 127.5."
     if family == "blazeface":
         return [127.5], [127.5], "MediaPipe scales to −1..1."
-    if family == "yolo":
-        return [0.0], [255.0], "YOLO exports take pixels / 255."
+    if family in ("yolo", "fastestdet"):
+        return [0.0], [255.0], "Such exports take pixels / 255."
+    if family == "yunet":
+        return [0.0], [1.0], "OpenCV feeds it BGR pixels as they are, 0..255."
     if picture.planar:
         mean, scale = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
         return mean, scale, "A float input does not tell its scaling: ImageNet's is a guess."
@@ -292,10 +255,6 @@ def _width(spec: TensorSpec) -> int:
     """Values of one sample; 0 = open."""
     axes = spec.shape[1:] if len(spec.shape) > 1 else spec.shape
     return 0 if -1 in axes else math.prod(axes)
-
-
-def _ratio(one: int, other: int) -> float:
-    return max(one, other) / min(one, other)
 
 
 def _text(spec: TensorSpec) -> str:

@@ -10,19 +10,89 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
+from edgeagent.config.paths import SYSTEM_DATA
+from edgeagent.errors import EdgeAgentError, NotPermitted, StoreError, Unavailable
 
 FINAL = ("successful", "failed", "rejected", "expired", "cancelled")
 """States in which a command stays."""
 
+ANNOUNCEMENT = "control"
+"""File in the data folder that says where its agent listens."""
+
+_SYSTEM_SOCKET = Path("/run/edgeagent/control.sock")
+"""Where the service listens (``RuntimeDirectory=edgeagent``)."""
 _HINT = "Start one with: edgeagent run --config FILE (or systemctl start edgeagent)."
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Where the agent of a data folder listens."""
+    """Where the agent of a data folder listens: for the agent, which knows its environment."""
     run_dir = os.environ.get("RUNTIME_DIRECTORY", "")
     # systemd may name several folders; the unit's first is the agent's.
     return (Path(run_dir.split(":")[0]) if run_dir else data_dir / "run") / "control.sock"
+
+
+def find_socket(data_dir: Path) -> Path:
+    """Where a client meets the agent of a data folder, whatever the client's environment.
+
+    That is what the agent announced, else the folder's own socket, else the service's if the
+    folder is the service's.
+    """
+    own = data_dir / "run" / "control.sock"
+    announced = _announced(data_dir)
+    if announced is not None:
+        return announced
+    if data_dir.absolute() == SYSTEM_DATA and not os.path.exists(own):
+        return _SYSTEM_SOCKET
+    return own
+
+
+def announce(data_dir: Path, path: Path) -> None:
+    """Say in the data folder where its agent listens; `withdraw` ends that.
+
+    Raises:
+        StoreError: the folder can't be written.
+    """
+    file = data_dir / ANNOUNCEMENT
+    fresh = file.with_suffix(".new")
+    try:
+        content = f"{path.absolute()}\n{_identity(data_dir)}\n"
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            os.fchmod(handle, 0o640)  # those who may talk to the agent must read it: no umask
+            out.write(content)
+        fresh.replace(file)
+    except OSError as error:
+        raise StoreError(
+            f"{file}: where the agent listens can't be written: {error.strerror}",
+            remedy=f"Make {data_dir} writable for the agent's user.",
+        ) from error
+
+
+def withdraw(data_dir: Path) -> None:
+    """Take back what `announce` said; nothing happens where nothing was said.
+
+    Raises:
+        StoreError: the folder can't be written.
+    """
+    file = data_dir / ANNOUNCEMENT
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{file}: can't be removed: {error.strerror}") from error
+
+
+def _announced(data_dir: Path) -> Path | None:
+    try:
+        path, identity = (data_dir / ANNOUNCEMENT).read_text(encoding="utf-8").splitlines()
+        # The folder of a dead device, copied beside a living agent, must not speak for that one.
+        return Path(path) if identity == _identity(data_dir) else None
+    except (OSError, ValueError):
+        return None  # nothing was announced; who may not read it can't connect either
+
+
+def _identity(folder: Path) -> str:
+    its = folder.stat()
+    return f"{its.st_dev}:{its.st_ino}"
 
 
 class ControlClient:

@@ -113,7 +113,7 @@ class ControlSocket:
                 "exit_code": error.exit_code,
                 "remedy": error.remedy,
             }
-        except Exception as error:  # noqa: BLE001 - a request must never take the agent down
+        except Exception as error:
             log.exception("request %r failed", request.get("type"))
             yield {"final": True, "error": repr(error), "code": "internal", "exit_code": 70}
 

@@ -20,10 +20,11 @@ from edgeagent.store import epochs
 from edgeagent.store.blobs import Shelf
 from edgeagent.store.carry import Carrier
 from edgeagent.store.database import Connect, Database, connect
-from edgeagent.store.encode import GAP, Clock
+from edgeagent.store.delivery import Delivery
+from edgeagent.store.encode import Clock
 from edgeagent.store.intake import Events, Intake, backfill
-from edgeagent.store.ledger import BLOCK, Ledger
-from edgeagent.store.ranges import Ranges, runs
+from edgeagent.store.ledger import Ledger
+from edgeagent.store.ranges import Ranges
 from edgeagent.store.room import Room
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.space import Space
@@ -34,10 +35,7 @@ T = TypeVar("T")
 Op = Callable[[Ledger], None]
 """A change inside the transaction of a group; done again if that fails."""
 STALLED = "writer stalled"
-DEAD_LETTERS = 100
-"""Refused records kept for a look, the newest."""
 _BACKFILL_ROWS = 500
-_RETELL_BLOCKS = 16
 
 
 @dataclass(slots=True)
@@ -75,6 +73,7 @@ class Committer:
         self._trusted = clock.synced()
         self._db: Database | None = None
         self._frozen = False
+        self.delivery = Delivery(self)
         self.stood_aside = 0
         """How many times a database was set aside since the start."""
         self._start()
@@ -138,6 +137,10 @@ class Committer:
         self.carrier = Carrier(self.folder, self.ledger, space.group_bytes)
         self.shelf.sweep()
         self._judge()
+        if self.settings.confirm == "broker" and self.ledger.acked:
+            self.ledger.begin()
+            self.ledger.trust_broker()
+            self.ledger.commit()
         self.ledger.secure()
 
     def _begin(self, reason: str) -> None:
@@ -257,64 +260,6 @@ class Committer:
         self._trusted = self.ledger.trusted = True
         self._backfill_ns = self.intake.backfill_ns = wall_ns - int(mono_ms * 1e6)
         self._backfill_before_ms = self.intake.backfill_before_ms = mono_ms
-
-    # --- delivery (ops of a group) ---------------------------------------------------------
-
-    def settle(self, epoch: str, seqs: Sequence[int]) -> None:
-        """Delivered for good; kept for a while."""
-        if epoch == self.ledger.epoch:
-            self.ledger.settle(seqs)
-            self.room.kept.add(runs(seqs), self.clock.mono_ms())
-
-    def ack(self, epoch: str, seqs: Sequence[int]) -> None:
-        """With the broker; pending until confirmed."""
-        if epoch == self.ledger.epoch:
-            self.ledger.ack(seqs)
-
-    def confirm(self, epoch: str, by: str, got: Ranges, again: Ranges) -> Ranges:
-        """A collector has ``got`` and misses ``again``. Returns what is settled thereby."""
-        if epoch != self.ledger.epoch:
-            return Ranges()
-        done = self.ledger.confirm(self.settings.collectors, by, got)
-        # Who has it will not ask again.
-        self.room.kept.release(done)
-        asked = Ranges(
-            part for first, last in again for part in self.ledger.settled.within(first, last)
-        )
-        # A gap a block goes through the log: what is beyond a few is missed again soon.
-        oldest = next(iter(asked), (0, 0))[0] // BLOCK
-        self.ledger.retell(Ranges(asked.within(1, (oldest + _RETELL_BLOCKS) * BLOCK)))
-        return done
-
-    def refuse(self, epoch: str, seqs: Sequence[int], reason: str) -> None:
-        """Dead letters: kept aside for a look, told by a gap."""
-        if epoch != self.ledger.epoch:
-            return
-        db, at = self.ledger.db, self.ledger.stamp()[0]
-        # A gap is never dropped: it will be tried again.
-        refused = [
-            seq
-            for seq in self.ledger.pending_among(seqs)
-            if db.value("SELECT kind FROM record WHERE seq = ?", (seq,)) != GAP
-        ]
-        for seq in refused:
-            db.run(
-                "INSERT OR REPLACE INTO dead SELECT ?, seq, ?, ?, body FROM record WHERE seq = ?",
-                (epoch, reason, at, seq),
-            )
-        db.run(
-            "DELETE FROM dead WHERE (epoch, seq) NOT IN"
-            " (SELECT epoch, seq FROM dead ORDER BY at DESC, seq DESC LIMIT ?)",
-            (DEAD_LETTERS,),
-        )
-        if refused:
-            self.ledger.drop(refused, f"refused: {reason}")
-
-    def spoil(self, epoch: str, seqs: Sequence[int]) -> None:
-        """The medium has changed these bodies: a gap tells of them."""
-        if epoch == self.ledger.epoch:
-            log.warning("%d records can't be read any more", len(seqs))
-            self.ledger.spoil(sorted(seqs))
 
     # --- failing -------------------------------------------------------------------------
 

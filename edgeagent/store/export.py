@@ -18,7 +18,7 @@ import msgspec
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.batch import envelope
 from edgeagent.store.database import close_quietly
-from edgeagent.store.encode import decoded
+from edgeagent.store.encode import decoded, intact
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.verify import open_to_read
 
@@ -68,15 +68,16 @@ def records(
         order, beyond, at = ("DESC", "<", 1 << 62) if newest_first else ("ASC", ">", 0)
         while True:
             rows = db.rows(
-                f"SELECT seq, body FROM record WHERE seq {beyond} ? ORDER BY seq {order} LIMIT ?",
+                f"SELECT seq, crc, body FROM record WHERE seq {beyond} ?"
+                f" ORDER BY seq {order} LIMIT ?",
                 (at, _ROWS),
             )
             if not rows:
                 return
             at = rows[-1][0]
-            for seq, body in rows:
+            for seq, crc, body in rows:
                 state = "kept" if seq in settled else "pending"
-                record = _readable(seq, body)
+                record = _readable(seq, body if intact(seq, crc, body) else b"")
                 if chosen.wants(record, state):
                     yield record, state
     finally:

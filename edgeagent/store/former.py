@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.database import FILE, Database, close_quietly
-from edgeagent.store.encode import GAP, decoded, encoded_again
+from edgeagent.store.encode import GAP, decoded, encoded_again, intact
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
 
@@ -18,7 +18,7 @@ _COPIED = {
     "dead": "epoch, seq, reason, at, body",
     "past": "epoch, reason, at",
 }
-_GAPS = f"SELECT seq, body FROM record WHERE kind = {GAP} ORDER BY seq"
+_GAPS = f"SELECT seq, crc, body FROM record WHERE kind = {GAP} ORDER BY seq"
 _PAST = 100
 _MARK = "carry "
 """Prefix of the keys in `memory` under which carrying notes new ids of old events."""
@@ -104,9 +104,9 @@ class Former:
         if source is None:
             return
         try:
-            for rows in _portions(self._try(source, _GAPS, int, bytes), 100):
+            for rows in _portions(self._try(source, _GAPS, int, int, bytes), 100):
                 ledger.begin()
-                told = [self._foreign_gap(row[1]) for row in rows if row[0] not in self.settled]
+                told = [self._foreign_gap(*row) for row in rows if row[0] not in self.settled]
                 ledger.add(
                     [
                         (
@@ -122,8 +122,10 @@ class Former:
         finally:
             close_quietly(source)
 
-    def _foreign_gap(self, body: bytes) -> dict[str, Any]:
+    def _foreign_gap(self, seq: int, crc: int, body: bytes) -> dict[str, Any]:
         try:
+            if not intact(seq, crc, body):
+                raise InputError("changed by the medium")
             return {"seq": 0, "kind": "gap", "epoch": self.epoch, **decoded(body)}
         except InputError:
             self.damaged = True
@@ -162,16 +164,18 @@ class Former:
             high = min(after + limit, top)
             try:
                 rows = db.rows(
-                    "SELECT seq, kind, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq",
+                    "SELECT seq, kind, crc, body FROM record"
+                    " WHERE seq BETWEEN ? AND ? ORDER BY seq",
                     (after + 1, high),
                 )
             except StoreError:
                 self.damaged = True
                 rows = list(self._singly(db, after + 1, high))
             found = [
-                row for row in rows
-                if row[0] not in self.settled and row[1] != GAP and isinstance(row[2], bytes)
-            ]  # fmt: skip
+                (seq, kind, body)
+                for seq, kind, crc, body in rows
+                if seq not in self.settled and kind != GAP and intact(seq, crc, body)
+            ]
             if found:
                 return found
             after = high
@@ -180,7 +184,7 @@ class Former:
     def _singly(self, db: Database, first: int, last: int) -> Iterable[tuple[Any, ...]]:
         for seq in range(first, last + 1):
             try:
-                yield from db.rows("SELECT seq, kind, body FROM record WHERE seq = ?", (seq,))
+                yield from db.rows("SELECT seq, kind, crc, body FROM record WHERE seq = ?", (seq,))
             except StoreError:
                 continue
 

@@ -14,8 +14,11 @@ from edgeagent.store.encode import (
     OTHER_KIND,
     URGENT,
     Record,
+    checksum,
     decoded,
     encoded,
+    encoded_again,
+    intact,
     rfc3339,
 )
 from edgeagent.store.ledger import Ledger
@@ -199,19 +202,20 @@ def backfill(ledger: Ledger, offset_ns: int, *, limit: int) -> bool:
         return False
     first, last = todo
     rows = ledger.db.rows(
-        "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+        "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
         (first, last, limit),
     )
-    changed: list[tuple[bytes, int]] = []
-    for seq, body in rows:
-        if seq in ledger.settled or seq in ledger.acked:
+    changed: list[tuple[int, bytes, int]] = []
+    for seq, crc, body in rows:
+        if seq in ledger.settled or seq in ledger.acked or not intact(seq, crc, body):
             continue
         record = decoded(body)
         if record.get("clock") == "unsynced" and record.get("boot") == ledger.boot:
             record["at"] = rfc3339(offset_ns + int(record.get("mono_ms", 0)) * 1_000_000)
             record["clock"] = "backfilled"
-            changed.append((msgspec.json.encode(record), seq))
-    ledger.db.run_many("UPDATE record SET body = ? WHERE seq = ?", changed)
+            again = encoded_again(record)
+            changed.append((checksum(seq, again), again, seq))
+    ledger.db.run_many("UPDATE record SET crc = ?, body = ? WHERE seq = ?", changed)
     done = rows[-1][0] if len(rows) == limit else last
     ledger.unsynced.remove(first, done)
     return bool(ledger.unsynced)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from edgeagent.store.batch import Batch, Lane
-from edgeagent.store.encode import is_record
+from edgeagent.store.encode import intact
 from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
 
@@ -188,15 +188,16 @@ class Lanes:
                 limit = max(1, min(max_records - len(seqs), fit))
                 rows = self._reading.rows_of(
                     epoch,
-                    "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+                    "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ?"
+                    " ORDER BY seq LIMIT ?",
                     (at, last, limit),
                 )
                 if self._reading.epoch != epoch:
                     return [], []
-                for _, body in rows[:1]:
+                for _, _, body in rows[:1]:
                     self._mean_bytes += (len(body) - self._mean_bytes) / 8
-                for seq, body in rows:
-                    if not is_record(body, seq):
+                for seq, crc, body in rows:
+                    if not intact(seq, crc, body):
                         self.spoiled.append(seq)
                         self._skip(lane, at, seq)
                         at = seq + 1

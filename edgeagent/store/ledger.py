@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgeagent.store.books import FOLD_AT, Books
-from edgeagent.store.encode import GAP, GapRecord, encoded
+from edgeagent.store.encode import GAP, GapRecord, checksum, encoded
 from edgeagent.store.ranges import Ranges, bitmap_text, bits_of, numbers_of, pack, runs, unpack
 
 BLOCK = 4096
@@ -36,7 +36,7 @@ class Ledger(Books):
     def add(self, rows: Sequence[tuple[int, int, bytes]], refused: dict[str, list[int]]) -> None:
         """Take ``rows`` (seq, kind, body) in as pending, and the numbers in ``refused`` (reason
         → seqs) as dropped at once. Together they follow ``produced`` without a hole."""
-        self.db.run_many("INSERT INTO record VALUES (?, ?, ?)", rows)
+        self._insert(rows)
         self.produced += len(rows)
         self.pending += len(rows)
         for reason, seqs in refused.items():
@@ -65,8 +65,14 @@ class Ledger(Books):
                 clock=stamp[1], boot=self.boot, mono_ms=stamp[2],
             )
         )  # fmt: skip
-        self.db.run("INSERT INTO record VALUES (?, ?, ?)", (self.produced, GAP, body))
+        self._insert([(self.produced, GAP, body)])
         self.db.run("INSERT OR REPLACE INTO past VALUES (?, ?, ?)", (epoch, reason, stamp[0]))
+
+    def _insert(self, rows: Iterable[tuple[int, int, bytes]]) -> None:
+        self.db.run_many(
+            "INSERT INTO record VALUES (?, ?, ?, ?)",
+            [(seq, kind, checksum(seq, body), body) for seq, kind, body in rows],
+        )
 
     # --- delivery ------------------------------------------------------------------------
 
@@ -92,16 +98,25 @@ class Ledger(Books):
             other = self.ranges(f"confirmed {name}")
             common.subtract(other.absent(1, self.produced))
         common.subtract(self.settled)
-        for first, last in common:
-            found = int(
-                self.db.value(
-                    "SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?", (first, last)
-                )
-            )
+        self._settle_ranges(common)
+        return common
+
+    def trust_broker(self) -> None:
+        """What the broker has acknowledged counts as delivered (``sync.confirm`` was
+        ``collector`` before)."""
+        acked = self.acked.copy()
+        acked.subtract(self.settled)
+        self._settle_ranges(acked)
+        self.acked.subtract(list(self.acked))
+
+    def _settle_ranges(self, ranges: Ranges) -> None:
+        """All pending records of ``ranges``, which hold nothing settled, are delivered."""
+        for span in ranges:
+            sql = "SELECT count(*) FROM record WHERE seq BETWEEN ? AND ?"
+            found = int(self.db.value(sql, span))
             self.delivered += found
             self.pending -= found
-            self.settled.add(first, last)
-        return common
+            self.settled.add(*span)
 
     def delete(self, first: int, last: int) -> None:
         """Let go of rows that are settled."""
@@ -189,6 +204,29 @@ class Ledger(Books):
             self._tell([*covered, seq], reason)
         if gone:
             self.drop(gone, SPOILED)
+
+    def heal(self, start: int, limit: int) -> int:
+        """Look through up to ``limit`` blocks from ``start`` on for records that are pending by
+        the account but gone from their page, and tell of them. Returns where to go on."""
+        last_block = self.produced // BLOCK
+        stop = min(start + limit, last_block + 1)
+        holes: list[int] = []
+        for block in range(start, stop):
+            base = block * BLOCK
+            span = (max(base, 1), min(base + BLOCK - 1, self.produced))
+            open_ = list(self.settled.absent(*span))
+            if not open_:
+                continue
+            rows = self.db.rows("SELECT seq FROM record WHERE seq BETWEEN ? AND ?", span)
+            known = bits_of((seq for (seq,) in rows), base)
+            for _, bits in self._covers(block):
+                known |= bits
+            for first, last in open_:
+                part = bits_of(range(first, last + 1), base)
+                holes += numbers_of(part & ~known, base)
+        if holes:
+            self.write_off(holes, SPOILED)
+        return 0 if stop > last_block else stop
 
     def retell(self, asked: Ranges) -> None:
         """A collector misses ``asked``, all settled: what is kept no more becomes a gap.
@@ -289,7 +327,7 @@ class Ledger(Books):
                 at=at, clock=trust, boot=self.boot, mono_ms=mono_ms,
             )
         )  # fmt: skip
-        self.db.run("INSERT INTO record VALUES (?, ?, ?)", (seq, GAP, body))
+        self._insert([(seq, GAP, body)])
         self.db.run(
             "INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?)",
             (seq, block, first, last, reason, None if whole else pack(shown)),

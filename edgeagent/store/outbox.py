@@ -34,6 +34,7 @@ from edgeagent.store.writer import Ticket, Writer
 from edgeagent.types import Draft
 
 log = logging.getLogger(__name__)
+_DOUBT_MS = 60_000.0
 __all__ = ["Outbox", "OutboxStats", "Ticket"]
 
 
@@ -87,6 +88,7 @@ class Outbox:
         committer.in_flight = self._lanes.in_flight
         self._news = threading.Event()
         self._seen = (0, 0, "", 0.0)
+        self._doubted_ms = self._born_ms
         self._swapped()
         self._writer.listeners.append(self._committed)
         self.settings = settings
@@ -212,10 +214,21 @@ class Outbox:
             # The writer has been told (`Reading`) and puts it right; there is more later.
             return None
         if self._lanes.spoiled:
-            epoch, committer = self._lanes.epoch, self._committer
+            epoch, delivery = self._lanes.epoch, self._committer.delivery
             spoiled, self._lanes.spoiled = self._lanes.spoiled, []
-            self._writer.post(lambda _: committer.spoil(epoch, spoiled), within_s=0.05)
+            self._writer.post(lambda _: delivery.spoil(epoch, spoiled), within_s=0.05)
+        if batch is None:
+            self._doubt()
         return batch
+
+    def _doubt(self) -> None:
+        """Nothing to send, yet records are pending: with the broker, on their way, or gone from
+        the medium. Look now and then."""
+        now_ms = self._clock.mono_ms()
+        if self._writer.account.pending and now_ms - self._doubted_ms >= _DOUBT_MS:
+            self._doubted_ms = now_ms
+            delivery = self._committer.delivery
+            self._writer.post(lambda _: delivery.heal())
 
     def wait_pending(self, timeout_s: float) -> bool:
         """Block until something was committed since the last call. False when time is up."""
@@ -232,18 +245,18 @@ class Outbox:
         """PUBACK with success. In ``collector`` mode: with the broker, still pending."""
         if not self._lanes.acked(batch) or batch.lane == "resend":
             return
-        epoch, seqs, committer = batch.epoch, batch.seqs, self._committer
+        epoch, seqs, delivery = batch.epoch, batch.seqs, self._committer.delivery
         if self.settings.confirm == "collector":
-            self._writer.post(lambda _: committer.ack(epoch, seqs))
+            self._writer.post(lambda _: delivery.ack(epoch, seqs))
         else:
-            self._writer.post(lambda _: committer.settle(epoch, seqs))
+            self._writer.post(lambda _: delivery.settle(epoch, seqs))
 
     def refused(self, batch: Batch, reason: str) -> None:
         """The broker will never take these: dead letters, told by a gap ``refused: …``.
         ``reason`` is one of few words (``packet too large``): gaps are merged by it."""
         if self._lanes.refused(batch):
-            epoch, seqs, committer = batch.epoch, batch.seqs, self._committer
-            self._writer.post(lambda _: committer.refuse(epoch, seqs, reason), within_s=0.05)
+            epoch, seqs, delivery = batch.epoch, batch.seqs, self._committer.delivery
+            self._writer.post(lambda _: delivery.refuse(epoch, seqs, reason), within_s=0.05)
 
     def release(self, batch: Batch) -> None:
         """Not acknowledged (connection lost): to be sent again."""
@@ -263,9 +276,9 @@ class Outbox:
         misses = Ranges((first, min(last, upto)) for first, last in missing if first <= upto)
         got.subtract(misses)
         again = self._lanes.missed(misses, upto, by)
-        committer, lanes = self._committer, self._lanes
+        delivery, lanes = self._committer.delivery, self._lanes
         self._writer.post(
-            lambda _: lanes.confirmed(committer.confirm(epoch, by, got, again)), within_s=0.2
+            lambda _: lanes.confirmed(delivery.confirm(epoch, by, got, again)), within_s=0.2
         )
         return True
 

@@ -208,10 +208,10 @@ class Room:
             db.run_many("DELETE FROM record WHERE seq = ?", [(seq,) for seq in gone])
             return
         without = set(gone)
-        rows = db.rows("SELECT seq, kind, body FROM record WHERE seq BETWEEN ? AND ?", span)
+        rows = db.rows("SELECT seq, kind, crc, body FROM record WHERE seq BETWEEN ? AND ?", span)
         self._ledger.delete(*span)
         db.run_many(
-            "INSERT INTO record VALUES (?, ?, ?)", [row for row in rows if row[0] not in without]
+            "INSERT INTO record VALUES (?, ?, ?, ?)", [row for row in rows if row[0] not in without]
         )
 
     def _drop_oldest(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeagent.errors import InputError, NotFound, StoreError
 from edgeagent.store.database import FILE, Database, close_quietly, schema_steps
-from edgeagent.store.encode import GAP, decoded
+from edgeagent.store.encode import GAP, decoded, intact
 from edgeagent.store.epochs import database_path
 from edgeagent.store.ledger import BLOCK, gap_bits
 from edgeagent.store.ranges import Ranges, bits_of, numbers_of, runs
@@ -231,9 +231,12 @@ def _check_gaps(report: VerifyReport, figures: _Figures, db: Database, rows: set
 
 
 def _check_bodies(report: VerifyReport, db: Database, base: int) -> None:
-    for seq, body in db.rows(
-        "SELECT seq, body FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
+    for seq, crc, body in db.each(
+        "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
     ):
+        if not intact(seq, crc, body):
+            report.problems.append(f"{seq}: the medium has changed it")
+            continue
         try:
             found = decoded(body).get("seq")
         except InputError as error:

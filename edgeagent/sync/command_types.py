@@ -6,6 +6,7 @@ socket, MQTT, capabilities and the reference page all read this table.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -62,12 +63,18 @@ class CommandType:
     summary: str
     changes: bool = True
     """It changes something: ``at`` is required, and it may be too old to be done."""
+    changes_with: Callable[[Mapping[str, Any]], bool] | None = None
+    """Whether it changes something with these arguments, where that depends on them."""
     brief: bool = False
     """Answered at once, on the thread that brings it; others wait for the one that works."""
     again: bool = False
     """Done again if the agent crashed in the middle of it; else it fails ``interrupted``."""
     protected: bool = False
     """Only local, or signed."""
+
+    def changing(self, body: Mapping[str, Any]) -> bool:
+        """Whether an order with these arguments changes something."""
+        return self.changes and (self.changes_with is None or self.changes_with(body))
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments."""
@@ -84,8 +91,9 @@ CONFIG_GET = CommandType(
 LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False, again=True)
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
-    "outbox", OutboxAction, "Show the account, send all now, or forget dead letters"
-)
+    "outbox", OutboxAction, "Show the account, send all now, or forget dead letters",
+    changes_with=lambda body: body.get("action", "stats") != "stats",
+)  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)

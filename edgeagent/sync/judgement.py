@@ -109,7 +109,7 @@ class Rules:
             return Verdict(
                 "expired", "expired", f"it was to be done before {order.body['expires']}"
             )
-        if not kind.changes:
+        if not kind.changing(order.body):
             return None
         if at is None:
             return Verdict(

@@ -149,6 +149,11 @@ class Publisher:
             self._outbox.release(batch)
         self._again.clear()
 
+    @property
+    def busy(self) -> bool:
+        """Records are under way: whatever is less urgent waits."""
+        return self._under_way > 0
+
     # --- sending
 
     def _fill_window(self, now: float) -> None:

@@ -5,8 +5,9 @@ sure detections are matched first, to all tracks; doubtful ones then keep alive 
 are left, and never begin one. Source: Zhang et al. 2022, "ByteTrack: Multi-Object Tracking by
 Associating Every Detection Box".
 
-Our own: time in seconds, a common shift of the picture (`shake`), and a third pass with grown
-boxes for what moves by more than its size between two frames.
+Our own: time in seconds instead of frames (`motion`), a common shift of the picture (`shake`),
+and a third pass by Mahalanobis distance, for what moves by more than its size between two
+frames and for what was hidden for a while.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeagent.decide.track.assign import assign
 from edgeagent.decide.track.motion import Motion
 from edgeagent.decide.track.port import Boxed, numbered
 from edgeagent.decide.track.shake import common_shift
@@ -29,22 +29,30 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
     Places = NDArray[np.intp]
+    Chosen = NDArray[np.bool_]
 
-_SURE, _DOUBTFUL, _GROWN = 0.2, 0.4, 0.305
-"""Least overlap in the three passes."""
-_FRESH = 99
-_LOWFRESH = 1
+_OVERLAP = 0.3
+"""Least overlap with where a track is expected, in the first two passes."""
+_FAR = 9.5
+"""Largest squared Mahalanobis distance in the third: 95 % of four coordinates lie within."""
+_FEW = 2
+"""Where so few are seen, a thing of the same size nearby can only be the same thing: they may
+jump by their own size, as they do before a camera that shakes."""
 _BLUR = 2.0
-"""A doubtful box is so much less exact."""
-_LONGEST_S = 1.0
-"""A longer step is a pause: nothing is expected to have gone on for so long."""
+"""The box of a doubtful detection is so much less exact."""
+_SAME = 0.5
+"""Two shifts are one motion if they differ by less than this part of their length."""
+_PAUSE_S = 1.0
+"""Nothing is expected to go on for longer than this without being seen."""
+_TRIAL = 2
+"""Samples that something may be missing which was seen but once."""
 
 
 class ByteTracker:
     """Gives numbers to detections and poses, label by label.
 
     Detections below ``threshold`` are welcome: they get the number of a track that they
-    continue, else 0.
+    continue, else 0. The same input always gives the same numbers.
 
     Args:
         threshold: from this score on something is sure enough to begin a track.
@@ -65,6 +73,8 @@ class ByteTracker:
         self._known: dict[str, int] = {}
         self._next = 1
         self._last_s: float | None = None
+        self._shift: Floats | None = None
+        """What the whole picture did in the sample before, beyond what was expected."""
 
     def update(self, predictions: Sequence[Prediction], mono_ms: float) -> list[Prediction]:
         """See `Tracker`."""
@@ -74,7 +84,7 @@ class ByteTracker:
             if isinstance(prediction, (Detection, Keypoints))
         ]
         now = mono_ms / 1000
-        passed = 0.0 if self._last_s is None else min(max(now - self._last_s, 0.0), _LONGEST_S)
+        passed = 0.0 if self._last_s is None else min(max(now - self._last_s, 0.0), _PAUSE_S)
         self._last_s = now
         told = list(predictions)
         if not found and not len(self._motion):
@@ -96,58 +106,60 @@ class ByteTracker:
         """Numbers for the detections; 0 = none."""
         motion = self._motion
         motion.advance(passed)
+        self._steady(boxes, labels, passed)
         sure = scores >= self._threshold
-        self._steady(boxes, labels, sure)
-        pairs = self._match(boxes, labels, sure)
+        rows, places = self._match(boxes, labels, sure)
+        motion.follow(rows, boxes[places], np.where(sure[places], 1.0, _BLUR))
         numbers = np.zeros(len(boxes), np.intp)
-        if pairs:
-            rows, places = np.array(pairs, np.intp).T
-            numbers[places] = self._numbers[rows]
-            for kind, blur in ((sure[places], 1.0), (~sure[places], _BLUR)):
-                motion.follow(rows[kind], boxes[places[kind]], blur)
-        else:
-            rows = np.zeros(0, np.intp)
+        numbers[places] = self._numbers[rows]
         self._age(rows, now)
         fresh = np.flatnonzero(sure & (numbers == 0))
         numbers[fresh] = self._begin(boxes[fresh], labels[fresh], now)
         return numbers
 
-    def _steady(self, boxes: Floats, labels: Places, sure: NDArray[np.bool_]) -> None:
-        """Undo what the camera did."""
-        steady = self._missed == 0
-        if steady.sum() < 3:
+    def _steady(self, boxes: Floats, labels: Places, passed: float) -> None:
+        """Follow a picture that moves as a whole."""
+        seen = self._missed == 0
+        shift = common_shift(self._motion.place[seen], self._labels[seen], boxes, labels)
+        before, self._shift = self._shift, shift
+        if shift is None:
             return
-        shift = common_shift(
-            self._motion.place[steady], self._labels[steady], boxes, labels
-        )
-        if shift is not None:
-            self._motion.shift(shift)
+        self._motion.shift(shift)
+        goes_on = before is not None and np.hypot(*(shift - before)) < _SAME * np.hypot(*shift)
+        if goes_on and passed:
+            # A camera that shakes comes back; what goes on is a belt that was started, or a
+            # camera that turns.
+            self._motion.push(shift / passed)
+            self._shift = None
 
-    def _match(
-        self, boxes: Floats, labels: Places, sure: NDArray[np.bool_]
-    ) -> list[tuple[int, int]]:
-        """Pairs (track, detection) of the three passes."""
+    def _match(self, boxes: Floats, labels: Places, sure: Chosen) -> tuple[Places, Places]:
+        """Tracks and their detections, by the three passes."""
         expected = self._motion.boxes()
         same = self._labels[:, None] == labels[None, :]
         overlap = np.where(same, overlaps(expected, boxes), 0.0)
-        free = np.ones(len(expected), bool)
-        left = np.ones(len(boxes), bool)
-        pairs: list[tuple[int, int]] = []
+        free, left = np.ones(len(expected), bool), np.ones(len(boxes), bool)
+        rows: list[int] = []
+        places: list[int] = []
 
-        def take(likeness: Floats, tracks: NDArray[np.bool_], places: Any, least: float) -> None:
-            rows, columns = np.flatnonzero(tracks & free), np.flatnonzero(places & left)
-            if not len(rows) or not len(columns):
-                return
-            for row, column in assign(likeness[np.ix_(rows, columns)], least):
-                pairs.append((int(rows[row]), int(columns[column])))
-                free[rows[row]] = left[columns[column]] = False
+        def take(tracks: Places, found: Places, likeness: Floats, least: float) -> None:
+            for row, column in pairs(likeness, least):
+                rows.append(int(tracks[row]))
+                places.append(int(found[column]))
+            free[rows] = left[places] = False
 
-        take(overlap, free, sure, _SURE)
-        take(overlap, self._missed <= _LOWFRESH, ~sure, _DOUBTFUL)
-        if (left & sure).any() and free.any():
-            near = np.where(same, np.exp(-self._motion.distance(boxes) / 8), 0.0)
-            take(near, self._missed <= _FRESH, sure, _GROWN)
-        return pairs
+        for which in (sure, ~sure):
+            tracks, found = np.flatnonzero(free), np.flatnonzero(which & left)
+            take(tracks, found, overlap[np.ix_(tracks, found)], _OVERLAP)
+        tracks, found = np.flatnonzero(free), np.flatnonzero(sure & left)
+        if len(tracks) and len(found):
+            away = self._motion.distance(tracks, boxes[found])
+            away = np.where(same[np.ix_(tracks, found)], away, np.inf)
+            take(tracks, found, 1 / (1 + away), 1 / (1 + _FAR))
+        if np.count_nonzero(self._missed == 0) <= _FEW:
+            tracks, found = np.flatnonzero(free & (self._missed == 0)), np.flatnonzero(sure & left)
+            jumps = self._motion.jumps(tracks, boxes[found])
+            take(tracks, found, np.where(same[np.ix_(tracks, found)], 2 - jumps, 0.0), 1.0)
+        return np.array(rows, np.intp), np.array(places, np.intp)
 
     def _age(self, seen: Places, now: float) -> None:
         """Count misses; forget what has been missing for long, or was seen but once."""
@@ -157,7 +169,7 @@ class ByteTracker:
         self._seen_s[seen] = now
         self._motion.coast(self._missed > 0)
         gone = (self._missed > self._allowed) & (now - self._seen_s > self._keep_s)
-        gone |= (self._hits < 2) & (self._missed > 2)
+        gone |= (self._hits < 2) & (self._missed > min(_TRIAL, self._allowed))
         if gone.any():
             keep = ~gone
             self._motion.keep(keep)
@@ -166,15 +178,17 @@ class ByteTracker:
             self._seen_s = self._seen_s[keep]
 
     def _begin(self, boxes: Floats, labels: Places, now: float) -> Places:
+        """New tracks; their numbers."""
         count = len(boxes)
         numbers = np.arange(self._next, self._next + count)
-        self._next += count
-        self._motion.add(boxes)
-        self._numbers = np.concatenate([self._numbers, numbers])
-        self._labels = np.concatenate([self._labels, labels])
-        self._hits = np.concatenate([self._hits, np.ones(count, np.intp)])
-        self._missed = np.concatenate([self._missed, np.zeros(count, np.intp)])
-        self._seen_s = np.concatenate([self._seen_s, np.full(count, now)])
+        if count:
+            self._next += count
+            self._motion.add(boxes)
+            self._numbers = np.concatenate([self._numbers, numbers])
+            self._labels = np.concatenate([self._labels, labels])
+            self._hits = np.concatenate([self._hits, np.ones(count, np.intp)])
+            self._missed = np.concatenate([self._missed, np.zeros(count, np.intp)])
+            self._seen_s = np.concatenate([self._seen_s, np.full(count, now)])
         return numbers
 
 
@@ -183,10 +197,30 @@ def overlaps(one: Floats, other: Floats) -> Floats:
 
     Turned-over and empty boxes overlap nothing.
     """
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    sides = np.maximum(high - low, 0.0)
-    shared = sides[..., 0] * sides[..., 1]
-    sizes = [np.maximum(b[:, 2:] - b[:, :2], 0.0).prod(axis=1) for b in (one, other)]
-    whole = sizes[0][:, None] + sizes[1][None, :] - shared
+    sides = []
+    for low, high in ((0, 2), (1, 3)):
+        side = np.minimum(one[:, high, None], other[:, high])
+        side -= np.maximum(one[:, low, None], other[:, low])
+        sides.append(np.maximum(side, 0.0, out=side))
+    shared = sides[0]
+    shared *= sides[1]
+    sizes = [np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1) for boxes in (one, other)]
+    whole = sizes[0][:, None] + sizes[1] - shared
     return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0))
+
+
+def pairs(likeness: Floats, least: float) -> list[tuple[int, int]]:
+    """(row, column) of the best pairs first, each row and column once, none below ``least``.
+
+    Among equals the lower row (the older track), then the lower column. Greedy on purpose: on
+    scenes with up to 60 people crossing, the assignment with the largest sum was no better.
+    """
+    rows, columns = np.nonzero(likeness >= least)
+    order = np.argsort(-likeness[rows, columns], kind="stable")
+    taken_rows, taken_columns, told = set(), set(), []
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if row not in taken_rows and column not in taken_columns:
+            taken_rows.add(row)
+            taken_columns.add(column)
+            told.append((row, column))
+    return told

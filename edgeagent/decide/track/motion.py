@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
+ALIKE = 1.25
+"""Width and height of one thing in two frames differ by less than this factor."""
 _SMALLEST = 1e-4
-_SEEN = np.array([0.05, 0.05, 0.1, 0.1])
+_SEEN = np.array([0.06, 0.06, 0.1, 0.1])
 """How far a detector's box is off, in parts of its own width and height."""
 _START = np.array([3.0, 3.0, 0.5, 0.5])
 """How fast something may be that was seen for the first time, in sizes a second."""
-_PUSH = np.array([0.25, 0.25, 0.1, 0.1])
+_PUSH = np.array([0.2, 0.2, 0.1, 0.1])
 """How much its speed changes within a second."""
 
 
@@ -46,16 +48,22 @@ class Motion:
         half = self.place[:, 2:] / 2
         return np.concatenate([self.place[:, :2] - half, self.place[:, :2] + half], axis=1)
 
-    def doubt(self) -> Floats:
-        """(n, 2) standard deviation of the middle."""
-        return np.asarray(np.sqrt(self._pp[:, :2]))
-
-    def distance(self, boxes: Floats) -> Floats:
-        """(n, m) squared Mahalanobis distance of boxes (m, 4) from where each is expected."""
+    def distance(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
+        """(n, m) squared Mahalanobis distance of boxes (m, 4) from where ``rows`` are expected."""
         seen = middles(boxes)
         noise = (_SEEN * _own(seen)) ** 2
-        off = seen[None] - self.place[:, None]
-        return np.asarray((off**2 / (self._pp[:, None] + noise[None])).sum(axis=2))
+        off = seen[None] - self.place[rows, None]
+        return np.asarray((off**2 / (self._pp[rows, None] + noise[None])).sum(axis=2))
+
+    def jumps(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
+        """(n, m) how far boxes (m, 4) are from where ``rows`` are expected, in their sizes;
+        infinite for boxes of another size."""
+        seen, place = middles(boxes)[None], self.place[rows, None]
+        ratio = seen[..., 2:] / place[..., 2:]
+        alike = ((ratio < ALIKE) & (ratio * ALIKE > 1)).all(axis=2)
+        off = seen[..., :2] - place[..., :2]
+        sizes = np.sqrt(place[..., 2] * place[..., 3])
+        return np.asarray(np.where(alike, np.hypot(off[..., 0], off[..., 1]) / sizes, np.inf))
 
     def add(self, boxes: Floats) -> None:
         """Boxes (k, 4) x1, y1, x2, y2 seen for the first time."""
@@ -79,11 +87,7 @@ class Motion:
         self.place = self.place + self.speed * seconds
         np.maximum(self.place[:, 2:], _SMALLEST, out=self.place[:, 2:])
         push = (_PUSH * _sizes(self.place)) ** 2
-        self._pp = (
-            self._pp
-            + seconds * (2 * self._pv + seconds * self._vv)
-            + push * seconds**3 / 3
-        )
+        self._pp = self._pp + seconds * (2 * self._pv + seconds * self._vv) + push * seconds**3 / 3
         self._pv = self._pv + seconds * self._vv + push * seconds**2 / 2
         self._vv = self._vv + push * seconds
 
@@ -91,12 +95,17 @@ class Motion:
         """The camera moved: every place moves by (x, y), no speed changes."""
         self.place[:, :2] += by
 
-    def follow(self, rows: NDArray[np.intp], boxes: Floats, blur: float = 1.0) -> None:
-        """The boxes (k, 4) at which ``rows`` were seen; ``blur`` = how much less exact than usual."""
+    def push(self, by: Floats) -> None:
+        """Everything goes faster by (x, y) a second."""
+        self.speed[:, :2] += by
+
+    def follow(self, rows: NDArray[np.intp], boxes: Floats, blur: Floats) -> None:
+        """The boxes (k, 4) at which ``rows`` were seen; ``blur`` (k,) tells how much less exact
+        than usual they are."""
         if not len(rows):
             return
         seen = middles(boxes)
-        noise = (blur * _SEEN * _own(seen)) ** 2
+        noise = (blur[:, None] * _SEEN * _own(seen)) ** 2
         whole = self._pp[rows] + noise
         gain, gain_v = self._pp[rows] / whole, self._pv[rows] / whole
         off = seen - self.place[rows]

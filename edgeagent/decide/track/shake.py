@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeagent.decide.track.motion import middles
+from edgeagent.decide.track.motion import ALIKE, middles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
     Places = NDArray[np.intp]
 
-_MOST = 40
+_MOST = 24
 """Tracks that are asked; more would not say anything else."""
-_NEAR = 0.25
+_STILL = 0.7
+"""Where so many stand where they are expected, the camera stands too."""
+_LEAST = 1 / 3
+"""So many must agree on a shift, and three at least, or two where that is half of them."""
+_NEAR = 0.2
 """Two moves are one if they differ by less than this part of the box's size."""
-_ALIKE = 1.4
-"""Width and height of one thing in two frames differ by less than this factor."""
+_TRIED = 3
+"""Fullest cells of moves that are looked at closely."""
 
 
-def common_shift(
-    expected: Floats, owners: Places, boxes: Floats, labels: Places
-) -> Floats | None:
+def common_shift(expected: Floats, owners: Places, boxes: Floats, labels: Places) -> Floats | None:
     """(x, y) by which most of the expected boxes must be moved to lie on detections.
 
     None where no shift explains more of them than standing still does.
@@ -35,59 +37,68 @@ def common_shift(
         boxes: (m, 4) x1, y1, x2, y2 of all detections, doubtful ones too.
         labels: (m,) theirs.
     """
-    if len(expected) > _MOST:
-        expected, owners = expected[:_MOST], owners[:_MOST]
-    if len(expected) < 3 or len(boxes) < 3:
+    expected, owners = expected[:_MOST], owners[:_MOST]
+    count = len(expected)
+    if count < 2 or len(boxes) < 2:
         return None
-    found = middles(boxes)
-    moves = found[None, :, :2] - expected[:, None, :2]
-    ratio = found[None, :, 2:] / expected[:, None, 2:]
-    alike = (np.maximum(ratio, 1 / ratio) < _ALIKE).all(axis=2)
-    alike &= owners[:, None] == labels[None, :]
-    near = _NEAR * np.sqrt(expected[:, 2:].prod(axis=1))  # (n,) how close is on it
-    still = _explained(moves, alike, near, np.zeros(2))
+    moves = _moves(expected, owners, middles(boxes), labels)
+    best, most = None, moves.agreeing(np.zeros(2))
+    if most >= _STILL * count:
+        return None
+    for shift in moves.frequent():
+        agreeing = moves.agreeing(shift)
+        if agreeing > most:
+            best, most = shift, agreeing
+    enough = most >= max(3, _LEAST * count) or (most == 2 and count <= 4)
+    return best if enough else None
+
+
+class _Moves:
+    """Moves that would bring a track onto a detection of its size and label."""
+
+    def __init__(self, rows: Places, by: Floats, near: Floats) -> None:
+        self.rows = rows
+        """(k,) whose move it is."""
+        self.by = by
+        """(k, 2) x, y."""
+        self.near = near
+        """(k,) how exact it is."""
+
+    def agreeing(self, shift: Floats) -> int:
+        """How many tracks have a move like this."""
+        return len(np.unique(self.rows[self._off(shift) < self.near]))
+
+    def frequent(self) -> list[Floats]:
+        """The shifts that most moves are like, each as the median of those.
+
+        Votes are counted in cells; what a cell's edge cuts off comes back by the second look.
+        """
+        if not len(self.rows):
+            return []
+        cell = 2 * float(np.median(self.near))
+        keys = np.rint(self.by / cell).astype(np.int64)
+        _, inverse, counts = np.unique(
+            keys[:, 0] * 1_000_003 + keys[:, 1], return_inverse=True, return_counts=True
+        )
+        shifts = []
+        for group in np.argsort(-counts, kind="stable")[:_TRIED].tolist():
+            shift = np.median(self.by[inverse == group], axis=0)
+            for _ in range(2):
+                like = self._off(shift) < self.near
+                if like.any():
+                    shift = np.median(self.by[like], axis=0)
+            shifts.append(shift)
+        return shifts
+
+    def _off(self, shift: Floats) -> Floats:
+        return np.asarray(np.hypot(self.by[:, 0] - shift[0], self.by[:, 1] - shift[1]))
+
+
+def _moves(expected: Floats, owners: Places, found: Floats, labels: Places) -> _Moves:
+    alike = owners[:, None] == labels[None, :]
+    for side in (2, 3):
+        ratio = found[None, :, side] / expected[:, None, side]
+        alike &= (ratio < ALIKE) & (ratio * ALIKE > 1)
     rows, columns = np.nonzero(alike)
-    if len(rows) < 3:
-        return None
-    candidates = moves[rows, columns]
-    # Votes are counted in cells, then the fullest cell's neighbourhood is asked exactly.
-    cell = float(np.median(near)) * 2
-    keys = np.rint(candidates / cell).astype(np.int64)
-    _, inverse, counts = np.unique(
-        keys[:, 0] * 100_003 + keys[:, 1], return_inverse=True, return_counts=True
-    )
-    best: Floats | None = None
-    most = int(still.sum())
-    for group in np.argsort(-counts, kind="stable")[:3].tolist():
-        shift = np.median(candidates[inverse == group], axis=0)
-        for _ in range(2):
-            agree = _explained(moves, alike, near, shift)
-            if not agree.any():
-                break
-            shift = _exactly(moves, alike, near, shift)
-        count = int(_explained(moves, alike, near, shift).sum())
-        if count > most:
-            best, most = shift, count
-    if best is None or most < 3 or most * 2 < len(expected) or most < still.sum() * 1.25:
-        return None
-    return best
-
-
-def _explained(
-    moves: Floats, alike: NDArray[np.bool_], near: Floats, shift: Floats
-) -> NDArray[np.bool_]:
-    """(n,) whether a detection lies where the shift puts the track."""
-    off = np.hypot(moves[..., 0] - shift[0], moves[..., 1] - shift[1])
-    return np.asarray((alike & (off < near[:, None])).any(axis=1))
-
-
-def _exactly(
-    moves: Floats, alike: NDArray[np.bool_], near: Floats, shift: Floats
-) -> Floats:
-    """The median of the moves that agree with the shift, one for each track."""
-    off = np.hypot(moves[..., 0] - shift[0], moves[..., 1] - shift[1])
-    off = np.where(alike, off, np.inf)
-    nearest = off.argmin(axis=1)
-    rows = np.arange(len(moves))
-    agree = off[rows, nearest] < near
-    return np.asarray(np.median(moves[rows[agree], nearest[agree]], axis=0))
+    near = _NEAR * np.sqrt(expected[:, 2] * expected[:, 3])
+    return _Moves(rows, found[columns, :2] - expected[rows, :2], near[rows])

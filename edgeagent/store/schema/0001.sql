@@ -29,10 +29,12 @@ CREATE TABLE dropped (
     count  INTEGER NOT NULL CHECK (count > 0)
 ) WITHOUT ROWID;
 
--- What waits to be delivered, and what was delivered lately. `kind` is a number of ledger.KINDS.
+-- What waits to be delivered, and what was delivered lately. `kind` is a number of
+-- encode.KINDS, `crc` is encode.checksum of the body.
 CREATE TABLE record (
     seq  INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
+    crc  INTEGER NOT NULL,
     body BLOB    NOT NULL
 );
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -172,3 +173,24 @@ def test_a_command_has_the_same_answer_by_broker_and_by_socket(
     assert local["status"] == "successful"
     assert set(remote["result"]) == set(local["result"])
     assert remote["by"] == "test"
+
+
+def test_evidence_follows_its_record(broker: Mosquitto, subscriber, tmp_path: Path) -> None:
+    text = BELT.format(port=broker.port).replace("record =", "snapshot = true\nrecord =")
+    with AgentProcess(text, tmp_path):
+        told = subscriber.until(
+            lambda s: next((r["blobs"] for r in s.records().values() if r.get("blobs")), None)
+        )
+        topic = f"/blob/{told[0]['sha256']}/"
+
+        def whole(seen: object) -> bytes:
+            parts = {
+                int(name.rsplit("/", 1)[1]): payload
+                for name, payload, _ in subscriber.messages
+                if topic in name
+            }
+            data = b"".join(parts[index] for index in sorted(parts))
+            return data if len(data) >= told[0]["bytes"] else b""
+
+        picture = subscriber.until(whole)
+    assert hashlib.sha256(picture).hexdigest() == told[0]["sha256"]

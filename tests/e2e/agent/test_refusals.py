@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.store.verify import verify
 from edgeagent.testing.agent import AgentProcess
 
 QUIET = """
@@ -119,3 +122,78 @@ def test_readiness_and_watchdog_follow_the_pipelines(tmp_path: Path) -> None:
             said.append(listener.recv(4096).decode())
     assert said.index("READY=1") < said.index("WATCHDOG=1")
     listener.close()
+
+
+TWO = """
+[sources.pictures]
+kind = "images"
+path = "{golden}/*.png"
+[pipelines.good]
+source = "pictures"
+model = "digits"
+record = {{ every = 1 }}
+[pipelines.broken]
+source = "pictures"
+model = "digits"
+threshold = 5
+"""
+
+
+def test_a_pipeline_that_cannot_run_does_not_hold_up_the_file_that_it_shares(
+    tmp_path: Path, repository: Path
+) -> None:
+    golden = repository / "models" / "digits" / "1.0.0" / "golden"
+    agent = AgentProcess(TWO.format(golden=golden), tmp_path, "--until-done").start()
+    assert agent.wait() == 1, agent.log
+    assert "broken" in agent.log
+    report = verify(tmp_path / "data")
+    assert report.produced == len(list(golden.glob("*.png")))
+
+
+def test_a_finite_run_that_could_not_use_everything_says_so(
+    tmp_path: Path, repository: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(repository / "models" / "digits" / "1.0.0" / "golden", pictures)
+    (pictures / "3b.png").write_text("no picture")
+    text = TWO.format(golden=pictures).split("[pipelines.broken]")[0]
+    agent = AgentProcess(text, tmp_path, "--until-done").start()
+    assert agent.wait() == 1, agent.log
+    assert "3b.png" in agent.log
+
+
+def test_pictures_into_a_model_of_windows_are_refused_by_name(
+    tmp_path: Path, repository: Path
+) -> None:
+    golden = repository / "models" / "digits" / "1.0.0" / "golden"
+    text = TWO.format(golden=golden).split("[pipelines.broken]")[0]
+    with AgentProcess(text.replace('"digits"', '"bearing"'), tmp_path) as agent:
+        down = agent.until(lambda s: s["pipelines"]["good"]["state"] == "down" and s)
+    assert "takes windows of values" in down["pipelines"]["good"]["reason"]
+
+
+def test_nobody_else_can_read_what_it_writes(tmp_path: Path) -> None:
+    with AgentProcess(QUIET.format(model="parts"), tmp_path) as agent:
+        agent.until(lambda status: status["uptime_s"] > 0)
+        open_to_all = [p for p in agent.data.rglob("*") if p.lstat().st_mode & 0o007]
+    assert not open_to_all
+
+
+def test_a_signal_during_the_start_is_an_end_not_a_crash(tmp_path: Path) -> None:
+    agent = AgentProcess(QUIET.format(model="parts"), tmp_path).start()
+    assert agent.process is not None
+    while agent.process.poll() is None and not _handles_sigterm(agent.pid):
+        pass
+    agent.stop()
+    assert agent.process.returncode == 0, agent.log
+    assert "Traceback" not in agent.log
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """Whether the process catches SIGTERM by now."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) & (1 << (signal.SIGTERM - 1)))

@@ -152,8 +152,11 @@ class Fleet:
         for device in self.devices:
             eventually(
                 device.settled, timeout,
-                lambda device=device: f"{device.box.stats()} {[c.log[-1500:] for c in self.collectors]}",
+                lambda device=device: f"{device.box.stats()} {self.logs()}",
             )  # fmt: skip
+
+    def logs(self) -> list[str]:
+        return [collector.log[-1500:] for collector in self.collectors]
 
     def end(self) -> None:
         for device in self.devices:
@@ -182,13 +185,6 @@ def postgres() -> Iterator[Any]:
         pytest.skip(f"{error} ({error.remedy})")
     with server:
         yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "fleet.db")
-    return str(request.getfixturevalue("postgres").database())
 
 
 class Examined:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from store_play import Receiver, drain, event, pages_of, result
 
-from edgeagent.errors import StoreError
+from edgeagent.errors import StoreError, StoreTooNew
 from edgeagent.store import export
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
@@ -100,7 +100,12 @@ def test_a_changed_database(sound: Path, tmp_path: Path, full: bool, damage: Dam
         (folder / "db" / "outbox.db").write_bytes(data)
         where = f"{damage.__name__} {seed}"
         look(folder)
-        outbox = opened(folder)
+        try:
+            outbox = opened(folder)
+        except StoreTooNew:
+            # The changed bytes are the schema's version: what a newer agent wrote is left alone.
+            shutil.rmtree(folder)
+            continue
         try:
             receiver = Receiver()
             ticket = outbox.append(event("new", "after"))
@@ -125,6 +130,7 @@ def deliver(outbox: Outbox, receiver: Receiver, where: str) -> None:
     while outbox.stats().pending or verify(outbox.folder).carrying:
         assert time.monotonic() < deadline, (where, outbox.stats())
         outbox.connected()
+        outbox._doubted_ms = 0.0
         if not drain(outbox, receiver):
             outbox.wait_pending(0.05)
     # What was delivered before the damage is not in this receiver's books.

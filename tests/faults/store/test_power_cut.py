@@ -98,7 +98,7 @@ class Run:
         seqs = [seq for (seq,) in rows if seq not in ledger.settled]
         if seqs:
             self.published += seqs
-            committer.commit(Group(ops=(lambda _: committer.settle(ledger.epoch, seqs),)))
+            committer.commit(Group(ops=(lambda _: committer.delivery.settle(ledger.epoch, seqs),)))
 
 
 def check(run: Run) -> None:

@@ -32,12 +32,27 @@ def postgres() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def emptied(postgres: Any) -> Callable[[], str]:
+    """The URL of a database, emptied: much quicker than a new one."""
+    import psycopg
+
+    made: str = postgres.database()
+
+    def empty() -> str:
+        with psycopg.connect(made, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS edgeagent CASCADE")
+        return made
+
+    return empty
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return str(tmp_path / "fleet.db")
-    return str(request.getfixturevalue("postgres").database())
+    return str(request.getfixturevalue("emptied")())
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +82,7 @@ def test_missing_is_what_neither_came_nor_is_told(steps: list) -> None:
     expected = set(range(1, top + 1)) - have - told
     ranges = list(account.missing())
     assert {seq for a, b in ranges for seq in range(a, b + 1)} == expected
-    assert all(a[1] + 1 < b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(ranges))
     settled = account.settled()
     assert len(settled.missing) <= RANGES_MAX
     held = {seq for a, b in settled.missing for seq in range(a, b + 1)}
@@ -123,4 +125,4 @@ def test_runs_of_bits(bits: int, base: int) -> None:
     for first, last in found:
         back |= ((1 << (last - first + 1)) - 1) << (first - base)
     assert back == bits
-    assert all(a[1] + 1 < b[0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(found))

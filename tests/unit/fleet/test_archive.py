@@ -131,6 +131,26 @@ def test_a_later_epoch_tells_of_an_earlier_one(db: Database, archive: Archive, m
     assert audit(db).complete
 
 
+def test_a_late_batch_of_an_epoch_that_is_over_changes_nothing(
+    db: Database, archive: Archive, made: Any
+) -> None:
+    def current() -> Any:
+        return db.rows("SELECT s.epoch FROM device d JOIN stream s ON s.id = d.stream")
+
+    over = made.arrival([made.gap(1, 5, None, epoch="E1", reason="lost")], epoch="E2")
+    # Shared subscriptions may turn the order round: the former epoch is heard of last.
+    write(archive, made.results(2, 4, epoch="E2"))
+    write(Archive(db), made.results(1, 2))
+    assert current() == [("E1",)]
+    write(archive, made.results(5, 6, epoch="E2"))
+    assert current() == [("E2",)]
+    write(archive, over, made.results(3, 4))
+    write(Archive(db), made.results(5, 6))
+    assert current() == [("E2",)]
+    write(archive, heard=[Heard("d1", "E3", 0, True), Heard("d1", "E2", 9, False)])
+    assert current() == [("E3",)]
+
+
 def test_a_status_tells_of_records_that_did_not_come(
     db: Database, archive: Archive, made: Any
 ) -> None:
@@ -299,7 +319,8 @@ def test_processes_that_write_the_same_one_killed(url: str, made: Any) -> None:
 
 
 def _sit(url: str, queue: Any) -> None:
-    queue.put(Seats(open_database(url), "main").own)
+    db = open_database(url)
+    queue.put(Seats(db, "main").own)
     signal.pause()
 
 
@@ -309,7 +330,7 @@ def test_seats_are_taken_from_below_and_orphans_found(url: str, made: Any) -> No
     assert seats.own == 0
     assert seats.alone()
     queue = context.Queue()
-    others = [context.Process(target=_sit, args=(url, queue)) for _ in range(2)]
+    others = [context.Process(target=_sit, args=(url, queue), daemon=True) for _ in range(2)]
     for number, other in enumerate(others, start=1):
         other.start()
         assert queue.get(timeout=20) == number
@@ -319,7 +340,7 @@ def test_seats_are_taken_from_below_and_orphans_found(url: str, made: Any) -> No
     others[0].kill()
     assert made.eventually(seats.orphans) == [1]
     # While it is being emptied, nobody else gets it.
-    third = context.Process(target=_sit, args=(url, queue))
+    third = context.Process(target=_sit, args=(url, queue), daemon=True)
     third.start()
     assert queue.get(timeout=20) == 3
     seats.leave(1)

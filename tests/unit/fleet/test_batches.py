@@ -71,7 +71,8 @@ def test_a_bad_record_does_not_cost_its_neighbours(made: Any) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        b"", b"{", b"x", b"{}", b"[]", b'{"device":"d1","epoch":"E1"}', b"\x78\x9c", b"\x28\xb5\x2f\xfd",
+        b"", b"{", b"x", b"{}", b"[]", b'{"device":"d1","epoch":"E1"}', b"\x78\x9c",
+        b"\x28\xb5\x2f\xfd",
         b'{"device":"a/b","epoch":"E1","records":[]}',
         b'{"device":"group","epoch":"E1","records":[]}',
         b'{"device":"d1","epoch":"","records":[]}',
@@ -152,7 +153,7 @@ def settled(payload: bytes) -> None:
         assert found.last is None or found.bits is None or found.bits.bit_length() <= 4096
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(BATCH, st.sampled_from(["json", "msgpack"]), st.booleans())
 def test_fuzz_of_shapes(batch: Any, form: str, packed: bool) -> None:
     encode = msgspec.json.encode if form == "json" else msgspec.msgpack.encode
@@ -160,9 +161,10 @@ def test_fuzz_of_shapes(batch: Any, form: str, packed: bool) -> None:
     settled(zlib.compress(text) if packed else text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from(FORMS), st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8),
+    st.sampled_from(FORMS),
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=8),
     st.integers(0, 5000),
 )  # fmt: skip
 def test_fuzz_of_bytes(form: Any, changes: list[tuple[int, int]], length: int) -> None:

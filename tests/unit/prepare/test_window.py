@@ -143,3 +143,10 @@ def test_the_samples_values_are_not_written_to() -> None:
     prepare = WindowPreparer(spec(mean=[1.0], scale=[3.0]), tensor((1, 10), "int8"))
     prepare(window(values))
     assert np.array_equal(values, VALUES)
+
+
+def test_lengths_in_milliseconds() -> None:
+    sound = InputSpec("s", "audio", rate_hz=16000, window_ms=975, hop_ms=487.5)
+    assert (sound.rows, sound.step) == (15600, 7800)
+    assert (spec(length=5, hop=2).rows, spec(length=5, hop=2).step) == (5, 2)
+    assert (spec().rows, spec().step) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,13 @@ from edgeagent.types import Frame, Quantization, TensorSpec, Window
         ("yamnet.tflite", "classify", "guess", None, ([], [])),
         ("ad01_int8.tflite", "autoencoder", "likely", None, ([], [])),
         ("hello_world_int8.tflite", "regress", "guess", None, ([], [])),
-        ("deeplabv3_257_mv_float.tflite", "none", "guess", (257, 257), ([127.5], [127.5])),
+        ("deeplabv3_257_mv_float.tflite", "mask", "likely", (257, 257), ([127.5], [127.5])),
+        ("deeplabv3_mnv2_dm05_pascal_quant.tflite", "mask", "likely", (513, 513), ([], [])),
+        ("movenet_single_pose_lightning_ptq.tflite", "movenet", "sure", (192, 192), ([], [])),
+        ("FastestDet.onnx", "fastestdet", "likely", (352, 352), ([0], [255])),
+        ("face_detection_yunet_2023mar.onnx", "yunet", "sure", (640, 640), ([0], [1])),
+        ("yunet_n_320_320.onnx", "yunet", "sure", (320, 320), ([0], [1])),
+        ("yunet_n_dynamic.onnx", "yunet", "sure", (320, 320), ([0], [1])),
         (
             "mobilenetv2-12-int8.onnx",
             "classify",
@@ -39,7 +46,7 @@ from edgeagent.types import Frame, Quantization, TensorSpec, Window
             ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
         ),
         ("silero_vad.onnx", "regress", "guess", None, ([], [])),
-        ("ultraface_rfb_320.onnx", "none", "guess", (320, 240), None),
+        ("ultraface_rfb_320.onnx", "ssd", "guess", (320, 240), None),
     ],
 )
 def test_families_of_real_models(
@@ -59,6 +66,31 @@ def test_families_of_real_models(
     assert spec.kind == ("image" if size else "tensor")
     if scaling:
         assert (spec.mean, spec.scale) == scaling
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("name", "picture", "least"),
+    [
+        ("FastestDet.onnx", "street_people_dog_cars.jpg", {"class 0": 2, "class 2": 2}),
+        ("yunet_n_dynamic.onnx", "face.jpg", {"face": 4}),
+        ("face_detection_yunet_2023mar.onnx", "grace_hopper.bmp", {"face": 1}),
+        ("ultraface_rfb_320.onnx", "face.jpg", {"class 1": 4}),
+        ("movenet_single_pose_lightning_ptq.tflite", "squat.bmp", {"person": 1}),
+        ("deeplabv3_257_mv_float.tflite", "cat_720p.jpg", {"class 0": 1, "class 8": 1}),
+        ("coco_ssd_mobilenet_v1_quant.tflite", "pets.jpg", {"class 17": 2}),
+        ("face_detection_short_range.tflite", "grace_hopper.bmp", {"face": 1}),
+    ],
+)
+def test_a_proposal_already_sees(
+    assets: Path, name: str, picture: str, least: dict[str, int]
+) -> None:
+    """Before anybody has written labels or corrected a key."""
+    cv2 = pytest.importorskip("cv2")
+    frame = Frame("files", 1, cv2.imread(str(assets / "images" / picture)), 0, 0.0)
+    with Predictor(propose(assets / "models" / name).package) as model:
+        found = Counter(getattr(one, "label", "") for one in model(frame).predictions)
+    assert all(found[label] >= count for label, count in least.items()), found
 
 
 def test_our_own_models(repository: Path) -> None:
@@ -102,6 +134,12 @@ def test_yolos(
         ([TensorSpec("x", (-1, -1), "float32")], [TensorSpec("o", (-1, 5), "float32")], "classify"),
         ([TensorSpec("x", (), "float32")], [TensorSpec("o", (), "float32")], "regress"),
         ([TensorSpec("x", (1, 4), "float32")], [], "none"),
+        ([image(640, 640)], [TensorSpec("o", (1, 300, 6), "float32")], "yolo"),
+        ([image(640, 640)], [TensorSpec("o", (-1, 7), "float32")], "yolo"),
+        ([image(512, 256)], [TensorSpec("o", (1, 5, 64, 128), "float32")], "mask"),
+        ([image(512, 256)], [TensorSpec("o", (1, 256, 512), "int64")], "mask"),
+        ([image(512, 256)], [TensorSpec("o", (1, 60, 100), "int64")], "none"),
+        ([image(192, 192)], [TensorSpec("o", (1, 6, 56), "float32")], "movenet"),
     ],
 )
 def test_odd_shapes(inputs: list[TensorSpec], outputs: list[TensorSpec], family: str) -> None:

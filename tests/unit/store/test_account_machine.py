@@ -145,9 +145,9 @@ class AccountMachine(RuleBasedStateMachine):
     def _acked(self, batch: Batch) -> None:
         if self.lanes.acked(batch) and batch.lane != "resend":
             verb = (
-                self.committer.ack
+                self.committer.delivery.ack
                 if self.settings.confirm == "collector"
-                else self.committer.settle
+                else self.committer.delivery.settle
             )
             self._commit(ops=(lambda _: verb(batch.epoch, batch.seqs),))
 
@@ -160,7 +160,7 @@ class AccountMachine(RuleBasedStateMachine):
             one, other = one.split()
             self.lanes.release(other)
         if self.lanes.refused(one):
-            self._commit(ops=(lambda _: self.committer.refuse(one.epoch, one.seqs, "no"),))
+            self._commit(ops=(lambda _: self.committer.delivery.refuse(one.epoch, one.seqs, "no"),))
 
     @rule()
     def disconnect(self) -> None:
@@ -178,7 +178,11 @@ class AccountMachine(RuleBasedStateMachine):
         missing = Ranges(got.absent(1, upto))
         again = self.lanes.missed(missing, upto, by)
         self._commit(
-            ops=(lambda _: self.lanes.confirmed(self.committer.confirm(epoch, by, got, again)),)
+            ops=(
+                lambda _: self.lanes.confirmed(
+                    self.committer.delivery.confirm(epoch, by, got, again)
+                ),
+            )
         )
 
     @rule(seconds=st.sampled_from([1.0, 40.0, 3700.0]))

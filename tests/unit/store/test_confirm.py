@@ -194,6 +194,20 @@ def test_a_confirm_without_any_link_settles_too(opened: Opener) -> None:
         outbox.close()
 
 
+def test_without_collectors_the_broker_s_word_counts_again(opened: Opener) -> None:
+    outbox = opened(confirm="collector")
+    fill(outbox, 30)
+    batch = outbox.next_batch(max_bytes=1000)
+    assert batch
+    outbox.delivered(batch)
+    outbox.close()
+    outbox = opened(confirm="broker")
+    assert outbox.stats().delivered == len(batch.seqs)
+    assert send_all(outbox) == list(range(batch.last + 1, 31))
+    assert outbox.stats().pending == 0
+    assert verify(outbox.folder, deep=True).ok
+
+
 @pytest.mark.parametrize("huge", [10**6, 10**12])
 def test_a_foolish_confirm_is_refused(opened: Opener, huge: int) -> None:
     outbox = opened()

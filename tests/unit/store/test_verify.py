@@ -71,9 +71,9 @@ KEPT = "SELECT min(seq) FROM record"
         ("UPDATE dropped SET count = count + 1", "dropped, by reasons"),
         ("DELETE FROM range", "delivered"),
         ("UPDATE range SET last = last + 900 WHERE name = 'settled'", "never given"),
-        ("INSERT INTO record VALUES (4, 0, '{}')", "4 is told as dropped, but is there"),
-        (f"UPDATE record SET body = '{{broken' WHERE seq = ({KEPT})", "1: a stored record"),
-        (f"UPDATE record SET body = '{{\"seq\":9}}' WHERE seq = ({KEPT})", "1 calls itself 9"),
+        ("INSERT INTO record VALUES (4, 0, 0, '{}')", "4 is told as dropped, but is there"),
+        (f"UPDATE record SET body = '{{broken' WHERE seq = ({KEPT})", "1: the medium"),
+        (f"UPDATE record SET body = '{{\"seq\":9}}' WHERE seq = ({KEPT})", "1: the medium"),
         ("DELETE FROM account", "holds no account"),
     ],
 )  # fmt: skip
