@@ -8,31 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeagent.config.sense import Ports
 from edgeagent.decide import ACTIONS
 from edgeagent.errors import ConfigError, EdgeAgentError
 
+if TYPE_CHECKING:
+    from edgeagent.decide.rules import Expression
 
-def config_ports(data_dir: Path, models: Sequence[str] = ()) -> Ports:
+
+def config_ports(data_dir: Path) -> Ports:
     """What the configuration's sense checks may ask: rules, actions, labels of models."""
 
-    def labels_of(model: str) -> Sequence[str] | None:
+    def labels_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str] | None:
         from edgeagent.update.library import Library, default_folders
 
         try:
-            return Library(default_folders(data_dir, models)).find(model).labels or None
+            package = Library(default_folders(data_dir, folders)).find(model, version)
         except EdgeAgentError:
             return None  # that the model is missing is told where it is used
+        # Such a model has no list of labels, but its verdict has a name.
+        return ("anomaly",) if package.manifest.task == "anomaly" else package.labels
 
-    return Ports(zones_in=zones_in, actions=ACTIONS, labels_of=labels_of)
+    return Ports(zones_in=zones_in, actions=ACTIONS, labels_in=labels_in, labels_of=labels_of)
 
 
 def zones_in(when: str) -> set[str]:
     """Zones that a rule names. Raises ValueError where it can't be parsed."""
+    return {zone for zone, _ in _parsed(when).zones}
+
+
+def labels_in(when: str) -> set[str]:
+    """Labels that a rule names. Raises ValueError where it can't be parsed."""
+    return {label for label, _ in _parsed(when).labels}
+
+
+def _parsed(when: str) -> Expression:
     from edgeagent.decide.rules import parse
 
     try:
-        return {zone for zone, _ in parse(when).zones}
+        return parse(when)
     except ConfigError as error:
         raise ValueError(str(error)) from error

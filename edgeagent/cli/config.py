@@ -12,7 +12,10 @@ from edgeagent.cli.options import AsJson, ConfigFile, DataDir, Settings
 
 app = typer.Typer(help="Check, show and compare configurations.", no_args_is_help=True)
 
-File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="In place of --config.")]
+File = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="In place of --config.", readable=False),
+]
 
 
 @app.command()
@@ -35,9 +38,8 @@ def check(
         render.json_line({"ok": False, "faults": views.faults(problem)})
         raise typer.Exit(problem.exit_code) from problem
     files = [str(its) for its in loaded.files]
-    report = {"ok": True, "hash": loaded.hash, "files": files}
-    said = f"{', '.join(files)}: no faults (hash {loaded.hash})"
-    render.show(report, as_json, lambda: render.text(said))
+    report = {"ok": True, "hash": loaded.hash, "files": files, "warnings": loaded.warnings}
+    render.show(report, as_json, lambda: views.checked(loaded))
 
 
 @app.command()
@@ -62,17 +64,18 @@ def show(
 
 
 @app.command()
-def schema() -> None:
-    """JSON Schema of agent.toml, for editors."""
+def schema(as_json: AsJson = False) -> None:
+    """JSON Schema of agent.toml, for editors; it is JSON with and without --json."""
     from edgeagent.config.schema import config_schema
 
+    _ = as_json
     render.json_line(config_schema())
 
 
 @app.command()
 def diff(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE")],
-    after: Annotated[Path | None, typer.Argument(metavar="[AFTER]")] = None,
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", readable=False)],
+    after: Annotated[Path | None, typer.Argument(metavar="[AFTER]", readable=False)] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

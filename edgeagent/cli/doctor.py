@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from edgeagent.cli import options, render, views
@@ -17,16 +19,18 @@ def doctor(
     """Find what is wrong with this device and its configuration. Exit 1 if something is."""
     from edgeagent.diagnose.context import context_of
     from edgeagent.diagnose.doctor import run
+    from edgeagent.update.library import Library, default_folders
 
     folder = options.data_folder(config, data_dir)
     context = context_of(
         options.config_file(config),
         data_dir=folder,
         flags=set_ or (),
-        find_model=options.library(None, folder).find,
         ask_agent=options.control(config, folder).status,
         **options.checks(folder),
     )
-    report = run(context)
+    # The very folders of the configuration that is looked at, as the agent would search them.
+    library = Library(default_folders(folder, context.config.models.path))
+    report = run(replace(context, find_model=library.find))
     render.show(report.to_dict(), as_json, lambda: views.report(report))
     raise typer.Exit(report.exit_code)

@@ -17,6 +17,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config", "-c", envvar="EDGEAGENT_CONFIG", show_envvar=False, metavar="FILE",
+        readable=False,  # that it can't be read is a fault of the configuration, told with it
         help="Configuration [default: /etc/edgeagent/agent.toml].",
     ),
 ]  # fmt: skip
@@ -24,6 +25,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir", "-d", envvar="EDGEAGENT_DATA_DIR", show_envvar=False, metavar="DIR",
+        readable=False,
         help="Where the agent keeps its data [default: as the configuration says].",
     ),
 ]  # fmt: skip
@@ -81,7 +83,7 @@ def library(given: Path | None, data: Path | None) -> Library:
         except ConfigError:
             if given is not None:
                 raise
-    return Library(default_folders(data_folder(given, data), further))
+    return Library(default_folders(data_folder(given, data), further, working=True))
 
 
 def control(given: Path | None, data: Path | None) -> ControlClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
-from edgeagent.errors import Unavailable
+from edgeagent.errors import Unavailable, UsageError
 
 app = typer.Typer(help="What waits to be sent, and the account of it.", no_args_is_help=True)
 
@@ -40,10 +41,15 @@ def peek(
     as_json: AsJson = False,
 ) -> None:
     """The newest records, oldest of them first; with --json one a line."""
+    from edgeagent.store.encode import KINDS
     from edgeagent.store.export import Filter
     from edgeagent.store.export import peek as look
 
-    chosen = Filter(frozenset(kind or ()), pipeline, since, state=state)
+    for its in kind or ():
+        _known("--kind", its, KINDS)
+    if state:
+        _known("--state", state, ("pending", "kept"))
+    chosen = Filter(frozenset(kind or ()), pipeline, _moment("--since", since), state=state)
     found = look(options.data_folder(config, data_dir), last, chosen)[::-1]
     for record in found if as_json else ():
         render.json_line(record)
@@ -67,3 +73,21 @@ def verify(
     data = {**asdict(report), "ok": report.ok}
     render.show(data, as_json, lambda: views.verified(report))
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _known(option: str, given: str, choices: Sequence[str]) -> None:
+    """Raises UsageError for what is no choice."""
+    if given not in choices:
+        raise UsageError(f"{option} {given!r}: expected one of {', '.join(choices)}")
+
+
+def _moment(option: str, given: str) -> str:
+    """A time in the form in which records have it; nothing stays nothing. Raises UsageError."""
+    from edgeagent import clock
+
+    try:
+        return clock.rfc3339(clock.parse_rfc3339(given)) if given else ""
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{option} {given!r}: expected a time with zone such as 2026-01-31T06:00:00Z"
+        ) from error

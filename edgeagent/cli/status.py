@@ -1,4 +1,4 @@
-"""``edgeagent status`` and ``edgeagent run``."""
+"""``edgeagent status``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.errors import Unavailable
 
 _WATCH_EVERY_S = 1.0
 
@@ -26,7 +27,13 @@ def status(
         report = client.status()
         render.page(report, as_json, partial(views.status, report))
         time.sleep(_WATCH_EVERY_S)
-    report = client.status()
+    try:
+        report = client.status()
+    except Unavailable as problem:
+        if not as_json:
+            raise
+        render.json_line({"state": "not running", "detail": str(problem)})
+        raise typer.Exit(problem.exit_code) from problem
     render.show(report, as_json, partial(views.status, report))
     raise typer.Exit(0 if healthy(report) else 1)
 

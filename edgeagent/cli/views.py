@@ -12,6 +12,7 @@ from edgeagent.errors import ConfigError, EdgeAgentError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeagent.config.load import Loaded
     from edgeagent.diagnose.finding import Report
     from edgeagent.manifest import Package
     from edgeagent.prove.golden import Report as Proof
@@ -30,6 +31,14 @@ def faults(problem: ConfigError) -> list[dict[str, Any]]:
 
     found: list[dict[str, Any]] = msgspec.to_builtins(list(problem.faults))
     return found
+
+
+def checked(loaded: Loaded) -> None:
+    """What the check of a sound configuration says."""
+    for its in loaded.warnings:
+        render.finding("warn", "", its, "", "")
+    files = ", ".join(str(its) for its in loaded.files)
+    render.text(f"{files}: no faults (hash {loaded.hash})")
 
 
 def toml(tables: dict[str, Any], prefix: str = "") -> str:

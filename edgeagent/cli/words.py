@@ -24,7 +24,9 @@ def record_text(its: dict[str, Any]) -> str:
     """A record in a few words."""
     data = its.get("data") or {}
     if its["kind"] == "gap":
-        return f"{its.get('count')} lost: {its.get('reason')}"
+        count = its.get("count")
+        number = "an unknown number" if count is None else f"{count:,}"
+        return f"{number} lost: {its.get('reason')}"
     if its["kind"] == "event":
         picture = ", with picture" if its.get("blobs") else ""
         score = data.get("score", data.get("value", ""))

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.config import layer as layers
+from edgeagent.config.advice import advice
 from edgeagent.config.check import Fault, check_table, dotted, faults_text
 from edgeagent.config.layer import Layer
 from edgeagent.config.model import Config, to_builtins
@@ -56,6 +57,7 @@ class Loaded:
     stale: str = ""
     """Not empty: the files are wrong (this says how) and an earlier configuration is used."""
     warnings: tuple[str, ...] = ()
+    """What is no fault and should be told: keys without effect, models that are not here."""
 
     def origins(self) -> dict[str, str]:
         """Every effective key → ``file:line``, a flag, or ``default``."""
@@ -108,11 +110,13 @@ def load(
     faults += unknown
     first = str(named[0]) if named else "configuration"
     faults += check_table(laid.table, Config, file=first, places=laid.places)
-    faults += sense(laid.table, laid.places, file=first, remote=remote, ports=ports or Ports())
+    around: dict[str, Any] = {"file": first, "remote": remote, "ports": ports or Ports()}
+    faults += sense(laid.table, laid.places, **around)
     if faults:
         raise _refusal(faults)
     config = msgspec.convert(laid.table, Config)
-    return Loaded(config, config_hash(config), tuple(read), laid.places)
+    told = advice(laid.table, laid.places, **around)
+    return Loaded(config, config_hash(config), tuple(read), laid.places, warnings=told)
 
 
 def load_or_last_good(
@@ -144,7 +148,7 @@ def load_or_last_good(
     try:
         snapshot.write(folder, loaded)
     except StoreError as error:
-        return replace(loaded, warnings=(str(error),))
+        return replace(loaded, warnings=(*loaded.warnings, str(error)))
     return loaded
 
 

@@ -29,14 +29,25 @@ def data_dir(named: str | Path | None = None, config_file: Path | None = None) -
     return Path(home).expanduser().absolute() / "edgeagent"
 
 
-def shipped(name: str, data: Path | None = None) -> list[Path]:
+def shipped(name: str, data: Path | None = None, *, working: bool = False) -> list[Path]:
     """Folders ``name`` (``models``, ``device_profiles``) that exist, in the order of search:
-    data folder, installed share, source checkout, working directory."""
-    # Where a wheel's data goes depends on the kind of installation: environment, system, user.
-    bases = [sysconfig.get_path("data"), sys.prefix, site.getuserbase()]
+    data folder, installed share, source checkout.
+
+    Args:
+        name: of the folder.
+        data: the agent's data folder.
+        working: search the working directory last. For people at a shell only: a daemon must
+            not depend on where it was started.
+    """
+    # Where a wheel's data goes depends on the kind of installation: environment, system, user,
+    # or beside whatever holds the code (--target, --prefix).
+    above = Path(__file__).resolve().parents[2:]
+    bases = [sysconfig.get_path("data"), sys.prefix, site.getuserbase(), *above]
     parents = [Path(base) / "share" / "edgeagent" for base in bases]
-    parents += [Path(__file__).resolve().parents[2], Path.cwd()]
+    parents.append(above[0])
     if data is not None:
         parents.insert(0, data)
+    if working:
+        parents.append(Path.cwd())
     folders = dict.fromkeys((parent / name).absolute() for parent in parents)
     return [folder for folder in folders if folder.is_dir()]

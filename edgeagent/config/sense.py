@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,24 +45,29 @@ _SIZES: tuple[tuple[KeyPath, str, str], ...] = (
 class Ports:
     """What other parts know; absent = not asked."""
 
-    zones_in: Callable[[str], Iterator[str] | Sequence[str] | set[str]] | None = None
+    zones_in: Callable[[str], Iterable[str]] | None = None
     """Zones that an expression of `when` names. Raises ValueError where it can't be parsed."""
     actions: Sequence[str] | None = None
     """Names that may stand in `do`."""
-    labels_of: Callable[[str], Sequence[str] | None] | None = None
-    """Labels of a model; None = the model is not here."""
+    labels_in: Callable[[str], Iterable[str]] | None = None
+    """Labels that an expression of `when` names. Raises ValueError as `zones_in`."""
+    labels_of: Callable[[str, str, Sequence[str]], Sequence[str] | None] | None = None
+    """Labels of a model, by its name, its version (empty = the newest) and the further folders
+    of `models.path`. Empty = it names none; None = no such model can be used here."""
 
 
 def sense(
     table: dict[str, Any], places: Places, *, file: str, remote: Path | None, ports: Ports
 ) -> list[Fault]:
     """Everything in ``table`` that contradicts itself or the machine; empty = sound."""
-    look = _Look(table, places, file, str(remote) if remote else "", ports)
+    look = Look(table, places, file, str(remote) if remote else "", ports)
     return [fault for check in _CHECKS for fault in check(look)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
+    """The merged tables as a check sees them."""
+
     tables: dict[str, Any]
     places: Places
     file: str
@@ -89,6 +94,17 @@ class _Look:
         if isinstance(value, dict):
             yield from ((name, its) for name, its in value.items() if isinstance(its, dict))
 
+    def labels(self, *path: str | int) -> Sequence[str] | None:
+        """Labels of the model that the table at a path names; empty = nobody knows them, None =
+        it is not here."""
+        model, folders = self.text(*path, "model"), self.get("models", "path")
+        if not model or self.ports.labels_of is None:
+            return ()
+        further = folders if isinstance(folders, list) else []
+        return self.ports.labels_of(
+            model, self.text(*path, "version"), [its for its in further if isinstance(its, str)]
+        )
+
     def fault(
         self, path: KeyPath, expected: str, found: str, remedy: str = "", problem: str = ""
     ) -> Fault:
@@ -96,7 +112,7 @@ class _Look:
         return Fault(place.file, place.line, dotted(path), expected, found, remedy, problem)
 
 
-def _device(look: _Look) -> Iterator[Fault]:
+def _device(look: Look) -> Iterator[Fault]:
     for path in LOCAL_ONLY:
         if look.remote and look.places.nearest(path).file == look.remote:
             said = "may only be set at the device itself"
@@ -108,7 +124,7 @@ def _device(look: _Look) -> Iterator[Fault]:
         yield from _timezone(look, zone)
 
 
-def _timezone(look: _Look, zone: str) -> Iterator[Fault]:
+def _timezone(look: Look, zone: str) -> Iterator[Fault]:
     import zoneinfo
 
     from edgeagent.config.words import close_to
@@ -125,7 +141,7 @@ def _timezone(look: _Look, zone: str) -> Iterator[Fault]:
         yield look.fault(("device", "timezone"), expected, f'"{zone}"', remedy)
 
 
-def _limits(look: _Look) -> Iterator[Fault]:
+def _limits(look: Look) -> Iterator[Fault]:
     for table, measure in ((_DURATIONS, units.seconds), (_SIZES, units.size_bytes)):
         for path, least, most in table:
             value = _measured(look.text(*path), measure)
@@ -146,7 +162,7 @@ def _measured(text: str, measure: Callable[[str], float]) -> float | None:
         return None  # `check` has named it
 
 
-def _files(look: _Look) -> Iterator[Fault]:
+def _files(look: Look) -> Iterator[Fault]:
     paths: list[KeyPath] = [("mqtt", "password_file")]
     paths += [("mqtt", "tls", key) for key in ("ca", "cert", "key")]
     paths += [("sources", name, "password_file") for name, _ in look.named("sources")]
@@ -175,7 +191,7 @@ def _unreadable(file: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _secrets(look: _Look) -> Iterator[Fault]:
+def _secrets(look: Look) -> Iterator[Fault]:
     for name, _ in look.named("sources"):
         url = look.text("sources", name, "url")
         if holds_secret(url):
@@ -184,14 +200,14 @@ def _secrets(look: _Look) -> Iterator[Fault]:
             yield look.fault(("sources", name, "url"), "", "", remedy, said)
 
 
-def _sources(look: _Look) -> Iterator[Fault]:
+def _sources(look: Look) -> Iterator[Fault]:
     for name, _ in look.named("sources"):
         masks = look.get("sources", name, "mask")
         for position in range(len(masks) if isinstance(masks, list) else 0):
             yield from _polygon(look, ("sources", name, "mask", position))
 
 
-def _polygon(look: _Look, path: KeyPath) -> Iterator[Fault]:
+def _polygon(look: Look, path: KeyPath) -> Iterator[Fault]:
     points = look.get(*path)
     try:
         corners = [(float(x), float(y)) for x, y in points]
@@ -208,7 +224,14 @@ def _polygon(look: _Look, path: KeyPath) -> Iterator[Fault]:
         )
 
 
-def _pipelines(look: _Look) -> Iterator[Fault]:
+def _names(look: Look) -> Iterator[Fault]:
+    for table in ("sources", "pipelines"):
+        if any(name == "group" for name, _ in look.named(table)):
+            remedy = "give it another name"
+            yield look.fault((table, "group"), "", "", remedy, '"group" is reserved')
+
+
+def _pipelines(look: Look) -> Iterator[Fault]:
     for name, pipeline in look.named("pipelines"):
         path: KeyPath = ("pipelines", name)
         yield from _samples(look, path, pipeline)
@@ -220,11 +243,15 @@ def _pipelines(look: _Look) -> Iterator[Fault]:
             yield from _redact(look, path)
 
 
-def _samples(look: _Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fault]:
+def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fault]:
     one, several = look.text(*path, "source"), look.get(*path, "sources")
     if one and several:
         said = "source and sources are both given"
         yield look.fault((*path, "sources"), "", "", "keep one of them", said)
+    if isinstance(several, dict) and len(several) > 1:
+        said = "this version reads one source per pipeline"
+        remedy = "keep one of them, or make a pipeline for each"
+        yield look.fault((*path, "sources"), "", "", remedy, said)
     if "source" not in pipeline and not several:
         known = look.get("sources")
         names = ", ".join(known) if isinstance(known, dict) else ""
@@ -238,7 +265,7 @@ def _samples(look: _Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[F
                 yield from _reference(look, (*path, "sources", key), several[key], "sources")
 
 
-def _reference(look: _Look, path: KeyPath, name: str, table: str) -> Iterator[Fault]:
+def _reference(look: Look, path: KeyPath, name: str, table: str) -> Iterator[Fault]:
     known = look.get(table)
     names = list(known) if isinstance(known, dict) else []
     if name in names:
@@ -249,23 +276,13 @@ def _reference(look: _Look, path: KeyPath, name: str, table: str) -> Iterator[Fa
     yield look.fault(path, f"a name of [{table}]", f'"{name}"', remedy)
 
 
-def _rules(look: _Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
+def _rules(look: Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
     from edgeagent.config.words import did_you_mean
 
     rules = look.get(*path, "rules")
     for position in range(len(rules) if isinstance(rules, list) else 0):
         here = (*path, "rules", position)
-        when = look.text(*here, "when")
-        if when and look.ports.zones_in is not None:
-            try:
-                named = sorted(set(look.ports.zones_in(when)))
-            except ValueError as error:
-                yield look.fault((*here, "when"), "an expression", f'"{when}"', problem=str(error))
-                named = []
-            for zone in named:
-                if zone not in zones:
-                    remedy = did_you_mean(zone, zones) or f"add [{dotted(path)}.zones.{zone}]"
-                    yield look.fault((*here, "when"), "a zone", f'"{zone}"', remedy)
+        yield from _when(look, path, (*here, "when"), zones)
         actions = look.get(*here, "do")
         if look.ports.actions is not None and isinstance(actions, list):
             for number, action in enumerate(actions):
@@ -274,7 +291,33 @@ def _rules(look: _Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
                     yield look.fault((*here, "do", number), "an action", f'"{action}"', remedy)
 
 
-def _redact(look: _Look, path: KeyPath) -> Iterator[Fault]:
+def _when(look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
+    """A rule's expression: its grammar, its zones, its labels."""
+    from edgeagent.config.words import did_you_mean
+
+    when, ports = look.text(*path), look.ports
+    if not when:
+        return
+    try:
+        named = sorted(set(ports.zones_in(when) if ports.zones_in else ()))
+        labels = sorted(set(ports.labels_in(when) if ports.labels_in else ()))
+    except ValueError as error:
+        yield look.fault(path, "an expression", f'"{when}"', problem=str(error))
+        return
+    for zone in named:
+        if zone not in zones:
+            remedy = did_you_mean(zone, zones) or f"add [{dotted(pipeline)}.zones.{zone}]"
+            yield look.fault(path, "a zone", f'"{zone}"', remedy)
+    known = look.labels(*pipeline) if labels else ()
+    for label in labels:
+        # A model that is not here yet, or names no labels, is judged when it runs.
+        if known and label not in known:
+            remedy = did_you_mean(label, known) or f"it has {', '.join(known[:8])}"
+            said = f"a label of {look.text(*pipeline, 'model')}"
+            yield look.fault(path, said, f'"{label}"', remedy)
+
+
+def _redact(look: Look, path: KeyPath) -> Iterator[Fault]:
     """Fail closed: a label that no model of the pipeline has would hide nothing."""
     here = (*path, "redact")
     labels = look.get(*here, "labels")
@@ -282,24 +325,24 @@ def _redact(look: _Look, path: KeyPath) -> Iterator[Fault]:
         remedy = 'name what to hide, e.g. labels = ["person"]'
         yield look.fault((*here, "labels"), "at least one label", "none", remedy)
         return
-    ask = look.ports.labels_of
-    if ask is None or not isinstance(labels, list):
+    if not isinstance(labels, list):
         return
-    models = [look.text(*path, "model"), look.text(*here, "model")]
-    known = [its for its in (ask(model) for model in models if model) if its is not None]
-    if len(known) < len([model for model in models if model]):
-        return  # a model that is not here yet is judged when it arrives
+    finders = [place for place in (path, here) if look.text(*place, "model")]
+    models = [look.text(*place, "model") for place in finders]
+    known = [look.labels(*place) or () for place in finders]
+    if not all(known):
+        return  # a model that is not here yet, or names no labels, is judged when it runs
     from edgeagent.config.words import did_you_mean
 
     every = sorted({label for its in known for label in its})
     for position, label in enumerate(labels):
         if isinstance(label, str) and label not in every:
             remedy = did_you_mean(label, every)
-            said = f"a label of {' or '.join(filter(None, models))}"
+            said = f"a label of {' or '.join(models)}"
             yield look.fault((*here, "labels", position), said, f'"{label}"', remedy)
 
 
-def _serve(look: _Look) -> Iterator[Fault]:
+def _serve(look: Look) -> Iterator[Fault]:
     listen = look.text("serve", "listen")
     if not listen:
         return
@@ -309,6 +352,6 @@ def _serve(look: _Look) -> Iterator[Fault]:
         yield look.fault(("serve", "listen"), expected, f'"{listen}"')
 
 
-_CHECKS: tuple[Callable[[_Look], Iterator[Fault]], ...] = (
-    _device, _limits, _files, _secrets, _sources, _pipelines, _serve,
+_CHECKS: tuple[Callable[[Look], Iterator[Fault]], ...] = (
+    _device, _limits, _files, _secrets, _sources, _names, _pipelines, _serve,
 )  # fmt: skip

@@ -26,8 +26,9 @@ ANOMALY = "anomaly"
 
 
 def rounded(values: Iterable[float]) -> list[float]:
-    """Coordinates in 0..1 to four digits: finer than a pixel of any camera."""
-    return [round(value, DIGITS) for value in values]
+    """Coordinates to four digits, finer than a pixel of any camera, cut at the frame's edges:
+    what leaves the device keeps to 0..1, though a box may reach out of the picture."""
+    return [round(min(1.0, max(0.0, value)), DIGITS) for value in values]
 
 
 def as_data(prediction: Prediction) -> dict[str, Any]:

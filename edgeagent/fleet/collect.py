@@ -51,6 +51,7 @@ class CollectSettings:
     link: LinkSettings
     """Its ``client_id`` is made here."""
     prefix: str = "edgeagent"
+    """A database holds the devices of one prefix."""
     name: str = "main"
     """As devices name it in ``sync.collectors``."""
     partition: Partition | None = None
@@ -140,7 +141,7 @@ class Collector:
             self._adopted = Adoptions(self._seats, self._adopt)
         try:
             self._collect(link)
-            self._take_leave(link)
+            self._patiently(partial(self._take_leave, link))
         finally:
             if self._adopted is not None:
                 self._adopted.drop()
@@ -184,7 +185,7 @@ class Collector:
         return link
 
     def _collect(self, link: SharedLink) -> None:
-        last_heard = time.monotonic()
+        last_heard, confirm_at = time.monotonic(), 0.0
         while not self._stopping.is_set():
             taken = self._intake.take(
                 _TURN_S, linger_s=self.settings.linger_s, most=self.settings.group_messages
@@ -196,7 +197,8 @@ class Collector:
                 self._patiently(partial(self._write, taken))
             elif self.settings.idle_s and now - last_heard >= self.settings.idle_s:
                 self._stopping.set()
-            if link.state == "up":
+            if link.state == "up" and (now >= confirm_at or self._stopping.is_set()):
+                confirm_at = now + _TURN_S
                 self._patiently(partial(self._confirm, link))
             if self._seats.own == 0:
                 self._patiently(self._retention.turn)
@@ -215,7 +217,7 @@ class Collector:
 
     def _take_leave(self, link: SharedLink) -> None:
         """Others go on: nothing must be queued for this place any more."""
-        if not self._sharing or link.state != "up" or self._trouble.pause_s or self._seats.alone():
+        if not self._sharing or link.state != "up" or self._seats.alone():
             return
         for pattern in self._intake.split:
             link.unsubscribe(pattern)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeagent.config.paths import shipped
 from edgeagent.errors import EdgeAgentError, NotFound, PackageError
 from edgeagent.manifest import Package, load_package
 from edgeagent.prove.semver import version_order
@@ -37,22 +37,19 @@ class Entry:
     """The same version in a folder that comes first in the search order."""
 
 
-def default_folders(data_folder: Path | None = None, further: Iterable[str] = ()) -> Folders:
-    """Where packages are looked for: data folder, configured ones, share, ``./models``.
+def default_folders(
+    data_folder: Path | None = None, further: Iterable[str] = (), *, working: bool = False
+) -> Folders:
+    """Where packages are looked for: data folder, configured ones, those that are shipped.
 
     Args:
         data_folder: the agent's; its ``models`` holds what was installed on the device.
         further: ``models.path`` of the configuration.
+        working: look into ``./models`` last, for people at a shell.
     """
     folders = [data_folder / "models"] if data_folder else []
     folders += [Path(path).expanduser() for path in further]
-    # A wheel's data lies under share, of the environment or of whatever holds the code (the
-    # user's base, --target); in a checkout the packages lie beside the code.
-    above = Path(__file__).resolve().parents
-    bases = [Path(sys.prefix), *above[2:]]
-    share = [base / "share" / "edgeagent" / "models" for base in bases]
-    folders += [folder for folder in share if folder.is_dir()]
-    folders += [above[2] / "models", Path("models")]
+    folders += shipped("models", working=working)
     unique: dict[Path, Path] = {}
     for folder in folders:
         unique.setdefault(folder.resolve(), folder)

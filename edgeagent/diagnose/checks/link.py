@@ -22,6 +22,10 @@ _TLS_PORT = 8883
 def broker(context: Context) -> Iterator[Finding]:
     """Name, TCP and TLS of every configured broker."""
     mqtt = context.config.mqtt
+    if context.loaded is None and context.fault:
+        yield Finding("broker", "note", "which broker is meant is not known: the configuration "
+                      "could not be read", "", "See what config says above.")  # fmt: skip
+        return
     if not mqtt.host:
         yield Finding("broker", "note", "no broker is configured: records stay on this device",
                       "mqtt.host", "Name one: [mqtt] host = \"…\"")  # fmt: skip

@@ -224,6 +224,9 @@ fps = 20
 source = "belt"
 model = "parts"
 record = {{ every = 1 }}
+[[pipelines.belt.rules]]
+when = "label == 'cracked' or label == 'missing'"
+do = ["event", "snapshot"]
 """
 
 
@@ -243,5 +246,6 @@ def test_a_real_agent_is_confirmed_end_to_end(
             fleet.collector(url, broker.port)
         produced = agent.client.status()["outbox"]["produced"]
         agent.until(lambda status: status["outbox"]["delivered"] >= produced, 40)
-    (stream,) = [s for s in examined.audit(url).streams if s.device == "belt-1"]
+        wait(lambda: examined.audit(url).streams[0].evidence.here, told=lambda: agent.log)
+    (stream,) = examined.audit(url).streams
     assert stream.received >= produced

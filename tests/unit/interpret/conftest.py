@@ -50,8 +50,12 @@ def opened(assets: Path) -> Iterator[Callable[..., Predictor]]:
             )  # fmt: skip
             names = asset_lines(assets, labels) if isinstance(labels, str) else labels
             cache[key] = Predictor(Package(assets / "models", manifest, names))
-        cache[key].reset()
-        return cache[key]
+        predictor = cache[key]
+        predictor.reset()
+        forget = getattr(predictor.decoder, "reset", None)  # smoothed scores
+        if forget is not None:
+            forget()
+        return predictor
 
     yield open_it
     for predictor in cache.values():

@@ -1,0 +1,42 @@
+"""What is no fault and should still be told: keys without effect, models that are not here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgeagent.config.check import Fault
+from edgeagent.config.sense import Look, Ports
+from edgeagent.config.toml import KeyPath, Places
+
+
+def advice(
+    table: dict[str, Any], places: Places, *, file: str, remote: Path | None, ports: Ports
+) -> tuple[str, ...]:
+    """A sentence each, with file, line and key, on a table that has no faults."""
+    look = Look(table, places, file, str(remote) if remote else "", ports)
+    return tuple(str(its) for check in (_without_effect, _missing_models) for its in check(look))
+
+
+def _without_effect(look: Look) -> Iterator[Fault]:
+    paths: list[KeyPath] = [
+        ("pipelines", name, key)
+        for name, pipeline in look.named("pipelines")
+        for key in ("live", "image")
+        if pipeline.get(key)
+    ]
+    if look.get("serve") is not None:
+        paths.append(("serve",))
+    for path in paths:
+        yield look.fault(path, "", "", "", "has no effect in this version")
+
+
+def _missing_models(look: Look) -> Iterator[Fault]:
+    for name, pipeline in look.named("pipelines"):
+        path: KeyPath = ("pipelines", name)
+        for place in (path, (*path, "redact")):
+            if pipeline.get("enabled", True) and look.labels(*place) is None:
+                said = f'the model "{look.text(*place, "model")}" can not be used on this device'
+                remedy = "see edgeagent models list; it may lie in a folder of models.path"
+                yield look.fault((*place, "model"), "", "", remedy, said)
