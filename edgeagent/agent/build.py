@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgeagent import plugins
-from edgeagent.capture.source import PICTURES, Source, Wanted, merge
+from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
+from edgeagent.prove.samples import wanted_by
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
@@ -118,7 +119,7 @@ def _join(
     if not whole:
         return
     try:
-        wanted = merge(source, (windows_of(package) for package in whole.values()))
+        wanted = merge(source, (wanted_by(package) for package in whole.values()))
         _refuse_other_kinds(around.config.sources[source], source, whole, built)
         unit = CaptureUnit(
             source,
@@ -175,19 +176,6 @@ _GIVES = {
     "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
     "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
 }  # fmt: skip
-
-
-def windows_of(package: Package) -> Wanted:
-    """The windows that a package's first sensor or sound input takes; none for pictures."""
-    for spec in package.manifest.input:
-        if spec.kind in ("window", "audio"):
-            return Wanted(
-                channels=tuple(spec.channels) or None,
-                rate_hz=spec.rate_hz or None,
-                length=spec.length or None,
-                hop=spec.hop or None,
-            )
-    return PICTURES
 
 
 def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:

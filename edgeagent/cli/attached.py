@@ -1,21 +1,14 @@
-"""What is attached to this device, read from the kernel's files; nothing is opened."""
+"""What is attached to this device: cameras as capture sees them, the rest from the kernel's
+files. Asking a camera its name does not disturb who is using it."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_RUNTIMES = {
-    "ai-edge-litert": "litert",
-    "tflite-runtime": "litert",
-    "onnxruntime": "onnx",
-    "onnxruntime-gpu": "onnx",
-    "onnxruntime-openvino": "onnx",
-    "onnxruntime-qnn": "onnx",
-}
-"""Distribution → runtime that it gives."""
+from edgeagent.capture.devices import Devices
+from edgeagent.errors import EdgeAgentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +22,15 @@ class Attached:
     name: str
 
 
-def runtimes() -> dict[str, str]:
-    """Installed distributions of runtimes → version; they are not imported."""
-    found = {}
-    for distribution in _RUNTIMES:
-        try:
-            found[distribution] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def attached(root: Path = Path("/")) -> list[Attached]:
+def attached(root: Path = Path("/"), devices: Devices | None = None) -> list[Attached]:
     """Cameras, sound cards, serial lines and sensors.
 
     Args:
         root: of the file system; another one for tests.
+        devices: the video devices there.
     """
     return [
-        *_cameras(root),
+        *_cameras(devices or Devices(str(root)), root),
         *_named(root, "audio", "proc/asound/card[0-9]*/id", lambda text: f"hw:CARD={text}"),
         *_by_id(root, "serial", "dev/serial/by-id/*"),
         *_named(root, "iio", "sys/bus/iio/devices/iio:device*/name", lambda text: text),
@@ -56,21 +39,18 @@ def attached(root: Path = Path("/")) -> list[Attached]:
     ]
 
 
-def _cameras(root: Path) -> Iterator[Attached]:
-    """Names by id first: numbers change when a camera is plugged in anew."""
-    known: set[Path] = set()
-    for link in sorted(root.glob("dev/v4l/by-id/*-index0")):
-        known.add(link.resolve())
-        yield Attached("camera", _seen(root, link), _video_name(root, link.resolve()))
-    for node in sorted(root.glob("dev/video[0-9]*")):
-        index = _text(root / "sys/class/video4linux" / node.name / "index")
-        # Cameras show several nodes; only the first gives pictures.
-        if node.resolve() not in known and index in ("0", ""):
-            yield Attached("camera", _seen(root, node), _video_name(root, node))
-
-
-def _video_name(root: Path, node: Path) -> str:
-    return _text(root / "sys/class/video4linux" / node.name / "name")
+def _cameras(devices: Devices, root: Path) -> Iterator[Attached]:
+    """By the name that stays: numbers change when a camera is plugged in anew."""
+    nodes = [node.name for node in root.glob("dev/video[0-9]*") if node.name[5:].isdigit()]
+    for name in sorted(nodes, key=lambda its: int(its[5:])):
+        try:
+            camera = devices.ask(f"/dev/{name}")
+        except EdgeAgentError as problem:
+            # It is told: who looks for a camera must learn that one is there.
+            yield Attached("camera", f"/dev/{name}", str(problem))
+            continue
+        if camera is not None:
+            yield Attached("camera", camera.name, camera.card)
 
 
 def _by_id(root: Path, kind: str, pattern: str) -> Iterator[Attached]:

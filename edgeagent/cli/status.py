@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import Unavailable
+
+if TYPE_CHECKING:
+    from edgeagent.serve.client import ControlClient
 
 _WATCH_EVERY_S = 1.0
 
@@ -24,18 +27,23 @@ def status(
     """How the agent is: exit 0 healthy, 1 degraded, 69 not running."""
     client = options.control(config, data_dir)
     while watch:
-        report = client.status()
+        report = _report(client, as_json)
         render.page(report, as_json, partial(views.status, report))
         time.sleep(_WATCH_EVERY_S)
+    report = _report(client, as_json)
+    render.show(report, as_json, partial(views.status, report))
+    raise typer.Exit(0 if healthy(report) else 1)
+
+
+def _report(client: ControlClient, as_json: bool) -> dict[str, Any]:
+    """The agent's report. That none runs is an answer as well, so --json prints it."""
     try:
-        report = client.status()
+        return client.status()
     except Unavailable as problem:
         if not as_json:
             raise
         render.json_line({"state": "not running", "detail": str(problem)})
         raise typer.Exit(problem.exit_code) from problem
-    render.show(report, as_json, partial(views.status, report))
-    raise typer.Exit(0 if healthy(report) else 1)
 
 
 def healthy(report: dict[str, Any]) -> bool:

@@ -349,9 +349,25 @@ def devices(data: dict[str, Any]) -> None:
              or "none"),
         ]
     )  # fmt: skip
+    if "explained" in data:
+        _explained(data["explained"])
     render.blank()
     if data["attached"]:
         rows = [(its["kind"], its["path"], its["name"]) for its in data["attached"]]
         render.table(("KIND", "PATH", "NAME"), rows)
     else:
         render.plain("No camera, sound card, serial line or sensor is attached.")
+
+
+def _explained(its: dict[str, Any]) -> None:
+    said = [("model", its["model"]), ("product", its["product"]), ("CPU", its["cpu"]),
+            ("compatible", ", ".join(its["compatible"]))]  # fmt: skip
+    sets = ", ".join(f"{key} = {value}" for key, value in its["sets"].items() if key)
+    render.blank()
+    render.facts(
+        [
+            ("it says", "; ".join(f"{name}: {text}" for name, text in said if text) or "nothing"),
+            ("profile", "tried on this board" if its["verified"] else "written from documents"),
+            ("it sets", sets or "nothing"),
+        ]
+    )

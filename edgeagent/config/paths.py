@@ -42,7 +42,7 @@ def shipped(name: str, data: Path | None = None, *, working: bool = False) -> li
     # Where a wheel's data goes depends on the kind of installation: environment, system, user,
     # or beside whatever holds the code (--target, --prefix).
     above = Path(__file__).resolve().parents[2:]
-    bases = [sysconfig.get_path("data"), sys.prefix, site.getuserbase(), *above]
+    bases: list[str | Path] = [sysconfig.get_path("data"), sys.prefix, site.getuserbase(), *above]
     parents = [Path(base) / "share" / "edgeagent" for base in bases]
     parents.append(above[0])
     if data is not None:

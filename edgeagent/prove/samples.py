@@ -32,8 +32,8 @@ def wanted_by(package: Package) -> Wanted:
         return Wanted(
             channels=tuple(spec.channels) or None,
             rate_hz=spec.rate_hz or None,
-            length=spec.length or None,
-            hop=spec.hop or None,
+            length=spec.rows or None,
+            hop=spec.step or None,
         )
     return PICTURES
 

@@ -41,7 +41,7 @@ def find_socket(data_dir: Path) -> Path:
     announced = _announced(data_dir)
     if announced is not None:
         return announced
-    if data_dir.absolute() == SYSTEM_DATA and not os.path.exists(own):
+    if data_dir.absolute() == SYSTEM_DATA and not _there(own):
         return _SYSTEM_SOCKET
     return own
 
@@ -88,6 +88,13 @@ def _announced(data_dir: Path) -> Path | None:
         return Path(path) if identity == _identity(data_dir) else None
     except (OSError, ValueError):
         return None  # nothing was announced; who may not read it can't connect either
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # its folder may not be entered
 
 
 def _identity(folder: Path) -> str:

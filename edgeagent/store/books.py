@@ -30,6 +30,15 @@ class Account:
     dropped: dict[str, int]
 
 
+def stored_ranges(db: Database, name: str) -> list[tuple[int, int]]:
+    """A set of seqs as it is in the table `range`. Raises StoreError and its kinds."""
+    rows = db.rows("SELECT first, last FROM range WHERE name = ?", (name,))
+    for first, last in rows:
+        if not (isinstance(first, int) and isinstance(last, int) and 0 < first <= last):
+            raise StoreCorrupt(f"{db.path}: the range {name!r} {first!r}..{last!r} can't be")
+    return [(first, last) for first, last in rows]
+
+
 class Books:
     """The account as it is in memory, between `load` and `commit`. Belongs to one thread."""
 
@@ -76,11 +85,8 @@ class Books:
         self.reasons: dict[str, int] = dict(self.db.rows("SELECT reason, count FROM dropped"))
         self._changed_reasons: set[str] = set()
         self._sets: dict[str, Ranges] = {}
-        stored: dict[str, list[tuple[int, int]]] = {}
-        for name, first, last in self.db.rows("SELECT name, first, last FROM range"):
-            stored.setdefault(name, []).append((first, last))
-        for name, pairs in stored.items():
-            self._sets[name] = Ranges(pairs, tracked=True)
+        for (name,) in self.db.rows("SELECT DISTINCT name FROM range"):
+            self._sets[name] = Ranges(stored_ranges(self.db, name), tracked=True)
         self.gaps = int(self.db.value("SELECT count(*) FROM gap"))
         self.levels: dict[int, int] = dict(self.db.rows("SELECT block, level FROM block"))
 

@@ -17,6 +17,7 @@ import msgspec
 
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.batch import envelope
+from edgeagent.store.books import stored_ranges
 from edgeagent.store.database import close_quietly
 from edgeagent.store.encode import decoded, intact
 from edgeagent.store.ranges import Ranges
@@ -64,7 +65,7 @@ def records(
     """
     db = open_to_read(path)
     try:
-        settled = Ranges(db.rows("SELECT first, last FROM range WHERE name = 'settled'"))
+        settled = Ranges(stored_ranges(db, "settled"))
         order, beyond, at = ("DESC", "<", 1 << 62) if newest_first else ("ASC", ">", 0)
         while True:
             rows = db.rows(

@@ -20,6 +20,8 @@ _COPIED = {
 }
 _GAPS = f"SELECT seq, crc, body FROM record WHERE kind = {GAP} ORDER BY seq"
 _PAST = 100
+_GIVE_UP = 1_000_000
+"""Seqs in a row that can't be read: the rest can't be either."""
 _MARK = "carry "
 """Prefix of the keys in `memory` under which carrying notes new ids of old events."""
 
@@ -159,18 +161,19 @@ class Former:
         Where a page is damaged the scan fails, and rows are asked for one by one: those on
         sound pages still come.
         """
-        top = self.produced or 0
-        while after < top:
-            high = min(after + limit, top)
+        top, barren = self.produced or 0, 0
+        while after < top and barren < _GIVE_UP:
             try:
                 rows = db.rows(
-                    "SELECT seq, kind, crc, body FROM record"
-                    " WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                    (after + 1, high),
+                    "SELECT seq, kind, crc, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (after, limit),
                 )
+                after = rows[-1][0] if rows else top
             except StoreError:
                 self.damaged = True
-                rows = list(self._singly(db, after + 1, high))
+                rows = list(self._singly(db, after + 1, min(after + limit, top)))
+                after += limit
+                barren = 0 if rows else barren + limit
             found = [
                 (seq, kind, body)
                 for seq, kind, crc, body in rows
@@ -178,7 +181,6 @@ class Former:
             ]
             if found:
                 return found
-            after = high
         return []
 
     def _singly(self, db: Database, first: int, last: int) -> Iterable[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgeagent.errors import StoreCorrupt
 from edgeagent.store.books import FOLD_AT, Books
 from edgeagent.store.encode import GAP, GapRecord, checksum, encoded
 from edgeagent.store.ranges import Ranges, bitmap_text, bits_of, numbers_of, pack, runs, unpack
@@ -372,6 +373,10 @@ class Ledger(Books):
 
 
 def gap_bits(first: int, last: int, packed: bytes | None, base: int) -> int:
-    """What a row of `gap` covers, as bits of its block."""
+    """What a row of `gap` covers, as bits of its block. Raises StoreCorrupt for what can't be."""
+    if not (isinstance(first, int) and isinstance(last, int)) or not (
+        base <= first <= last < base + BLOCK and isinstance(packed, (bytes, type(None)))
+    ):
+        raise StoreCorrupt(f"a gap over {first!r}..{last!r} can't be")
     shown = (1 << (last - first + 1)) - 1 if packed is None else unpack(packed)
     return (shown << (first - base)) & _ALL

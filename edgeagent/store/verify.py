@@ -7,11 +7,13 @@ log is never held. What moved meanwhile is looked up again before it counts as a
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeagent.errors import InputError, NotFound, StoreError
+from edgeagent.errors import InputError, NotFound, StoreCorrupt, StoreError
+from edgeagent.store.books import stored_ranges
 from edgeagent.store.database import FILE, Database, close_quietly, schema_steps
 from edgeagent.store.encode import GAP, decoded, intact
 from edgeagent.store.epochs import database_path
@@ -114,30 +116,36 @@ def verify(path: Path, *, deep: bool = False) -> VerifyReport:
 def _figures(db: Database) -> _Figures:
     db.run("BEGIN")
     try:
-        row = db.one(
-            "SELECT device, epoch, produced, delivered, pending, dropped, folded, folded_dropped"
-            " FROM account"
-        )
-        if row is None:
-            raise StoreError(f"{db.path} holds no account")
-        settled = Ranges(db.rows("SELECT first, last FROM range WHERE name = 'settled'"))
-        covered: dict[int, int] = {}
-        gaps: dict[int, bool] = {}
-        for seq, block, first, last, bits in db.rows(
-            "SELECT seq, block, first, last, bits FROM gap"
-        ):
-            covered[block] = covered.get(block, 0) | gap_bits(first, last, bits, block * BLOCK)
-            gaps[seq] = seq in settled
-        for block in [block for block in covered if block * BLOCK <= row[6]]:
-            base = block * BLOCK
-            covered[block] &= ~bits_of(range(base, min(row[6] + 1, base + BLOCK)), base)
-        reasons: dict[str, int] = dict(db.each("SELECT reason, count FROM dropped"))
-        carrying = db.value("SELECT 1 FROM carry LIMIT 1") is not None
+        return _snapshot(db)
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt(f"{db.path}: the account can't be read: {error}") from error
     finally:
         db.run("COMMIT")
-    device, epoch, produced, delivered, pending, dropped, folded, folded_dropped = row
+
+
+def _snapshot(db: Database) -> _Figures:
+    row = db.one(
+        "SELECT device, epoch, produced, delivered, pending, dropped, folded, folded_dropped"
+        " FROM account"
+    )
+    if row is None:
+        raise StoreCorrupt(f"{db.path} holds no account")
+    numbers = [int(figure) for figure in row[2:]]
+    folded = numbers[4]
+    settled = Ranges(stored_ranges(db, "settled"))
+    covered: dict[int, int] = {}
+    gaps: dict[int, bool] = {}
+    for seq, block, first, last, bits in db.rows("SELECT seq, block, first, last, bits FROM gap"):
+        covered[block] = covered.get(block, 0) | gap_bits(first, last, bits, int(block) * BLOCK)
+        gaps[seq] = seq in settled
+    for block in [block for block in covered if block * BLOCK <= folded]:
+        base = block * BLOCK
+        covered[block] &= ~bits_of(range(base, min(folded + 1, base + BLOCK)), base)
+    reasons: dict[str, int] = dict(db.each("SELECT reason, count FROM dropped"))
+    carrying = db.value("SELECT 1 FROM carry LIMIT 1") is not None
+    produced, delivered, pending, dropped, folded, folded_dropped = numbers
     return _Figures(
-        device, epoch, produced, delivered, pending, dropped, folded, folded_dropped,
+        str(row[0]), str(row[1]), produced, delivered, pending, dropped, folded, folded_dropped,
         reasons, settled, covered, gaps, carrying,
     )  # fmt: skip
 
@@ -181,23 +189,20 @@ def _settled_bits(settled: Ranges, block: int) -> int:
 
 
 def _check_records(report: VerifyReport, figures: _Figures, db: Database, deep: bool) -> None:
-    missing = Ranges()
     gap_rows: set[int] = set()
-    for base, rows in _blocks(db, figures.produced):
-        block = base // BLOCK
-        present = bits_of((seq for seq, _ in rows), base)
-        settled = _settled_bits(figures.settled, block)
-        covered = figures.covered.get(block, 0)
-        wanted = bits_of(range(max(base, 1), min(base + BLOCK, figures.produced + 1)), base)
-        for first, last in runs(numbers_of(wanted & ~settled & ~covered & ~present, base)):
-            missing.add(first, last)
-        for seq in list(numbers_of(present & covered, base))[:_SHOWN]:
-            report.problems.append(f"{seq} is told as dropped, but is there")
-        report.kept += (present & settled).bit_count()
-        gap_rows.update(seq for seq, kind in rows if kind == GAP)
+    told: list[int] = []
+    for seq, kind, crc, body in _rows(db, figures.produced, deep):
+        if seq in figures.settled:
+            report.kept += 1
+        if figures.covered.get(seq // BLOCK, 0) >> seq % BLOCK & 1:
+            told.append(seq)
+        if kind == GAP:
+            gap_rows.add(seq)
         if deep:
-            _check_bodies(report, db, base)
+            _check_body(report, seq, crc, body)
+    report.problems += [f"{seq} is told as dropped, but is there" for seq in told[:_SHOWN]]
     _check_gaps(report, figures, db, gap_rows)
+    missing = _missing(figures, db)
     if missing:
         # The agent may have sent or dropped them since the snapshot was taken.
         later = _figures(db)
@@ -211,12 +216,45 @@ def _check_records(report: VerifyReport, figures: _Figures, db: Database, deep: 
         )
 
 
-def _blocks(db: Database, produced: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    for base in range(0, produced + 1, BLOCK):
+def _rows(db: Database, produced: int, deep: bool) -> Iterator[tuple[int, int, int, bytes]]:
+    """All records (seq, kind, crc, body), read in short pieces; the body only where wanted."""
+    body = "body" if deep else "NULL"
+    after, limit = 0, 500 if deep else BLOCK
+    while True:
         rows = db.rows(
-            "SELECT seq, kind FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
+            f"SELECT seq, kind, crc, {body} FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
         )
-        yield base, [(row[0], row[1]) for row in rows if row[0] <= produced]
+        if not rows:
+            return
+        after = rows[-1][0]
+        yield from ((seq, kind, crc, data) for seq, kind, crc, data in rows if seq <= produced)
+
+
+def _missing(figures: _Figures, db: Database) -> Ranges:
+    """Seqs that are not settled, not told, and not there."""
+    missing = Ranges()
+    blocks = sorted(figures.covered)
+    for at, end in figures.settled.absent(1, figures.produced):
+        while at <= end:
+            block = at // BLOCK
+            stop = min(end, block * BLOCK + BLOCK - 1)
+            rows = db.rows("SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (at, stop))
+            if not rows and block not in figures.covered:
+                # Over an empty stretch in one step, however long a damaged figure makes it.
+                row = db.one("SELECT seq FROM record WHERE seq > ? ORDER BY seq LIMIT 1", (stop,))
+                index = bisect_right(blocks, block)
+                told = blocks[index] * BLOCK if index < len(blocks) else end + 1
+                following = min(row[0] if row else end + 1, told, end + 1)
+                missing.add(at, following - 1)
+                at = following
+                continue
+            base = block * BLOCK
+            known = bits_of((seq for (seq,) in rows), base) | figures.covered.get(block, 0)
+            wanted = bits_of(range(at, stop + 1), base)
+            missing.update(runs(numbers_of(wanted & ~known, base)))
+            at = stop + 1
+    return missing
 
 
 def _check_gaps(report: VerifyReport, figures: _Figures, db: Database, rows: set[int]) -> None:
@@ -230,17 +268,14 @@ def _check_gaps(report: VerifyReport, figures: _Figures, db: Database, rows: set
             report.problems.append(f"the gap {seq} is neither delivered nor there")
 
 
-def _check_bodies(report: VerifyReport, db: Database, base: int) -> None:
-    for seq, crc, body in db.each(
-        "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ?", (base, base + BLOCK - 1)
-    ):
-        if not intact(seq, crc, body):
-            report.problems.append(f"{seq}: the medium has changed it")
-            continue
-        try:
-            found = decoded(body).get("seq")
-        except InputError as error:
-            report.problems.append(f"{seq}: {error}")
-        else:
-            if found != seq:
-                report.problems.append(f"{seq} calls itself {found}")
+def _check_body(report: VerifyReport, seq: int, crc: int, body: bytes) -> None:
+    if not intact(seq, crc, body):
+        report.problems.append(f"{seq}: the medium has changed it")
+        return
+    try:
+        found = decoded(body).get("seq")
+    except InputError as error:
+        report.problems.append(f"{seq}: {error}")
+    else:
+        if found != seq:
+            report.problems.append(f"{seq} calls itself {found}")

@@ -91,7 +91,8 @@ CONFIG_GET = CommandType(
 LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False, again=True)
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
-    "outbox", OutboxAction, "Show the account (that needs no `at`), send all now, or forget dead letters",
+    "outbox", OutboxAction,
+    "Show the account (that needs no `at`), send all now, or forget dead letters",
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")

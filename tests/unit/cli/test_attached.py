@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import struct
 from pathlib import Path
 
+from edgeagent.capture.devices import CAN_CAPTURE, CAN_STREAM, QUERYCAP, Devices
 from edgeagent.cli.attached import Attached, attached
 
 
@@ -15,21 +19,37 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_a_camera_is_named_by_its_id_and_once(tmp_path: Path) -> None:
-    write(tmp_path, {
-        "dev/video0": "", "dev/video1": "", "dev/video2": "",
-        "sys/class/video4linux/video0/name": "HD Cam\n",
-        "sys/class/video4linux/video0/index": "0\n",
-        "sys/class/video4linux/video1/index": "1\n",
-        "sys/class/video4linux/video2/index": "0\n",
-        "sys/class/video4linux/video2/name": "Other\n",
-    })  # fmt: skip
+    write(tmp_path, {"dev/video0": "", "dev/video1": "", "dev/video10": "", "dev/video2": ""})
     link = tmp_path / "dev" / "v4l" / "by-id" / "usb-HD_Cam-video-index0"
     link.parent.mkdir(parents=True)
     link.symlink_to("../../video0")
-    assert attached(tmp_path) == [
+    cards = {"video0": b"HD Cam", "video2": b"Other", "video10": b"Third"}
+
+    def ioctl(handle: int, request: int, data: bytearray) -> int:
+        """As the kernel: video1 gives metadata only."""
+        name = Path(os.readlink(f"/proc/self/fd/{handle}")).name
+        if request != QUERYCAP or name not in cards:
+            raise OSError(errno.EINVAL, "no")
+        able = CAN_CAPTURE | CAN_STREAM
+        struct.pack_into("16s32s32sIII12x", data, 0, b"uvc", cards[name], b"usb", 1, able, able)
+        return 0
+
+    assert attached(tmp_path, Devices(str(tmp_path), ioctl)) == [
         Attached("camera", "/dev/v4l/by-id/usb-HD_Cam-video-index0", "HD Cam"),
         Attached("camera", "/dev/video2", "Other"),
+        Attached("camera", "/dev/video10", "Third"),
     ]
+
+
+def test_a_camera_that_may_not_be_opened_is_still_there(tmp_path: Path) -> None:
+    write(tmp_path, {"dev/video0": ""})
+
+    def ioctl(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "no")
+
+    (found,) = attached(tmp_path, Devices(str(tmp_path), ioctl))
+    assert found.path == "/dev/video0"
+    assert "may not open it" in found.name
 
 
 def test_sensors_sound_and_serial_lines(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 import time
@@ -11,8 +12,14 @@ from typing import Any
 
 import pytest
 
-from edgeagent.errors import Busy, EdgeAgentError, NotPermitted, Unavailable
-from edgeagent.serve.client import ControlClient, socket_path
+from edgeagent.errors import Busy, EdgeAgentError, NotPermitted, StoreError, Unavailable
+from edgeagent.serve.client import (
+    ControlClient,
+    announce,
+    find_socket,
+    socket_path,
+    withdraw,
+)
 from edgeagent.serve.control import ControlSocket
 
 
@@ -122,3 +129,53 @@ def test_where_the_socket_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert socket_path(tmp_path) == tmp_path / "run" / "control.sock"
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/edgeagent:/run/other")
     assert socket_path(tmp_path) == Path("/run/edgeagent/control.sock")
+
+
+def test_a_client_finds_the_agent_of_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon has systemd's variable, the shell has not."""
+    data, runtime = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    runtime.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+    where = socket_path(data)
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    assert find_socket(data) == data / "run" / "control.sock"
+    announce(data, where)
+    assert (data / "control").stat().st_mode & 0o777 == 0o640
+    assert find_socket(data) == where == runtime / "control.sock"
+    server = ControlSocket(where, lambda _: iter([{"state": "online", "final": True}]))
+    try:
+        assert ControlClient(find_socket(data)).status()["state"] == "online"
+    finally:
+        server.close()
+    withdraw(data)
+    withdraw(data)
+    assert find_socket(data) == data / "run" / "control.sock"
+    assert list(data.iterdir()) == []
+
+
+def test_a_copied_folder_does_not_speak_for_a_living_agent(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    data.mkdir()
+    announce(data, Path("/run/edgeagent/control.sock"))
+    shutil.copytree(data, copy)
+    assert find_socket(copy) == copy / "run" / "control.sock"
+    (data / "control").write_bytes(b"\xff")
+    assert find_socket(data) == data / "run" / "control.sock"
+
+
+def test_the_service_is_found_without_an_announcement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.serve.client.SYSTEM_DATA", tmp_path)
+    assert find_socket(tmp_path) == Path("/run/edgeagent/control.sock")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "control.sock").touch()
+    assert find_socket(tmp_path) == tmp_path / "run" / "control.sock"
+
+
+def test_an_announcement_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="can't be written"):
+        announce(tmp_path / "none", Path("/run/edgeagent/control.sock"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +103,71 @@ def test_the_schema_accepts_what_is_good(invoke: Any, good: Path) -> None:
     jsonschema.validate(given, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"mqtt": {"prot": 1}}, schema)
+
+
+def test_what_is_no_fault_is_told_and_exits_0(invoke: Any, good: Path) -> None:
+    good.write_text(GOOD + "live = true\n[serve]\n")
+    done = invoke("config", "check", good)
+    assert done.exit_code == 0, done.output
+    assert "has no effect in this version" in done.stdout
+    report = json.loads(invoke("config", "check", good, "--json").stdout)
+    assert [its.split(": ")[1] for its in report["warnings"]] == ["pipelines.belt.live", "serve"]
+
+
+def test_a_label_that_the_model_lacks(invoke: Any, good: Path) -> None:
+    good.write_text(GOOD + "[[pipelines.belt.rules]]\nwhen = \"label == 'crakced'\"\n")
+    done = invoke("config", "check", good)
+    assert done.exit_code == 78
+    assert 'expected a label of parts, found "crakced"; did you mean "cracked"?' in done.stderr
+
+
+def test_models_are_those_of_the_folders_that_the_file_names(
+    invoke: Any, tmp_path: Path, repository: Path
+) -> None:
+    """Labels are known of a model that lies beside the configuration only."""
+    parts = tmp_path / "own" / "mine" / "1.0.0"
+    shutil.copytree(repository / "models" / "parts" / "1.0.0", parts)
+    manifest = parts / "model.toml"
+    manifest.write_text(manifest.read_text().replace('name = "parts"', 'name = "mine"', 1))
+    file = tmp_path / "agent.toml"
+    rule = "[[pipelines.belt.rules]]\nwhen = \"label == 'cracked'\"\n"
+    file.write_text(GOOD.replace('"parts"', '"mine"') + rule + '[models]\npath = ["own"]')
+    assert json.loads(invoke("config", "check", file, "--json").stdout)["warnings"] == []
+    file.write_text(file.read_text().replace("'cracked'", "'crack'"))
+    assert "a label of mine" in invoke("config", "check", file).stderr
+    file.write_text(file.read_text().replace('"own"', '"none"'))
+    told = json.loads(invoke("config", "check", file, "--json").stdout)["warnings"]
+    assert len(told) == 1 and 'the model "mine" can not be used' in told[0]
+    # The doctor looks into the same folders.
+    file.write_text(file.read_text().replace('"none"', '"own"').replace("'crack'", "'cracked'"))
+    report = json.loads(invoke("doctor", "-c", file, "-d", tmp_path / "d", "--json").stdout)
+    about = [its["what"] for its in report["findings"] if its["check"] == "models"]
+    assert any("mine" in what and "no model" not in what for what in about), about
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(invoke: Any, good: Path) -> None:
+    good.chmod(0)
+    done = invoke("config", "check", good)
+    assert done.exit_code == 78
+    assert str(good) in done.stderr
+
+
+def test_no_path_is_judged_by_the_parser() -> None:
+    """It would say 2 where the contract says 78."""
+    import typer.main
+
+    from edgeagent.cli.app import app
+
+    for group in ("config", "outbox"):
+        for name, command in typer.main.get_command(app).commands[group].commands.items():
+            for parameter in command.params:
+                assert not getattr(parameter.type, "readable", False), (group, name)
+
+
+def test_the_doctor_does_not_say_that_no_broker_is_configured(
+    invoke: Any, bad: Path, tmp_path: Path
+) -> None:
+    report = json.loads(invoke("doctor", "-c", bad, "-d", tmp_path / "d", "--json").stdout)
+    (about,) = [its["what"] for its in report["findings"] if its["check"] == "broker"]
+    assert "could not be read" in about

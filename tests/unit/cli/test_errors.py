@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,11 @@ def test_debugging_shows_where_it_happened(shell: Any, home: Path) -> None:
         (["outbox", "verify"], 3, "there is no outbox at"),
         (["outbox", "peek"], 3, "there is no outbox at"),
         (["outbox", "stats"], 3, "there is no outbox at"),
+        (["outbox", "peek", "--state", "foo"], 2, "expected one of pending, kept"),
+        (["outbox", "peek", "--kind", "foo"], 2, "expected one of result, window"),
+        (["outbox", "peek", "--since", "yesterday"], 2, "expected a time with zone"),
+        (["infer", "bearing", "none.csv", "--threshold", "1.8"], 3, "none.csv"),
+        (["infer", "bearing", "none.csv", "--threshold", "-1"], 2, "--threshold"),
         (["nonsense"], 2, "No such command"),
         (["infer"], 2, "Missing argument"),
         (["demo", "--seconds", "3"], 2, "greater than or equal to 10"),
@@ -84,6 +92,29 @@ def test_a_process_ends_with_the_same_code_and_streams(shell: Any) -> None:
     done = shell("status")
     assert (done.returncode, done.stdout) == (69, "")
     assert "no agent runs" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_dead_agent_is_an_answer_in_json(invoke: Any) -> None:
+    for flags in ([], ["--watch"]):
+        done = invoke("status", "--json", *flags)
+        assert done.exit_code == 69
+        assert json.loads(done.stdout)["state"] == "not running"
+        assert done.stderr == ""
+
+
+def test_the_package_can_be_run(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeagent", "--version"],
+        cwd=repository, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("edgeagent "), done.stderr
+
+
+def test_a_gap_without_an_end() -> None:
+    from edgeagent.cli.words import record_text
+
+    assert record_text({"kind": "gap", "reason": "lost"}) == "an unknown number lost: lost"
+    assert record_text({"kind": "gap", "reason": "full", "count": 1200}) == "1,200 lost: full"
 
 
 def test_no_arguments_show_the_help(shell: Any) -> None:

@@ -14,7 +14,13 @@ import pytest
 
 from edgeagent import __version__
 
-READ_ONLY = [["devices"], ["models", "list"], ["models", "show", "parts"], ["config", "schema"]]
+READ_ONLY = [
+    ["devices"],
+    ["devices", "list", "--explain"],
+    ["models", "list"],
+    ["models", "show", "parts"],
+    ["config", "schema"],
+]
 """Commands that work on any machine without an agent."""
 
 
@@ -45,14 +51,21 @@ def test_building_all_commands_loads_no_heavy_library(repository: Path) -> None:
 
 @pytest.mark.parametrize("arguments", READ_ONLY)
 def test_json_is_one_document_and_nothing_else(invoke: Any, arguments: list[str]) -> None:
-    flags = [] if arguments[-1] == "schema" else ["--json"]
-    done = invoke(*arguments, *flags)
+    done = invoke(*arguments, "--json")
     assert done.exit_code == 0, done.stderr
     assert isinstance(json.loads(done.stdout), (dict, list))
     assert done.stdout.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", READ_ONLY[:3])
+def test_devices_is_devices_list(invoke: Any) -> None:
+    for one, other in (([], ["list"]), (["--explain"], ["list", "--explain"])):
+        found = [set(json.loads(invoke("devices", *its, "--json").stdout)) for its in (one, other)]
+        assert found[0] == found[1]
+        assert ("explained" in found[0]) == bool(one)
+    assert json.loads(invoke("devices", "--json", "list").stdout)
+
+
+@pytest.mark.parametrize("arguments", READ_ONLY[:4])
 def test_no_line_is_wider_than_80_columns(
     invoke: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:

@@ -116,7 +116,8 @@ def faults_of(text: str) -> list[str]:
          'a.toml:1: sources."front door": expected a name '
          'of letters, digits, _ and - (at most 64), found "front door"'),
         ('[mqtt]\nprefix = "edge/#"', "a.toml:2: mqtt.prefix: expected the beginning of topics, "
-         'without #, +, blanks, and with neither $ nor / first, found "edge/#"'),
+         "without #, +, blanks, a / at either end or a $ first, found "
+         '"edge/#"'),
         ('[sources.c]\nkind = "rtsp"\nurl = "http://cam/1"',
          "a.toml:3: sources.c.url: expected a URL rtsp://… or rtsps://…, found \"http://cam/1\""),
         ('[sources.c]\nkind = "mjpeg"\nurl = "rtsp://me:pw@cam/1"', "a.toml:3: sources.c.url: "
@@ -124,8 +125,12 @@ def faults_of(text: str) -> list[str]:
         ('[device]\nid = "a\\n"',
          "a.toml:2: device.id: expected a name of letters, digits, _ and - "
          '(at most 64), found "a\\n"'),
+        ('[mqtt]\nprefix = "a/"', "a.toml:2: mqtt.prefix: expected the beginning of topics, "
+         "without #, +, blanks, a / at either end or a $ first, found "
+         '"a/"'),
         ('[mqtt]\nprefix = "a\\n"', "a.toml:2: mqtt.prefix: expected the beginning of topics, "
-         'without #, +, blanks, and with neither $ nor / first, found "a\\n"'),
+         "without #, +, blanks, a / at either end or a $ first, found "
+         '"a\\n"'),
         # polygons
         ('[sources.c]\nkind = "camera"\nmask = [[[0, 0], [1, 1]]]', "a.toml:3: sources.c.mask[0]: "
          "expected a polygon of at least 3 points [x, y] in 0..1, found 2 values"),

@@ -24,8 +24,18 @@ def zones_in(when: str) -> Sequence[str]:
     return [part.split("'")[1] for part in when.split("zone == ")[1:]]
 
 
-PORTS = Ports(zones_in=zones_in, actions=("event", "snapshot"),
-              labels_of={"m": ("whole", "crack"), "people": ("person",)}.get)  # fmt: skip
+def labels_in(when: str) -> Sequence[str]:
+    return [part.split("'")[1] for part in when.split("label == ")[1:]]
+
+
+def labels_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str] | None:
+    """Models by name; a version or a folder shows in the labels."""
+    known = {"m": ("whole", "crack"), "people": ("person",), "mute": ()}
+    labels = known.get(model)
+    return labels and (*labels, *filter(None, [version, *folders]))
+
+
+PORTS = Ports(zones_in, ("event", "snapshot"), labels_in, labels_of)
 
 
 def faults(tmp_path: Path, text: str) -> list[str]:
@@ -56,9 +66,22 @@ def faults(tmp_path: Path, text: str) -> list[str]:
          'of [sources], found "x"; add a table [sources.x]'),
         (DOOR + 'sources = { image = "cam0" }',
          "a.toml:6: pipelines.door.sources: source and sources are both given; keep one of them"),
-        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "kam0", b = "cam0" }',
+        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "kam0" }',
          "a.toml:5: pipelines.a.sources.image: expected a name of [sources], "
          'found "kam0"; did you mean "cam0"?'),
+        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "cam0", b = "cam0" }',
+         "a.toml:5: pipelines.a.sources: this version reads one source per pipeline; keep one of "
+         "them, or make a pipeline for each"),
+        (CAM + '[pipelines.group]\nmodel = "m"\nsource = "cam0"',
+         'a.toml:3: pipelines.group: "group" is reserved; give it another name'),
+        ('[sources.group]\nkind = "camera"',
+         'a.toml:1: sources.group: "group" is reserved; give it another name'),
+        (DOOR + "[[pipelines.door.rules]]\nwhen = \"label == 'crakc'\"",
+         'a.toml:7: pipelines.door.rules[0].when: expected a label of m, found "crakc"; did you '
+         'mean "crack"?'),
+        (DOOR + "version = \"2.0.0\"\n[[pipelines.door.rules]]\nwhen = \"label == 'x'\"",
+         'a.toml:8: pipelines.door.rules[0].when: expected a label of m, found "x"; it has whole, '
+         "crack, 2.0.0"),
         (DOOR + "[pipelines.door.zones.belt]\npolygon = [[0,0],[0.5,0.5],[1,1]]",
          "a.toml:7: pipelines.door.zones.belt.polygon: the polygon has no area: its points lie on "
          "a line, or its sides cross; give its corners in order"),
@@ -146,3 +169,45 @@ def test_the_fleet_can_not_change_who_a_device_is(tmp_path: Path) -> None:
         "set it in agent.toml"
         for key in ("device.id", "mqtt.prefix")
     ]
+
+
+@pytest.mark.parametrize(
+    "rule", ["label == 'crack'", "label == '/srv/models'", "zone == 'z' and label == 'whole'"]
+)
+def test_labels_are_those_of_the_very_configuration(tmp_path: Path, rule: str) -> None:
+    text = (
+        DOOR
+        + f'[pipelines.door.zones.z]\npolygon = [[0,0],[1,0],[1,1]]\n\
+[[pipelines.door.rules]]\nwhen = "{rule}"\n[models]\npath = ["/srv/models"]'
+    )
+    assert faults(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("model", ["mute", "absent"])
+def test_labels_nobody_knows_are_not_judged(tmp_path: Path, model: str) -> None:
+    text = DOOR.replace('"m"', f'"{model}"')
+    assert faults(tmp_path, text + "[[pipelines.door.rules]]\nwhen = \"label == 'x'\"") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("", []),
+        ("live = false\nimage = false", []),
+        ("live = true", ["6: pipelines.door.live: has no effect in this version"]),
+        ("image = true", ["6: pipelines.door.image: has no effect in this version"]),
+        ("[serve]", ["6: serve: has no effect in this version"]),
+        ('[pipelines.door.redact]\nlabels = ["person"]\nmodel = "peopel"',
+         ['8: pipelines.door.redact.model: the model "peopel" can not be used on this device; see '
+          "edgeagent models list; it may lie in a folder of models.path"]),
+        ('[pipelines.b]\nsource = "cam0"\nmodel = "n"',
+         ['8: pipelines.b.model: the model "n" can not be used on this device; see edgeagent models '
+          "list; it may lie in a folder of models.path"]),
+        ('[pipelines.b]\nsource = "cam0"\nmodel = "n"\nenabled = false', []),
+    ],
+)  # fmt: skip
+def test_what_is_no_fault_and_still_told(tmp_path: Path, more: str, said: list[str]) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(DOOR + more)
+    told = load(file, ports=PORTS).warnings
+    assert [its.removeprefix(f"{file}:") for its in told] == said

@@ -70,6 +70,11 @@ def at(days: float) -> str:
         (order(types.PING), types.PING, {}, None),
         (order(types.PING, at=at(900), retained=True), types.PING, {"synced": False}, None),
         (order(types.PING, expires=at(1)), types.PING, {}, "expired"),
+        (order(types.OUTBOX), types.OUTBOX, {}, None),
+        (order(types.OUTBOX, action="stats"), types.OUTBOX, {}, None),
+        (order(types.OUTBOX, action="drain"), types.OUTBOX, {}, "bad-arguments"),
+        (order(types.OUTBOX, action="drain", at=at(0)), types.OUTBOX, {}, None),
+        (order(types.OUTBOX, action=["stats"]), types.OUTBOX, {}, "bad-arguments"),
         # The device's own.
         (order(origin="local"), types.PIPELINE, {}, None),
         (order(origin="button"), types.PIPELINE, {"synced": False}, None),

@@ -195,10 +195,12 @@ def test_the_default_search_order(
     folders = default_folders(tmp_path / "data", ["/srv/models", "~/m"])
     assert folders[:3] == [tmp_path / "data/models", Path("/srv/models"), Path("~/m").expanduser()]
     assert folders[3] == share
-    assert folders[-2:] == [repository / "models", Path("models")]
+    assert folders[-1] == repository / "models"
+    (tmp_path / "models").mkdir()
+    assert tmp_path / "models" not in default_folders()
+    assert default_folders(working=True)[-1] == tmp_path / "models"
     monkeypatch.chdir(repository)
-    assert default_folders().count(repository / "models") == 1
-    assert Path("models") not in default_folders()
+    assert default_folders(working=True).count(repository / "models") == 1
 
 
 def test_our_own_packages_are_found(repository: Path) -> None:
