@@ -102,7 +102,8 @@ def bare(folder: Path, drafts: Sequence[Draft], group: int, *, encode: bool) -> 
             else bodies[start : start + group]
         )
         db.executemany(
-            "INSERT INTO record VALUES (?, 0, 0, ?)", [(start + n, b) for n, b in enumerate(part, 1)]
+            "INSERT INTO record VALUES (?, 0, 0, ?)",
+            [(start + n, b) for n, b in enumerate(part, 1)],
         )
         db.execute("COMMIT")
     took, spent = time.perf_counter() - began, time.process_time() - spent

@@ -19,7 +19,6 @@ STARTING_S = 10.0
 def verdict(agent: Agent) -> tuple[str, list[str]]:
     """``online`` or ``degraded``, and every reason in plain words."""
     reasons = [f"configuration: {agent.loaded.stale}"] if agent.loaded.stale else []
-    reasons += list(agent.loaded.warnings)
     starting = time.monotonic() - agent.began < STARTING_S
     for health in agent.supervisor.health():
         if starting and health.reason == "opening":
@@ -49,6 +48,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "version": __version__,
         "contract": CONTRACT,
         "config": agent.loaded.hash,
+        "warnings": list(agent.loaded.warnings),
         "profile": agent.profile_name,
         "boot": agent.boot,
         "clock": "synced" if agent.clock_trusted else "unsynced",

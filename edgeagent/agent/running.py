@@ -19,7 +19,7 @@ from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
 from edgeagent.errors import StoreError
-from edgeagent.serve.client import socket_path
+from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
@@ -75,12 +75,20 @@ class Agent:
         try:
             self._start()
             control = ControlSocket(socket_path(self.folder), self._answer)
+            self._announce(control)
             notify("READY=1")
             self._watch()
         finally:
             notify("STOPPING=1")
             self._stop(control)
         return self._verdict()
+
+    def _announce(self, control: ControlSocket) -> None:
+        try:
+            announce(self.folder, control.path)
+        except StoreError as error:
+            # A full disk: people can still name the socket's folder themselves.
+            log.warning("%s", error)
 
     def _verdict(self) -> int:
         """0, or 1 where a finite run could not use all that it was given."""
@@ -105,6 +113,8 @@ class Agent:
         self._stopping.set()
 
     def _start(self) -> None:
+        for warning in self.loaded.warnings:
+            log.warning("%s", warning)
         ended = self.outbox.close_open_events()
         if ended:
             log.info("ended %d events that the last run had left open", ended)
@@ -209,6 +219,7 @@ class Agent:
             self.sync.stop(max(0.2, deadline - time.monotonic() - 0.5))
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
+            withdraw(self.folder)
             control.close()
         log.info("stopped")
 

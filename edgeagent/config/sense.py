@@ -312,7 +312,7 @@ def _when(look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str]) ->
     for label in labels:
         # A model that is not here yet, or names no labels, is judged when it runs.
         if known and label not in known:
-            remedy = did_you_mean(label, known) or f"it has {', '.join(known[:8])}"
+            remedy = did_you_mean(label, known)
             said = f"a label of {look.text(*pipeline, 'model')}"
             yield look.fault(path, said, f'"{label}"', remedy)
 

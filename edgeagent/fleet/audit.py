@@ -83,7 +83,7 @@ def audit(db: Database, devices: Iterable[str] = ()) -> Audit:
     if wanted:
         condition, value = db.among("s.device", wanted)
         where, values = f" WHERE {condition}", (value,)
-    with db.transaction():
+    with db.snapshot():
         rows = db.rows(
             "SELECT s.id, s.device, s.epoch, s.top, s.ended_from, s.ended_reason,"
             " d.stream IS NOT NULL FROM stream s"

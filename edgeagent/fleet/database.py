@@ -41,6 +41,9 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """BEGIN, and COMMIT or ROLLBACK at the end."""
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """A transaction that only reads, all of it as of one instant."""
+
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:

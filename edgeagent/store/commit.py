@@ -155,6 +155,11 @@ class Committer:
         self.stood_aside += 1
         epochs.set_aside(self.folder)
 
+    @property
+    def standing(self) -> bool:
+        """False = the connection is gone, and not back yet."""
+        return self._db is not None
+
     def new_epoch(self, reason: str) -> str:
         """Set the present database aside, begin anew; its pending records will be carried."""
         self._replace(reason)

@@ -91,7 +91,12 @@ class Events:
         ):
             # Of a former epoch, nothing of it pending: the end is its first record here.
             name = {"was": id_} if "/" in id_ else {"id": id_}
-            data = {**name, "phase": "end", "reason": "restarted", **decoded(first)}
+            try:
+                known = decoded(first)
+            except InputError:
+                # Damaged: it ends all the same, without its label.
+                known = {}
+            data = {**name, "phase": "end", "reason": "restarted", **known}
             drafts.append(Draft(kind="event", pipeline=pipeline, data=data))
         self._ledger.db.run("DELETE FROM event WHERE session != ?", (self._session,))
         return drafts

@@ -34,7 +34,7 @@ from edgeagent.store.writer import Ticket, Writer
 from edgeagent.types import Draft
 
 log = logging.getLogger(__name__)
-_DOUBT_MS = 60_000.0
+_DOUBT_MS = 600_000.0
 __all__ = ["Outbox", "OutboxStats", "Ticket"]
 
 
@@ -129,7 +129,7 @@ class Outbox:
 
     def append(self, draft: Draft) -> Ticket:
         """Queue a record; microseconds, never blocks, never raises. A full queue loses the
-        draft and a gap ``writer stalled`` tells of it."""
+        draft and a gap ``writer stalled`` tells of it. (After `close`: ``closed``, untold.)"""
         return self._writer.append(draft)
 
     def flush(self, timeout_s: float) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeagent.errors import StoreError
-from edgeagent.store.database import Connect, Database, connect
+from edgeagent.errors import StoreCorrupt, StoreError
+from edgeagent.store.database import Connect, Database, close_quietly, connect
 
 
 class Reading:
@@ -37,7 +37,8 @@ class Reading:
                 return self._db.rows(sql, parameters)
             except StoreError as error:
                 self._close()
-                self._suspect(error)
+                if isinstance(error, StoreCorrupt):
+                    self._suspect(error)
                 raise
 
     def rows_of(
@@ -66,7 +67,4 @@ class Reading:
         if self._db is None:
             return
         db, self._db = self._db, None
-        try:
-            db.close()
-        except StoreError as error:
-            self._suspect(error)
+        close_quietly(db)

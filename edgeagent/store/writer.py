@@ -25,6 +25,7 @@ from edgeagent.types import Draft
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+CLOSED = "closed"
 _GROUP = 1000
 """Drafts that one transaction takes at most."""
 _IDLE_S = 5.0
@@ -110,11 +111,13 @@ class Writer:
         due = time.monotonic() + (self._settings.events_s if urgent else self._settings.results_s)
         weight = sum(len(piece.data) for piece in draft.evidence) if draft.evidence else 0
         with self._work:
+            if self._stop_by is not None:
+                ticket.lost = CLOSED
+                return ticket
             waiting = self._appended - self._resolved
             if (
                 waiting >= (self._settings.queue if urgent else self._results_limit)
                 or self._evidence + weight > self._settings.queue_bytes
-                or self._stop_by is not None
             ):
                 self.stalled += 1
                 ticket.lost = STALLED
@@ -305,6 +308,9 @@ class Writer:
 
     def _publish(self) -> None:
         """Show the figures of the last commit, and wake who waits for news."""
+        if not self._committer.standing:
+            # What is in memory is not what is on the medium.
+            return
         self.account = self._committer.ledger.account()
         for wake in self.listeners:
             wake()
@@ -323,7 +329,7 @@ class Writer:
             log.error("%d records were not written before the end: %s", len(entries), self.fault)
         with self._done:
             for _, ticket in entries:
-                ticket.lost = "stopped"
+                ticket.lost = CLOSED
             self._done.notify_all()
         for job in jobs:
             job.error = StoreError(f"the outbox is closed {self.fault}")

@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _SHOWN = re.compile(r"^(?: {4,}|\s*\$ )?(?:sudo )?(edgeagent [a-z-].*)$")
-_COMMENT = re.compile(r"^#\s+.*?(?:: )?\b(edgeagent [a-z-][^;]*)$")
 _INLINE = re.compile(r"`(edgeagent [a-z-][^`]*)`")
 
 

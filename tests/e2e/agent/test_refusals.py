@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.serve.client import ControlClient, find_socket
 from edgeagent.store.verify import verify
 from edgeagent.testing.agent import AgentProcess
 
@@ -197,3 +198,17 @@ def _handles_sigterm(pid: int) -> bool:
         return True
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) & (1 << (signal.SIGTERM - 1)))
+
+
+def test_the_agent_is_found_where_its_service_manager_put_the_socket(tmp_path: Path) -> None:
+    # systemd sets RUNTIME_DIRECTORY for the daemon only; a person's shell does not have it.
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    agent = AgentProcess(
+        QUIET.format(model="parts"), tmp_path, environment={"RUNTIME_DIRECTORY": str(runtime)}
+    )
+    with agent:
+        agent.client = ControlClient(runtime / "control.sock")
+        agent.until(lambda status: status["uptime_s"] > 0)
+        assert ControlClient(find_socket(agent.data)).status()["state"] == "online"
+    assert find_socket(agent.data) == agent.data / "run" / "control.sock"

@@ -80,8 +80,8 @@ def faults(tmp_path: Path, text: str) -> list[str]:
          'a.toml:7: pipelines.door.rules[0].when: expected a label of m, found "crakc"; did you '
          'mean "crack"?'),
         (DOOR + "version = \"2.0.0\"\n[[pipelines.door.rules]]\nwhen = \"label == 'x'\"",
-         'a.toml:8: pipelines.door.rules[0].when: expected a label of m, found "x"; it has whole, '
-         "crack, 2.0.0"),
+         'a.toml:8: pipelines.door.rules[0].when: expected a label of m, found "x"; known here: '
+         "whole, crack, 2.0.0"),
         (DOOR + "[pipelines.door.zones.belt]\npolygon = [[0,0],[0.5,0.5],[1,1]]",
          "a.toml:7: pipelines.door.zones.belt.polygon: the polygon has no area: its points lie on "
          "a line, or its sides cross; give its corners in order"),
@@ -201,8 +201,8 @@ def test_labels_nobody_knows_are_not_judged(tmp_path: Path, model: str) -> None:
          ['8: pipelines.door.redact.model: the model "peopel" can not be used on this device; see '
           "edgeagent models list; it may lie in a folder of models.path"]),
         ('[pipelines.b]\nsource = "cam0"\nmodel = "n"',
-         ['8: pipelines.b.model: the model "n" can not be used on this device; see edgeagent models '
-          "list; it may lie in a folder of models.path"]),
+         ['8: pipelines.b.model: the model "n" can not be used on this device; see edgeagent '
+          "models list; it may lie in a folder of models.path"]),
         ('[pipelines.b]\nsource = "cam0"\nmodel = "n"\nenabled = false', []),
     ],
 )  # fmt: skip

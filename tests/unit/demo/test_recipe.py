@@ -26,7 +26,7 @@ def kit(tmp_path: Path) -> Kit:
 def test_three_pipelines(kit: Kit, tmp_path: Path, camera: str) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(recipe.configuration(kit, 1884, "auto", 30.0, camera))
-    ports = config_ports(tmp_path, [str(kit.models)])
+    ports = config_ports(tmp_path)
     loaded = load(file, ports=ports, flags=recipe.world(30.0, 13.0).settings())
     assert set(loaded.config.pipelines) == {"face", "belt", "bearing"}
     redact = loaded.config.pipelines["face"].redact

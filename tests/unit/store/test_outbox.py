@@ -362,7 +362,7 @@ def test_closing_commits_and_late_appends_are_lost_aloud(opened: Opener, tmp_pat
     ticket = outbox.append(result())
     outbox.close()
     assert ticket.seq == 1
-    assert outbox.append(result()).lost == "writer stalled"
+    assert outbox.append(result()).lost == "closed"
     assert verify(tmp_path / "outbox").pending == 1
 
 
