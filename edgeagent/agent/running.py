@@ -90,6 +90,12 @@ class Agent:
             # A full disk: people can still name the socket's folder themselves.
             log.warning("%s", error)
 
+    def _withdraw(self) -> None:
+        try:
+            withdraw(self.folder)
+        except StoreError as error:
+            log.warning("%s", error)
+
     def _verdict(self) -> int:
         """0, or 1 where a finite run could not use all that it was given."""
         if not self._until_done:
@@ -219,8 +225,8 @@ class Agent:
             self.sync.stop(max(0.2, deadline - time.monotonic() - 0.5))
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
-            withdraw(self.folder)
             control.close()
+            self._withdraw()
         log.info("stopped")
 
     def _send_the_last(self, until: float) -> None:
