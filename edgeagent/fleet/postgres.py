@@ -113,14 +113,16 @@ class Postgres:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         connection = self._open()
         try:
-            return connection.execute(_dialect(sql), parameters).fetchall()
+            found: list[tuple[Any, ...]] = connection.execute(_dialect(sql), parameters).fetchall()
+            return found
         except psycopg.Error as error:
             raise self._translated(error) from error
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         connection = self._open()
         try:
-            return connection.execute(_dialect(sql), parameters).rowcount
+            found: int = connection.execute(_dialect(sql), parameters).rowcount
+            return found
         except psycopg.Error as error:
             raise self._translated(error) from error
 
