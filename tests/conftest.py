@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# The agent silences FFmpeg before it loads OpenCV; a test that loads OpenCV first must do the same.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -67,6 +67,7 @@ def test_thinning_keeps_events_and_spreads_results_evenly(
     assert report.ok, report
     assert set(report.dropped) == {"outbox full: thinned"}
     receiver = Receiver()
+    assert outbox.flush(20)
     drain(outbox, receiver, max_bytes=60_000)
     assert receiver.unknown(outbox.epoch, outbox.last_seq) == []
     assert outbox.stats().pending == 0
