@@ -30,7 +30,7 @@ demo: $(VENV)/.agent  ## see the agent do its job, in about a minute; ends with 
 	@$(BIN)/edgeagent demo --dir demo
 
 test: $(VENV)/.dev  ## all tests, faults reduced
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## style, types, layers
 	$(BIN)/ruff check .
@@ -60,11 +60,11 @@ wheel: $(VENV)/.dev  ## the wheel, in dist/
 
 test-tflite:  ## the tests of models, with tflite-runtime in place of LiteRT
 	$(MAKE) VENV=.venv-tflite LOCK=tflite one-lock
-	.venv-tflite/bin/python -m pytest -n $(JOBS) tests/unit/infer tests/unit/prove tests/unit/interpret tests/unit/update tests/cases
+	.venv-tflite/bin/python -m pytest -n $(JOBS) tests/unit/infer tests/unit/prove tests/unit/interpret tests/unit/update tests/cases $(PYTEST_ARGS)
 
 test-python:  ## the unit tests with another Python: make test-python PYTHON=python3.13
 	$(MAKE) VENV=$(VENV) LOCK=dev one-lock
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit $(PYTEST_ARGS)
 
 one-lock: $(BIN)/python
 	@test $(VENV)/.$(LOCK) -nt packaging/locks/$(LOCK).txt || { $(PIP_INSTALL) --require-hashes -r packaging/locks/$(LOCK).txt && $(PIP_INSTALL) --no-deps --editable . && touch $(VENV)/.$(LOCK); }
