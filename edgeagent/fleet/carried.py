@@ -17,6 +17,7 @@ from edgeagent.fleet import evidence
 from edgeagent.fleet.archive import Archive, Group
 from edgeagent.fleet.batches import Arrival, read
 from edgeagent.fleet.confirms import Confirms
+from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
 from edgeagent.sync.reasons import Reason
@@ -152,8 +153,7 @@ def publish_confirms(
     """
     if not confirms:
         return
-    sender = Topics(prefix, f"import-{collector}"[:64])
-    link = Link(settings, sender.confirm)
+    link = Link(settings, own_topics(prefix, settings).confirm)
     left, done = len(confirms), threading.Event()
     failed: list[Reason] = []
 

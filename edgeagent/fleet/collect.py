@@ -23,7 +23,7 @@ from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.intake import Intake, Partition, Taken
 from edgeagent.fleet.retention import Retention
 from edgeagent.fleet.seats import Seats
-from edgeagent.fleet.sharing import SharedLink, proven
+from edgeagent.fleet.sharing import SharedLink, own_topics, proven
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.topics import Topics
@@ -113,6 +113,7 @@ class Collector:
         self._confirms = Confirms(self._archive, settings.name)
         self._retention = Retention(self.db, settings.keep_s)
         self._intake = Intake(settings.prefix, self._partition)
+        self._own = own_topics(settings.prefix, settings.link)
         self._stopping = threading.Event()
         self._trouble = _Trouble()
         self._sharing = False
@@ -153,26 +154,25 @@ class Collector:
         if self.settings.partition is not None:
             started(f"partition {self._partition.number}/{self._partition.count}")
             return False
-        topics = self._topics(self._seats.own)
-        brief = replace(self.settings.link, client_id=topics.client_id)
-        proof = replace(topics, device=f"{topics.device}-proof").confirm(self.settings.name)
-        sharing = proven(brief, topics.confirm, proof, self._stopping.is_set)
+        brief = replace(self.settings.link, client_id=self._client_id(self._seats.own))
+        proof = self._own.command("proof", f"{self.settings.name[:32]}-{self._seats.own}")
+        sharing = proven(brief, self._own.confirm, proof, self._stopping.is_set)
         if sharing:
             started(f"place {self._seats.own} among those that share the subscriptions")
         elif not self._stopping.is_set():
             started("alone: this broker does not share subscriptions (see --partition)")
         return sharing
 
-    def _topics(self, seat: int) -> Topics:
-        """Of the collector itself: client id, and where it proves its link."""
+    def _client_id(self, seat: int) -> str:
         own = f"collector-{self.settings.name[:32]}{self._partition.suffix}-{seat}"
-        return Topics(self.settings.prefix, own)
+        return Topics(self.settings.prefix, own).client_id
 
     def _link(self, seat: int, *, leaving: bool = False) -> SharedLink:
-        topics, given = self._topics(seat), self.settings.link
-        known = replace(given, client_id=topics.client_id, receive_maximum=_WINDOW)
+        known = replace(
+            self.settings.link, client_id=self._client_id(seat), receive_maximum=_WINDOW
+        )
         return SharedLink(
-            known, topics.confirm, group=f"edgeagent-{self.settings.name}",
+            known, self._own.confirm, group=f"edgeagent-{self.settings.name}",
             split=self._intake.split, sharing=self._sharing, leaving=leaving,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.link import Link
 from edgeagent.sync.port import Incoming, Message, Will
 from edgeagent.sync.reasons import Reason
+from edgeagent.sync.topics import Topics, is_id
 from edgeagent.sync.wire import Dial, Event, Wire
 
 _ANSWER_S = 3.0
@@ -101,6 +102,13 @@ class _SharedWire:
 
     def close(self) -> None:
         self._wire.close()
+
+
+def own_topics(prefix: str, settings: LinkSettings) -> Topics:
+    """Where a tool of the operator proves its link: the topics of a device that is named as
+    its user at the broker, which the usual access rules let it write and read."""
+    user = settings.endpoints[0].username if settings.endpoints else ""
+    return Topics(prefix, user if is_id(user) else "collector")
 
 
 def proven(

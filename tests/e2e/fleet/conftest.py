@@ -85,7 +85,7 @@ class Device:
 
     def __init__(
         self, folder: Path, name: str, port: int, *, confirm: Any = "collector",
-        collectors: tuple[str, ...] = ("main",),
+        collectors: tuple[str, ...] = ("main",), user: str = "", password: str = "",
     ) -> None:  # fmt: skip
         settings = OutboxSettings(
             confirm=confirm, collectors=collectors, resend_after_s=1.0, results_s=0.05
@@ -94,7 +94,7 @@ class Device:
         self.box = Outbox.open(folder / name, device=name, settings=settings, boot="b", machine="m")
         topics = Topics("edgeagent", name)
         known: dict[str, Any] = {"keepalive_s": 5.0, "answer_s": 2.0, "ranges": QUICK}
-        where = (Endpoint("127.0.0.1", port),)
+        where = (Endpoint("127.0.0.1", port, user, password),)
         self.link = Link(LinkSettings(topics.client_id, where, **known), topics.echo)
         publisher = Publisher(self.link, self.box, PublisherSettings(topics.records, name))
         self.blobs = Blobs(self.link, self.box.blobs, topics, busy=lambda: False)

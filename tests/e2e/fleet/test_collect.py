@@ -69,7 +69,7 @@ def test_a_killed_collector_comes_back_to_its_session(
     url = str(tmp_path / "fleet.db")
     devices = [fleet.device(f"d{n}", broker.port) for n in range(2)]
     flow = deciding(devices)
-    for turn in range(12 if FULL else 2):
+    for turn in range(12 if FULL else 1):
         collector = fleet.collector(url, broker.port).collecting()
         wait(lambda turn=turn: received(examined, url) > 150 * (turn + 1), told=fleet.logs)
         collector.kill()
@@ -208,6 +208,32 @@ def test_two_that_cannot_share_do_everything_twice_and_store_it_once(
             fleet.devices.pop().close()
 
 
+def test_the_packaged_access_rules_let_a_collector_share(
+    fleet: Any, examined: Any, repository: Path, tmp_path: Path
+) -> None:
+    users = {"collector": "secret", "d1": "other"}
+    acl = (repository / "packaging" / "mosquitto" / "acl").read_text()
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    with Mosquitto(tmp_path / "broker", users=users, acl=acl) as broker:
+        url, login = str(tmp_path / "fleet.db"), ("--username", "collector")
+        collectors = [
+            fleet.collector(url, broker.port, *login, "--password-file", str(password)).collecting()
+            for _ in range(2)
+        ]
+        for collector in collectors:
+            assert "that share the subscriptions" in collector.log
+            assert "WARNING" not in collector.log
+        (tmp_path / "other").write_text("other")
+        device = fleet.device("d1", broker.port, user="d1", password=str(tmp_path / "other"))
+        device.decide(60, evidence=20)
+        fleet.settle()
+        wait(lambda: examined.audit(url).streams[0].evidence.here == 3)
+        examined.complete(url, [device])
+        fleet.devices.remove(device)
+        device.close()
+
+
 AGENT = """
 [device]
 id = "belt-1"
@@ -244,7 +270,7 @@ def test_a_real_agent_is_confirmed_end_to_end(
             broker.kill()
             broker.start()
             fleet.collector(url, broker.port)
-        produced = agent.client.status()["outbox"]["produced"]
+        produced = agent.client.status()["outbox"]["produced"] if FULL else 30
         agent.until(lambda status: status["outbox"]["delivered"] >= produced, 40)
         wait(lambda: examined.audit(url).streams[0].evidence.here, told=lambda: agent.log)
     (stream,) = examined.audit(url).streams

@@ -119,12 +119,14 @@ def test_evidence_arrives_whole_after_its_record(
     device = Device(tmp_path, broker.port)
     shas = device.decide(*PICTURES)
     device.link.start()
-    made.eventually(lambda: device.blobs.blobs_sent == len(PICTURES))
+    made.eventually(lambda: device.blobs.blobs_sent >= len(PICTURES))
     for sha, picture in zip(shas, PICTURES, strict=True):
         made.eventually(lambda sha=sha, picture=picture: watcher.whole(sha) == picture)
     assert watcher.order[0] == "records"
     assert max(len(part) for *_, part in watcher.chunks) == LARGEST * UNIT
-    assert len(watcher.chunks) == sum(-(-len(p) // (LARGEST * UNIT)) for p in PICTURES)
+    # Once or (acknowledged, and not yet written down as sent) twice, but in no other places.
+    places = {(sha, at) for sha, at, _ in watcher.chunks}
+    assert len(places) == sum(-(-len(p) // (LARGEST * UNIT)) for p in PICTURES)
     made.eventually(lambda: device.box.blobs.next() is None)
     device.close()
 

@@ -19,7 +19,7 @@ from edgeagent.sync.topics import Topics
 from edgeagent.testing.broker import Mosquitto, ProcessBroker, free_port
 
 ECHO = Topics("edgeagent", "collector").confirm
-PROOF = Topics("edgeagent", "collector-proof").confirm("main")
+PROOF = Topics("edgeagent", "collector").command("proof", "main-0")
 QUICK = dict.fromkeys(RANGES, (0.02, 0.2))
 
 
