@@ -10,7 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from edgeagent import __version__
-from edgeagent.cli import config, demo, devices, doctor, infer, models, outbox, render, run, status
+from edgeagent.cli import (
+    config,
+    demo,
+    devices,
+    doctor,
+    fleet,
+    infer,
+    models,
+    outbox,
+    render,
+    run,
+    status,
+)
 from edgeagent.errors import EdgeAgentError
 
 INTERNAL = 70
@@ -96,3 +108,4 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(fleet.app, name="fleet")
