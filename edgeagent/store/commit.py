@@ -8,6 +8,7 @@ transaction is on the medium after all.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -104,9 +105,12 @@ class Committer:
             epochs.check(db, self.path)
             self._own(db)
             self._stand(db, space)
-        except (StoreError, _OtherOwner):
+        except (StoreError, _OtherOwner) as error:
             self._drop_connection(db)
             self._db = None
+            if "readonly" in str(error) and os.access(self.path, os.W_OK):
+                # A changed version byte in the header makes SQLite refuse to write.
+                raise StoreCorrupt(f"{self.path}: it calls itself read-only") from error
             raise
 
     def _own(self, db: Database) -> None:

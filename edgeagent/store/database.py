@@ -171,6 +171,19 @@ class Database:
         return True
 
 
+def last_seq(rows: Sequence[Row], after: int, path: Path) -> int:
+    """The seq (first column) of the last row, for the next piece of a walk by seq.
+
+    Raises StoreCorrupt where rows do not ascend: a damaged page may give any number, and the
+    walk would never end.
+    """
+    for row in rows:
+        if not isinstance(row[0], int) or row[0] <= after:
+            raise StoreCorrupt(f"{path}: the records are out of order after {after}")
+        after = row[0]
+    return after
+
+
 def close_quietly(db: Database) -> None:
     try:
         db.close()

@@ -10,6 +10,7 @@ from functools import partial
 
 from edgeagent.errors import InputError
 from edgeagent.store.commit import Committer
+from edgeagent.store.database import last_seq
 from edgeagent.store.encode import GAP, decoded, rfc3339
 from edgeagent.store.ledger import Ledger
 
@@ -44,7 +45,7 @@ def _records(committer: Committer, before: str) -> int:
         )
         if not rows:
             return erased
-        after = rows[-1][0]
+        after = last_seq(rows, after, ledger.db.path)
         old = [(seq, body) for seq, kind, body in rows if kind != GAP and _at(body) < before]
         if not old:
             continue

@@ -18,7 +18,7 @@ import msgspec
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.batch import envelope
 from edgeagent.store.books import stored_ranges
-from edgeagent.store.database import close_quietly
+from edgeagent.store.database import close_quietly, last_seq
 from edgeagent.store.encode import decoded, intact
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.verify import open_to_read
@@ -75,7 +75,10 @@ def records(
             )
             if not rows:
                 return
-            at = rows[-1][0]
+            if not newest_first:
+                at = last_seq(rows, at, db.path)
+            else:
+                at = -last_seq([(-row[0],) for row in rows], -at, db.path)
             for seq, crc, body in rows:
                 state = "kept" if seq in settled else "pending"
                 record = _readable(seq, body if intact(seq, crc, body) else b"")

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.errors import InputError, StoreError
-from edgeagent.store.database import FILE, Database, close_quietly
+from edgeagent.store.database import FILE, Database, close_quietly, last_seq
 from edgeagent.store.encode import GAP, decoded, encoded_again, intact
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
 
-_COPIED = {
-    "command": "number, id, type, digest, issuer, at, since, status, final, cleared",
-    "memory": "key, value",
-    "dead": "epoch, seq, reason, at, body",
-    "past": "epoch, reason, at",
+_COPIED: dict[str, tuple[str, tuple[type, ...]]] = {
+    "command": (
+        "number, id, type, digest, issuer, at, since, status, final, cleared",
+        (int, str, str, str, str, str, str, bytes, int, int),
+    ),
+    "memory": ("key, value", (str, bytes)),
+    "dead": ("epoch, seq, reason, at, body", (str, int, str, str, bytes)),
+    "past": ("epoch, reason, at", (str, str, str)),
 }
 _GAPS = f"SELECT seq, crc, body FROM record WHERE kind = {GAP} ORDER BY seq"
 _PAST = 100
@@ -80,12 +83,14 @@ class Former:
         if source is None:
             return
         try:
-            for table, columns in _COPIED.items():
+            for table, (columns, types) in _COPIED.items():
                 marks = ", ".join("?" * (columns.count(",") + 1))
-                rows = self._try(source, f"SELECT {columns} FROM {table}")
+                rows = self._try(source, f"SELECT {columns} FROM {table}", *types)
                 db.run_many(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows)
             self._copy_evidence(source, db)
-            events = self._try(source, "SELECT id, pipeline, key, session, data FROM event")
+            events = self._try(
+                source, "SELECT id, pipeline, key, session, data FROM event", *[str] * 4, bytes
+            )
             db.run_many(
                 "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)",
                 [(id_ if "/" in id_ else f"{self.epoch}/{id_}", *rest) for id_, *rest in events],
@@ -136,24 +141,25 @@ class Former:
     def _copy_evidence(self, source: Database, db: Database) -> None:
         """Evidence of delivered records may go at once (seq 0); the rest waits for its record
         to be carried."""
-        rows = self._try(source, "SELECT sha256, seq, bytes, type, state, next FROM blob")
+        rows = self._try(
+            source, "SELECT sha256, seq, bytes, type, state, next FROM blob",
+            str, int, int, str, int, int,
+        )  # fmt: skip
         db.run_many(
             "INSERT OR IGNORE INTO blob VALUES (?, ?, ?, ?, ?, ?)",
             [(sha, 0 if seq in self.settled else 1 << 62, *rest) for sha, seq, *rest in rows],
         )
 
     def _try(self, db: Database, sql: str, *types: type) -> list[tuple[Any, ...]]:
-        """Rows until the damage begins; of ``types`` where these are given."""
+        """Rows of ``types`` until the damage begins."""
         found: list[tuple[Any, ...]] = []
         try:
             found.extend(db.each(sql))
         except StoreError:
             self.damaged = True
-        if types:
-            sound = [row for row in found if all(map(isinstance, row, types))]
-            self.damaged = self.damaged or len(sound) < len(found)
-            return sound
-        return found
+        sound = [row for row in found if all(map(isinstance, row, types))]
+        self.damaged = self.damaged or len(sound) < len(found)
+        return sound
 
     def records(self, db: Database, after: int, limit: int) -> list[tuple[int, int, bytes]]:
         """Up to ``limit`` readable pending rows beyond ``after``, gaps aside; empty = no more.
@@ -168,7 +174,7 @@ class Former:
                     "SELECT seq, kind, crc, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
                     (after, limit),
                 )
-                after = rows[-1][0] if rows else top
+                after = last_seq(rows, after, db.path) if rows else top
             except StoreError:
                 self.damaged = True
                 rows = list(self._singly(db, after + 1, min(after + limit, top)))
@@ -177,7 +183,10 @@ class Former:
             found = [
                 (seq, kind, body)
                 for seq, kind, crc, body in rows
-                if seq not in self.settled and kind != GAP and intact(seq, crc, body)
+                if isinstance(kind, int)
+                and kind != GAP
+                and seq not in self.settled
+                and intact(seq, crc, body)
             ]
             if found:
                 return found

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from edgeagent.store.batch import Batch, Lane
+from edgeagent.store.database import last_seq
 from edgeagent.store.encode import intact
 from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
@@ -194,14 +195,14 @@ class Lanes:
                 )
                 if self._reading.epoch != epoch:
                     return [], []
-                for _, _, body in rows[:1]:
-                    self._mean_bytes += (len(body) - self._mean_bytes) / 8
                 for seq, crc, body in rows:
+                    last_seq([(seq,)], at - 1, self._reading.path)
                     if not intact(seq, crc, body):
                         self.spoiled.append(seq)
                         self._skip(lane, at, seq)
                         at = seq + 1
                         continue
+                    self._mean_bytes += (len(body) - self._mean_bytes) / 64
                     if seqs and (size + len(body) + 1 > max_bytes or len(seqs) >= max_records):
                         return seqs, bodies
                     seqs.append(seq)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeagent import clock as system_clock
-from edgeagent.errors import Busy, EdgeAgentError, StoreError
+from edgeagent.errors import Busy, EdgeAgentError, StoreCorrupt, StoreError
 from edgeagent.store import epochs, erase, held
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.blobs import BlobShelf
@@ -210,8 +210,11 @@ class Outbox:
     def _taken(self, take: Callable[[], Batch | None]) -> Batch | None:
         try:
             batch = take()
+        except StoreCorrupt as error:
+            # The writer puts it right; there is more later.
+            self._writer.suspect(error, self._lanes.epoch)
+            return None
         except StoreError:
-            # The writer has been told (`Reading`) and puts it right; there is more later.
             return None
         if self._lanes.spoiled:
             epoch, delivery = self._lanes.epoch, self._committer.delivery

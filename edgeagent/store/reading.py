@@ -18,9 +18,9 @@ class Reading:
     """Reads the present database; after `renew` the one that took its place."""
 
     def __init__(
-        self, path: Path, suspect: Callable[[StoreError], None], make: Connect = connect
+        self, path: Path, suspect: Callable[[StoreError, str], None], make: Connect = connect
     ) -> None:
-        self._path = path
+        self.path = path
         self._suspect = suspect
         self._make = make
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Reading:
             except StoreError as error:
                 self._close()
                 if isinstance(error, StoreCorrupt):
-                    self._suspect(error)
+                    self._suspect(error, self.epoch)
                 raise
 
     def rows_of(
@@ -58,7 +58,7 @@ class Reading:
             self._close()
 
     def _open(self) -> None:
-        db = Database(self._path, make=self._make)
+        db = Database(self.path, make=self._make)
         db.prepare_to_read()
         self._db = db
         self.epoch = str(db.value("SELECT epoch FROM account"))

@@ -23,8 +23,10 @@ BASE_MS = 100
 TOP_LEVEL = 48
 """Slots of 900 years: nothing is left to thin."""
 _TELLING = 6
-_UPDATE = 4
-_TURN = 12
+_UPDATE = 12
+_TURN = 24
+"""Events begin to go when of results one is left in half an hour (2^14), their beginnings and
+ends when there is one in 19 days (2^24): not before everything else."""
 _SHARE = 0.25
 """A level is worth its work if it frees this share."""
 _BLOB = KIND_NUMBER["blob"]

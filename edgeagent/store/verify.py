@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeagent.errors import InputError, NotFound, StoreCorrupt, StoreError
 from edgeagent.store.books import stored_ranges
-from edgeagent.store.database import FILE, Database, close_quietly, schema_steps
+from edgeagent.store.database import FILE, Database, close_quietly, last_seq, schema_steps
 from edgeagent.store.encode import GAP, decoded, intact
 from edgeagent.store.epochs import database_path
 from edgeagent.store.ledger import BLOCK, gap_bits
@@ -141,7 +141,8 @@ def _snapshot(db: Database) -> _Figures:
     for block in [block for block in covered if block * BLOCK <= folded]:
         base = block * BLOCK
         covered[block] &= ~bits_of(range(base, min(folded + 1, base + BLOCK)), base)
-    reasons: dict[str, int] = dict(db.each("SELECT reason, count FROM dropped"))
+    rows = db.rows("SELECT reason, count FROM dropped")
+    reasons = {str(reason): int(count) for reason, count in rows}
     carrying = db.value("SELECT 1 FROM carry LIMIT 1") is not None
     produced, delivered, pending, dropped, folded, folded_dropped = numbers
     return _Figures(
@@ -227,7 +228,7 @@ def _rows(db: Database, produced: int, deep: bool) -> Iterator[tuple[int, int, i
         )
         if not rows:
             return
-        after = rows[-1][0]
+        after = last_seq(rows, after, db.path)
         yield from ((seq, kind, crc, data) for seq, kind, crc, data in rows if seq <= produced)
 
 

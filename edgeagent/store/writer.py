@@ -83,7 +83,7 @@ class Writer:
         self._appended = self._resolved = 0
         self._posted = self._applied = 0
         self._stop_by: float | None = None
-        self._suspicion: StoreError | None = None
+        self._suspicion: tuple[StoreError, str] | None = None
         self.stalled = 0
         self.fault = ""
         self.account: Account = committer.ledger.account()
@@ -163,10 +163,10 @@ class Writer:
             raise job.error
         return job.answer
 
-    def suspect(self, error: StoreError) -> None:
-        """A reader found the database damaged."""
+    def suspect(self, error: StoreError, epoch: str) -> None:
+        """A reader found the database of ``epoch`` damaged."""
         with self._work:
-            self._suspicion = error
+            self._suspicion = (error, epoch)
             self._wake(0.0)
 
     def flush(self, timeout_s: float) -> bool:
@@ -229,8 +229,8 @@ class Writer:
             stalled, self.stalled = self.stalled, 0
             suspicion, self._suspicion = self._suspicion, None
             self._due = 0.0 if self._queue else float("inf")
-        if suspicion is not None:
-            self._recover(suspicion)
+        if suspicion is not None and suspicion[1] == self._committer.ledger.epoch:
+            self._recover(suspicion[0])
         while entries or ops or stalled:
             group = Group([draft for draft, _ in entries], ops, stalled)
             if not self._until_done(group):

@@ -95,14 +95,18 @@ def event(phase: str, key: str, **data: Any) -> Draft:
 
 
 def drain(outbox: Outbox, receiver: Receiver, *, max_bytes: int = 16_384) -> int:
-    """Deliver everything that is pending now. How many batches."""
+    """Deliver everything that is pending, also the gaps that a full outbox writes while it is
+    emptied. How many batches."""
     count = 0
-    while (batch := outbox.next_batch(max_bytes=max_bytes)) is not None:
-        receiver.take(batch)
-        outbox.delivered(batch)
-        count += 1
-    assert outbox.flush(10)
-    return count
+    while True:
+        before = count
+        while (batch := outbox.next_batch(max_bytes=max_bytes)) is not None:
+            receiver.take(batch)
+            outbox.delivered(batch)
+            count += 1
+        assert outbox.flush(20)
+        if count == before:
+            return count
 
 
 def pages_of(path: Path) -> int:

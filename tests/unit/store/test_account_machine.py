@@ -72,7 +72,7 @@ class AccountMachine(RuleBasedStateMachine):
         self.committer.in_flight = self.lanes.in_flight
         self._reset()
 
-    def _suspect(self, error: Exception) -> None:
+    def _suspect(self, error: Exception, epoch: str) -> None:
         raise AssertionError(error)
 
     def _reset(self) -> None:
