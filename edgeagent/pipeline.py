@@ -9,8 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
@@ -55,8 +56,7 @@ class Runs(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True)
-class Stages:
+class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 
     model: str

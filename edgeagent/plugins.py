@@ -6,12 +6,14 @@ runtimes and protocol libraries out of processes that don't need them.
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterable
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.errors import NotFound, RuntimeMissing
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Kind = Literal["source", "runtime", "preparer", "postprocessor", "rule", "action"]
 
@@ -65,7 +67,7 @@ def find(kind: Kind, name: str) -> Any:
     """
     place = BUILT_IN.get((kind, name))
     if place is None:
-        for entry in entry_points(group=_GROUPS[kind]):
+        for entry in _entries(kind):
             if entry.name == name:
                 return entry.load()
         raise NotFound(f"there is no {kind} {name!r}{_hint(kind, name)}")
@@ -84,11 +86,20 @@ def find(kind: Kind, name: str) -> Any:
 def known(kind: Kind) -> list[str]:
     """All names of a kind, sorted."""
     names = {name for (its, name) in BUILT_IN if its == kind}
-    names.update(entry.name for entry in entry_points(group=_GROUPS[kind]))
+    names.update(entry.name for entry in _entries(kind))
     return sorted(names)
 
 
+def _entries(kind: Kind) -> Iterable[EntryPoint]:
+    # Imported late: reading the metadata of packages takes longer than opening a small model.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_GROUPS[kind])
+
+
 def _hint(kind: Kind, name: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, known(kind), n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

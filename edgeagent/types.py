@@ -1,6 +1,6 @@
 """The nouns that cross a boundary between stages. No I/O here.
 
-Samples and predictions live in one process and are frozen, slotted dataclasses. What
+Samples and predictions live in one process and are frozen structs. What
 reaches a file or a wire (`Record`, `BlobRef`) is a `msgspec.Struct`.
 
 Conventions: boxes are ``(x1, y1, x2, y2)``, normalised to 0..1 of the *captured* frame
@@ -11,10 +11,10 @@ wall time in nanoseconds since 1970 (UTC); ``mono_ms`` is CLOCK_BOOTTIME in mill
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,7 @@ Box = tuple[float, float, float, float]
 # --- samples -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One image. ``pixels`` is uint8 (h, w, 3) BGR or (h, w); never written to."""
 
     source: str
@@ -42,8 +41,7 @@ class Frame:
     """What a synthetic scene or a labelled file knows about it; never read by a pipeline."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """A stretch of sensor values or sound: ``values`` is float32 (length, channels)."""
 
     source: str
@@ -63,16 +61,14 @@ Sample = Union[Frame, Window]
 # --- tensors -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Quantization:
+class Quantization(Struct, frozen=True):
     """real = scale × (stored − zero_point), per tensor."""
 
     scale: float
     zero_point: int
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(Struct, frozen=True):
     """One model input or output. Dynamic dimensions are −1."""
 
     name: str
@@ -82,8 +78,7 @@ class TensorSpec:
     quantization: Quantization | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """Where the prepared picture lies in the input tensor.
 
     A point (u, v), normalised to 0..1 of the tensor, shows the point
@@ -119,8 +114,7 @@ class Placement:
 WHOLE = Placement()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """What goes into a session, and what is needed to read its answer."""
 
     tensors: list[NDArray[Any]]
@@ -133,16 +127,14 @@ class Prepared:
 # --- predictions ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Struct, frozen=True):
     """The sample as a whole is ``label`` with ``score`` (0..1)."""
 
     label: str
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(Struct, frozen=True):
     """Something at ``box``. ``points`` are landmarks (x, y) in 0..1 of the frame."""
 
     label: str
@@ -153,8 +145,7 @@ class Detection:
     """Identity over frames, given by the tracker; 0 = none yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keypoints:
+class Keypoints(Struct, frozen=True):
     """A pose: ``points`` are (x, y, score) in 0..1 of the frame, in the model's order."""
 
     label: str
@@ -164,8 +155,7 @@ class Keypoints:
     track: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
+class Mask(Struct, frozen=True):
     """Pixels of one label: ``share`` of the frame (0..1) and polygons in 0..1."""
 
     label: str
@@ -174,8 +164,7 @@ class Mask:
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Anomaly:
+class Anomaly(Struct, frozen=True):
     """How unlike the usual the sample is; alarming when ``score`` exceeds ``threshold``."""
 
     score: float
@@ -186,8 +175,7 @@ class Anomaly:
         return self.score > self.threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Regression:
+class Regression(Struct, frozen=True):
     """A measured quantity."""
 
     name: str
@@ -195,15 +183,13 @@ class Regression:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(Struct, frozen=True):
     """A vector for comparison by cosine."""
 
     vector: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(Struct, frozen=True):
     """Outputs that no decoder reads (``decoder = "none"``): name → nested list."""
 
     outputs: dict[str, Any]
@@ -253,8 +239,7 @@ class Draft(msgspec.Struct):
     test: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """State of one unit for status and doctor."""
 
     name: str

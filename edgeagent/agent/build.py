@@ -8,7 +8,8 @@ that says so, and everything else runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeagent import plugins
 from edgeagent.capture.source import Source, Wanted, merge
@@ -47,16 +48,14 @@ class Unbuilt:
         return Health(self.name, "down", told(self.error))
 
 
-@dataclass
-class Built:
+class Built(Struct):
     """What the supervisor is to run: pipelines first, so that no sample finds nobody."""
 
     pipelines: dict[str, Pipeline | Unbuilt] = field(default_factory=dict)
     sources: dict[str, CaptureUnit | Unbuilt] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What every pipeline is given besides its own configuration."""
 
     config: Config

@@ -19,9 +19,8 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +36,7 @@ LONGEST = 65536
 _TICK_S = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What a decoder found."""
 
     rate_hz: float = 0.0

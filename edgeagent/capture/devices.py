@@ -13,8 +13,8 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeagent.errors import Busy, ConfigError, EdgeAgentError, NotPermitted, SourceLost
 
@@ -32,8 +32,7 @@ _NODE = re.compile(r"^video(\d+)$")
 Ioctl = Callable[[int, int, bytearray], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Camera:
+class Camera(NamedTuple):
     """A node that gives pictures."""
 
     path: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from edgeagent import clock
 from edgeagent.capture.series import Series, Stretch
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _PROBE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
+class _Cut(Struct, frozen=True):
     """A window that waits to be read."""
 
     values: NDArray[np.float32]

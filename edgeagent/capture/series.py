@@ -7,12 +7,12 @@ or filtered to the new rate (rows are evenly spaced by definition).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from edgeagent.capture.resample import Interpolation, Polyphase
 from edgeagent.capture.table import Row
@@ -28,8 +28,7 @@ _BLOCK_S = 0.1
 _BLOCK = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """Consecutive rows, float32 (n, channels)."""
 
     rows: NDArray[np.float32]

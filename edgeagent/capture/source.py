@@ -12,15 +12,15 @@ plain attributes that `unit` looks for: ``network = True`` (reopen with long, ji
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from edgeagent.errors import ConfigError
 from edgeagent.types import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What the models behind a source need of its windows; all None for pictures."""
 
     channels: tuple[str, ...] | None = None
@@ -62,8 +62,7 @@ def _told(wanted: Wanted) -> str:
     return f"{wanted.length} rows every {wanted.hop or wanted.length} at {rate} of {channels}"
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a source counts below the sight of `unit`, since it was made."""
 
     dropped: int = 0

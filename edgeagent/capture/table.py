@@ -11,10 +11,11 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
+
+from msgspec import Struct
 
 from edgeagent.errors import InputError, NotFound, NotPermitted
 
@@ -24,8 +25,7 @@ Read = Callable[[str, str, object], float]
 _DELIMITERS = (",", ";", "\t")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One usable row."""
 
     line: int

@@ -8,11 +8,11 @@ Data Specifications 1.0" and WAVEFORMATEXTENSIBLE.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from edgeagent.errors import InputError, NotFound, NotPermitted
 
@@ -26,8 +26,7 @@ _UNKNOWN_LENGTH = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 """What recorders write that can't go back to the header."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """What the header says."""
 
     rate_hz: int

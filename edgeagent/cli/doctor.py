@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import typer
 
 from edgeagent.cli import options, render, views
@@ -17,6 +15,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Find what is wrong with this device and its configuration. Exit 1 if something is."""
+    from msgspec.structs import replace
+
     from edgeagent.diagnose.context import context_of
     from edgeagent.diagnose.doctor import run
     from edgeagent.update.library import Library, default_folders

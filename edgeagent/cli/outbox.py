@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ app = typer.Typer(help="What waits to be sent, and the account of it.", no_args_
 @app.command()
 def stats(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """How much was produced, delivered, is pending, was dropped and why."""
+
     from edgeagent.store.verify import verify as examine
 
     try:
@@ -67,10 +67,12 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Prove that produced = delivered + pending + dropped, number by number (exit 1 if not)."""
+    from msgspec import to_builtins
+
     from edgeagent.store.verify import verify as examine
 
     report = examine(options.data_folder(config, data_dir), deep=deep)
-    data = {**asdict(report), "ok": report.ok}
+    data = {**to_builtins(report), "ok": report.ok}
     render.show(data, as_json, lambda: views.verified(report))
     raise typer.Exit(0 if report.ok else 1)
 

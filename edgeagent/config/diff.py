@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent.config.check import dotted
 from edgeagent.config.model import Config, to_builtins
@@ -11,8 +12,7 @@ from edgeagent.config.secret import redacted
 from edgeagent.config.toml import KeyPath
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One key; ``None`` = it is not set on that side."""
 
     key: str

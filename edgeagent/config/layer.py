@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import KeyPath, Place, Places, TomlError, parse_text, parse_toml
 
 
-@dataclass(slots=True)
-class Layer:
+class Layer(Struct):
     """Tables, and where each key of them stands."""
 
     table: dict[str, Any] = field(default_factory=dict)

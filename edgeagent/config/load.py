@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeagent.config import layer as layers
 from edgeagent.config.advice import advice
@@ -44,8 +45,7 @@ _PATHS = (
 """Keys that name files: relative ones are meant from the file that says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A configuration that is valid, and where it came from."""
 
     config: Config

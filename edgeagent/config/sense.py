@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent.config import units
 from edgeagent.config.check import Fault, dotted
@@ -41,8 +42,7 @@ _SIZES: tuple[tuple[KeyPath, str, str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """What other parts know; absent = not asked."""
 
     zones_in: Callable[[str], Iterable[str]] | None = None
@@ -64,8 +64,7 @@ def sense(
     return [fault for check in _CHECKS for fault in check(look)]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """The merged tables as a check sees them."""
 
     tables: dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +22,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def close_to(word: str, names: Iterable[str]) -> str:
     """The name that was probably meant, or an empty text."""
+    import difflib
+
     by_fold = {name.casefold().replace("-", "_"): name for name in names}
     close = difflib.get_close_matches(word.casefold().replace("-", "_"), by_fold, n=1, cutoff=0.65)
     return by_fold[close[0]] if close else ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeagent.decide import ACTIONS
 from edgeagent.decide.data import ANOMALY, as_data
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 WITHHELD = "withheld"
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(Struct, frozen=True):
     """A rule, ready to be asked."""
 
     when: Expression
@@ -330,6 +329,8 @@ def _redactor(
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, sorted(known), n=1)
     if close:
         return f"there is no {what} {name!r}; did you mean {close[0]!r}?"

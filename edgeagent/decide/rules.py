@@ -18,13 +18,13 @@ of code: the parser builds closures over a handful of comparisons.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from edgeagent.errors import ConfigError
 
@@ -64,8 +64,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 _WORDS = ("and", "or", "not", "in")
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """What is known of one thing in one sample; what a rule is asked about."""
 
     label: str
@@ -83,8 +82,7 @@ class Facts:
 Test = Callable[[Facts], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """A parsed ``when``."""
 
     text: str
@@ -111,15 +109,13 @@ def fault(text: str, column: int, message: str, remedy: str = "") -> ConfigError
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str
     text: str
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Operand:
+class _Operand(Struct, frozen=True):
     kind: Kind
     name: str
     """Empty for a literal."""
@@ -210,6 +206,8 @@ class _Parser:
             self._names.add(token.text)
             return _Operand(NAMES[token.text], token.text, None, token.column)
         if token.kind == "name" and token.text not in _WORDS:
+            import difflib
+
             close = difflib.get_close_matches(token.text, NAMES, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(NAMES)}"
             raise self._fault(

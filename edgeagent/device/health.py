@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent import clock
 
@@ -22,8 +23,7 @@ _PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft 
 _PLAUSIBLE_C = (-60.0, 200.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Throttle:
+class Throttle(Struct, frozen=True):
     """Why the processor is (or was, since it started) slower than it could be."""
 
     now: tuple[str, ...]
@@ -32,8 +32,7 @@ class Throttle:
     """The file that says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(Struct, frozen=True):
     """The file system that holds a path."""
 
     mount: str

@@ -7,12 +7,13 @@ the end of the heap unless it is asked.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 
 
 def give_back() -> bool:
     """Return free memory to the system; False where the C library has no malloc_trim (musl)."""
+    import ctypes
+
     gc.collect()
     try:
         trim = ctypes.CDLL(None).malloc_trim

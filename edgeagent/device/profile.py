@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from msgspec import Meta, Struct
 from edgeagent.config.check import check_table, faults_text
 from edgeagent.config.layer import Layer
 from edgeagent.config.paths import shipped
-from edgeagent.config.toml import Places, parse_toml
+from edgeagent.config.toml import Places, parse_toml, read_plainly
 from edgeagent.errors import ConfigError, NotFound
 
 DEVICE_TREE = "sys/firmware/devicetree/base"
@@ -90,17 +89,15 @@ class Profile(Struct, forbid_unknown_fields=True):
     """Where the figures come from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A profile and why it was taken."""
 
     profile: Profile
     evidence: tuple[str, ...]
-    places: Places = field(default_factory=Places)
+    file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
+class Board(Struct, frozen=True):
     """What a machine says about itself."""
 
     root: Path = Path("/")
@@ -150,22 +147,27 @@ def _text(file: Path) -> str:
         return ""
 
 
-def load_profiles(folders: Sequence[Path] | None = None) -> list[tuple[Profile, Places]]:
-    """All profiles of the folders (default: those that are shipped), by name; of two with one
-    name the earlier folder's counts.
+def load_profiles(folders: Sequence[Path] | None = None) -> list[tuple[Profile, Path]]:
+    """All profiles of the folders (default: those that are shipped) with their files, by name;
+    of two with one name the earlier folder's counts.
 
     Raises:
         ConfigError: a file is wrong; the text names line and key.
     """
-    found: dict[str, tuple[Profile, Places]] = {}
+    found: dict[str, tuple[Profile, Path]] = {}
     for folder in shipped("device_profiles") if folders is None else folders:
         for file in sorted(folder.glob("*.toml")):
-            profile, places = _load(file)
-            found.setdefault(profile.name, (profile, places))
+            profile = _load(file)
+            found.setdefault(profile.name, (profile, file))
     return sorted(found.values(), key=lambda its: its[0].name)
 
 
-def _load(file: Path) -> tuple[Profile, Places]:
+def _load(file: Path) -> Profile:
+    try:
+        # Every start reads all of them: lines are looked for only where something is wrong.
+        return msgspec.convert(read_plainly(file), Profile)
+    except (OSError, ValueError):
+        pass
     try:
         table, places = parse_toml(file)
     except (OSError, ValueError) as error:
@@ -173,7 +175,7 @@ def _load(file: Path) -> tuple[Profile, Places]:
     faults = check_table(table, Profile, file=str(file), places=places)
     if faults:
         raise ConfigError(faults_text(faults), faults=tuple(faults))
-    return msgspec.convert(table, Profile), places
+    return msgspec.convert(table, Profile)
 
 
 def detect(
@@ -192,13 +194,13 @@ def detect(
     board = Board(root, arch)
     best: Match | None = None
     best_score = 0
-    for profile, places in load_profiles(folders):
+    for profile, file in load_profiles(folders):
         evidence = list(_evidence(board, profile.detect))
         if any(not said for _, said in evidence):
             continue
         score = sum(_WEIGHT[kind] for kind, _ in evidence)
         if score > best_score:
-            best = Match(profile, tuple(said for _, said in evidence), places)
+            best = Match(profile, tuple(said for _, said in evidence), file)
             best_score = score
     return best or _unknown(board)
 
@@ -236,9 +238,9 @@ def _unknown(board: Board) -> Match:
 def find_profile(name: str, folders: Sequence[Path] | None = None) -> Match:
     """The profile of that name. Raises NotFound, ConfigError."""
     profiles = load_profiles(folders)
-    for profile, places in profiles:
+    for profile, file in profiles:
         if profile.name == name:
-            return Match(profile, ("device.profile names it",), places)
+            return Match(profile, ("device.profile names it",), file)
     from edgeagent.config.words import did_you_mean
 
     names = [profile.name for profile, _ in profiles]
@@ -255,7 +257,8 @@ def profile_layer(
             match = detect(root, arch=arch, folders=folders)
         else:
             match = find_profile(name, folders)
-        places = Places({path[1:]: place for path, place in match.places.items() if path[1:]})
+        known = parse_toml(match.file)[1] if match.file and match.profile.config else Places()
+        places = Places({path[1:]: place for path, place in known.items() if path[1:]})
         return Layer(match.profile.config, places)
 
     return layer

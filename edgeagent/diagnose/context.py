@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent.config import snapshot
 from edgeagent.config.load import Loaded, ProfileLayer, data_dir_of, load
@@ -21,8 +22,7 @@ AskAgent = Callable[[], dict[str, Any]]
 """Status of the running agent. Raises Unavailable where none runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """Everything is read; nothing is opened that the running agent needs for itself."""
 
     data_dir: Path

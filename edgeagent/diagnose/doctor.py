@@ -11,7 +11,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeagent.diagnose.checks import agent, board, link, models, settings, sources, storage
 from edgeagent.diagnose.context import Context
@@ -25,8 +26,7 @@ LIMIT_S = 9.0
 Look = Callable[[Context], Iterator[Finding]]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """A row of the table."""
 
     name: str

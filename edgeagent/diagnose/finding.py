@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from msgspec import Struct, to_builtins
 
 Severity = Literal["ok", "note", "problem", "failed"]
 """ok = fine · note = worth knowing · problem = works with a loss, or soon won't ·
@@ -13,8 +14,7 @@ failed = does not work."""
 ORDER: tuple[Severity, ...] = ("ok", "note", "problem", "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One sentence about one thing."""
 
     check: str
@@ -27,8 +27,7 @@ class Finding:
     """What to do, with the exact command where there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """All findings of one run."""
 
     findings: tuple[Finding, ...]
@@ -57,5 +56,5 @@ class Report:
                 severity: sum(its.severity == severity for its in self.findings)
                 for severity in ORDER
             },
-            "findings": [asdict(its) for its in self.findings],
+            "findings": to_builtins(self.findings),
         }

@@ -12,8 +12,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec.structs import replace
 
 from edgeagent.errors import Busy, EdgeAgentError, InputError
 from edgeagent.fleet.archive import Archive, Group, Part, Refused, Written

@@ -9,7 +9,9 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.link import Link

@@ -11,9 +11,10 @@ Format: https://flatbuffers.dev/internals; table fields: tensorflow/lite/schema/
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent.errors import ModelError
 from edgeagent.infer.modelfile import TFLITE, damaged, read_head
@@ -37,8 +38,7 @@ _TABLES: dict[str, dict[int, Any]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct, frozen=True):
     """What a .tflite file holds, by name."""
 
     custom: tuple[str, ...]

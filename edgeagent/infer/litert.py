@@ -10,11 +10,10 @@ import re
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeagent.errors import InferenceError, ModelError, RuntimeMissing
 from edgeagent.infer import delegates, receipt
@@ -38,8 +37,7 @@ _announced = threading.Event()
 """XNNPACK has said its line; it says it once per process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(Struct, frozen=True):
     """The TFLite library of this environment."""
 
     name: str
@@ -52,15 +50,17 @@ class Library:
 def find_library() -> Library:
     """The installed TFLite library. Raises RuntimeMissing."""
     try:
+        import ai_edge_litert
         import ai_edge_litert.interpreter as litert
 
-        return Library(_titled("litert", "ai-edge-litert"), litert, verifies=True)
+        return Library(_titled("litert", ai_edge_litert), litert, verifies=True)
     except ImportError as error:
         missing = error
     try:
+        import tflite_runtime
         import tflite_runtime.interpreter as tflite
 
-        return Library(_titled("tflite-runtime", "tflite-runtime"), tflite, verifies=False)
+        return Library(_titled("tflite-runtime", tflite_runtime), tflite, verifies=False)
     except ImportError:
         detail = "" if isinstance(missing, ModuleNotFoundError) else f" ({missing})"
     raise RuntimeMissing(
@@ -389,9 +389,5 @@ def _plain(text: str) -> str:
     return first_line(_JOINED.sub(". ", text))
 
 
-@cache  # reading the metadata takes longer than opening a small model
-def _titled(name: str, distribution: str) -> str:
-    try:
-        return f"{name} {version(distribution)}"
-    except PackageNotFoundError:
-        return name
+def _titled(name: str, module: Any) -> str:
+    return f"{name} {getattr(module, '__version__', '')}".strip()

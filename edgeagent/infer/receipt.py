@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeagent.infer.delegates import title_of
 from edgeagent.infer.session import Receipt
@@ -18,8 +19,7 @@ PLAIN = "builtin"
 """LiteRT's own kernels, without any delegate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One node of LiteRT's execution graph: its operator and tensor numbers."""
 
     operator: str
@@ -27,8 +27,7 @@ class Node:
     outputs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """Operators by place, and by type those that stayed on the plain kernels."""
 
     placement: dict[str, int]
@@ -97,8 +96,7 @@ def shortfall(tally: Tally, place: str) -> str:
     return f"{place} takes none of the model's {sum(tally.placement.values())} operators"
 
 
-@dataclass(slots=True)
-class Account:
+class Account(Struct):
     """What became of the delegate that a LiteRT session was asked to use."""
 
     asked: str

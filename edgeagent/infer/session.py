@@ -7,9 +7,10 @@ because both runtimes fall back to the CPU in silence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from edgeagent.types import TensorSpec
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How to open a model."""
 
     threads: int = 1
@@ -35,8 +35,7 @@ class Options:
     """Options of the delegate or provider."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What was asked for and what runs."""
 
     runtime: str

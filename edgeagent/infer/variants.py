@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgeagent import plugins
 from edgeagent.config.model import Runtime

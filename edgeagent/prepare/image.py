@@ -7,11 +7,11 @@ Tables that say "as it is" or "minus 128" are recognised and cost no look-up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from msgspec import Struct
 
 from edgeagent.errors import InputError, PackageError
 from edgeagent.prepare.quantize import Quantize
@@ -32,8 +32,7 @@ cv2.setNumThreads(1)
 _PIXELS = np.arange(256, dtype=np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """What the tensor holds: one picture of this size, channels last or first (planar)."""
 
     width: int
@@ -43,8 +42,7 @@ class Form:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """The part of the frame that is taken and the place in the tensor where it goes, pixels."""
 
     source: tuple[slice, slice]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from edgeagent.types import (
     Anomaly,
@@ -26,8 +27,7 @@ Told = dict[str, Any]
 """A prediction as it stands in a file; ``kind`` says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """How far an answer may be from the expected one."""
 
     score: float = 0.1

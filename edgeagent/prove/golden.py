@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct, field
 
 from edgeagent.config.model import Runtime
 from edgeagent.errors import EdgeAgentError, NotFound, PackageError
@@ -43,8 +43,7 @@ class Expected(msgspec.Struct):
     samples: list[Sample]
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a comparison found."""
 
     model: str
@@ -166,11 +165,11 @@ def read_expected(package: Package) -> Expected:
 def tolerance_of(package: Package) -> Tolerance:
     """The manifest's tolerance. Raises PackageError for a name that means nothing."""
     given = package.manifest.golden.tolerance if package.manifest.golden else {}
-    unknown = sorted(set(given) - set(Tolerance.__dataclass_fields__))
+    unknown = sorted(set(given) - set(Tolerance.__struct_fields__))
     if unknown:
         raise PackageError(
             f"{package.folder / 'model.toml'}: golden.tolerance.{unknown[0]} is unknown; "
-            f"known: {', '.join(Tolerance.__dataclass_fields__)}"
+            f"known: {', '.join(Tolerance.__struct_fields__)}"
         )
     return Tolerance(**given)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent.manifest import InputSpec, OutputSpec, StateSpec, Task
 from edgeagent.types import TensorSpec
@@ -12,8 +14,7 @@ from edgeagent.types import TensorSpec
 Specs = Sequence[TensorSpec]
 
 
-@dataclass(slots=True)
-class Guess:
+class Guess(Struct):
     """What a model probably is."""
 
     family: str
@@ -26,8 +27,7 @@ class Guess:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Struct, frozen=True):
     """An input tensor that looks like a picture."""
 
     width: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 from edgeagent.config.model import Runtime
 from edgeagent.errors import NotPermitted, StoreFull, UsageError
@@ -26,8 +27,7 @@ Confidence = Literal["sure", "likely", "guess"]
 _RUNTIMES: dict[str, Literal["litert", "onnx"]] = {".tflite": "litert", ".onnx": "onnx"}
 
 
-@dataclass(slots=True)
-class Proposal:
+class Proposal(Struct):
     """A package that was never written: its manifest, and how far to trust it."""
 
     package: Package

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from edgeagent import __version__
 from edgeagent.config.model import Runtime
@@ -30,8 +31,7 @@ _NEEDS_LABELS = ("classify", "ssd", "yolo", "yolox", "fastestdet", "mask")
 _BUDGET = ("p95_ms", "pss_mb")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong (error) or unwise (warning) about a package."""
 
     level: Level

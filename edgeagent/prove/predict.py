@@ -7,8 +7,9 @@ the path that runs on the device, and not the model alone.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from types import TracebackType
+
+from msgspec import Struct
 
 from edgeagent.config.model import Runtime
 from edgeagent.infer import Receipt, open_package
@@ -18,8 +19,7 @@ from edgeagent.prepare.inputs import Prepare
 from edgeagent.types import Prediction, Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a model said about one sample, and how long each stage took (milliseconds)."""
 
     predictions: list[Prediction]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,9 +124,7 @@ class ControlClient:
             Unavailable: no agent runs, or it went away.
             EdgeAgentError: the agent refused the request itself.
         """
-        return self.ask(
-            {"type": type_, "id": f"cli-{secrets.token_hex(8)}", "arguments": arguments}
-        )
+        return self.ask({"type": type_, "id": f"cli-{os.urandom(8).hex()}", "arguments": arguments})
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The last line of the answer to a request."""

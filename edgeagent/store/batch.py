@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 Lane = Literal["live", "backlog", "resend"]
 
@@ -18,8 +18,7 @@ def envelope(device: str, epoch: str, seqs: tuple[int, ...], bodies: tuple[bytes
     return head[:-1] + b',"records":[' + b",".join(bodies) + b"]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Records to send together. Hand it back to exactly one of `Outbox.delivered`,
     `Outbox.refused` and `Outbox.release`, whole or split."""
 

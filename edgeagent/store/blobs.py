@@ -11,8 +11,9 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgeagent.errors import NotFound, StoreError
 from edgeagent.store.ledger import Ledger
@@ -22,8 +23,7 @@ from edgeagent.types import BlobRef, Draft, Evidence
 Post = Callable[[Callable[[Ledger], None]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class BlobToSend:
+class BlobToSend(Struct, frozen=True):
     """Evidence whose record is delivered. Send chunks from ``next_index`` on."""
 
     sha256: str

@@ -7,7 +7,8 @@ and `Books.commit`; after a failure it calls `Books.load`, because memory may be
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edgeagent.errors import StoreCorrupt
 from edgeagent.store.database import Database, Row
@@ -18,8 +19,7 @@ FOLD_AT = 256
 """Delivered gaps or ranges that are remembered one by one before they are folded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """The figures as of a commit."""
 
     epoch: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from edgeagent.errors import StoreCorrupt, StoreError, StoreFull
 from edgeagent.store import epochs
@@ -39,8 +39,7 @@ STALLED = "writer stalled"
 _BACKFILL_ROWS = 500
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """What is committed together."""
 
     drafts: Sequence[Draft] = ()
@@ -65,7 +64,7 @@ class Committer:
         self.identity = identity
         self.in_flight = in_flight
         self._make = make
-        self._session = secrets.token_hex(8)
+        self._session = os.urandom(8).hex()
         self._attempt: tuple[str, int] | None = None
         self.answer: object = None
         """Of the last job, also if its COMMIT failed."""

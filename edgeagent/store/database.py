@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -195,7 +194,7 @@ def close_quietly(db: Database) -> None:
 def schema_steps() -> dict[int, list[str]]:
     """Schema version → the statements that lead to it from the one before."""
     steps: dict[int, list[str]] = {}
-    for file in resources.files("edgeagent.store").joinpath("schema").iterdir():
+    for file in (Path(__file__).parent / "schema").iterdir():
         match = _SCHEMA.match(file.name)
         if match:
             steps[int(match[1])] = _statements(file.read_text(encoding="utf-8"))

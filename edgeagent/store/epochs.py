@@ -12,14 +12,12 @@ A database lives in a folder of its own, so that it moves with its log in one re
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.errors import StoreCorrupt, StoreError
 from edgeagent.store.database import FILE, PAGE, Connect, Database, close_quietly, connect
@@ -40,8 +38,7 @@ class Mark(msgspec.Struct):
     since: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Whose outbox it is."""
 
     device: str
@@ -51,7 +48,7 @@ class Identity:
 
 def ulid(ns: int) -> str:
     """A sortable random id: 48 bits of milliseconds, 80 random bits, Crockford's base 32."""
-    number = (max(ns, 0) // 1_000_000 & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    number = (max(ns, 0) // 1_000_000 & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10), "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
@@ -84,7 +81,7 @@ def begin(
     """
     fresh = folder / "db.new"
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
         fresh.mkdir(parents=True)
         epoch = _fill(folder, fresh / FILE, identity, clock, space_bytes, reason, make)
         _sync_folder(fresh)
@@ -184,10 +181,10 @@ def finish(folder: Path, name: str, *, damaged: bool) -> None:
     source = folder / "aside" / name
     try:
         if damaged and source.exists():
-            shutil.rmtree(folder / "quarantine", ignore_errors=True)
+            _remove(folder / "quarantine")
             source.rename(folder / "quarantine")
         else:
-            shutil.rmtree(source, ignore_errors=True)
+            _remove(source)
     except OSError as error:
         raise StoreError(f"{source}: {error.strerror}") from error
 
@@ -200,7 +197,7 @@ def prune(folder: Path, max_bytes: int) -> None:
     for path in kept[:-1]:
         if sum(sizes.values()) <= max_bytes:
             return
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         sizes[path] = 0
 
 
@@ -238,3 +235,10 @@ def _replace(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as that is possible."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

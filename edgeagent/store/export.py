@@ -9,11 +9,11 @@ import csv
 import io
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.errors import InputError, StoreError
 from edgeagent.store.batch import envelope
@@ -30,8 +30,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """What to show; empty = no limit. Times are RFC 3339 (UTC, ``Z``), compared as text."""
 
     kinds: frozenset[str] = frozenset()

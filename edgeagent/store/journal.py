@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.clock import parse_rfc3339
 from edgeagent.errors import NotFound
@@ -23,8 +23,7 @@ _NEWEST_PRUNED = "journal newest pruned"
 _COLUMNS = "id, type, digest, issuer, at, status, final"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One journaled command."""
 
     id: str
@@ -39,8 +38,7 @@ class Entry:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Answer to `Journal.claim`. ``new``: it is journaled now, do it. ``known``: same id, same
     content: answer with ``entry.status``. ``conflict``: same id, other content."""
 

@@ -13,12 +13,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgeagent import clock as system_clock
 from edgeagent.errors import Busy, EdgeAgentError, StoreCorrupt, StoreError
-from edgeagent.store import epochs, erase, held
+from edgeagent.store import epochs, held
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.blobs import BlobShelf
 from edgeagent.store.commit import Committer
@@ -38,8 +39,7 @@ _DOUBT_MS = 600_000.0
 __all__ = ["Outbox", "OutboxStats", "Ticket"]
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
+class OutboxStats(Struct, frozen=True):
     """The account as of the last commit: ``produced = delivered + pending + sum(dropped)``."""
 
     epoch: str
@@ -324,7 +324,9 @@ class Outbox:
     def erase(self, before_ns: int) -> int:
         """Erase records, evidence and dead letters from before ``before_ns`` (UTC); gaps
         ``erased`` tell of what was pending. How many records. Raises StoreError."""
-        return self._writer.call(lambda committer: erase.erase(committer, before_ns), 600.0)
+        from edgeagent.store.erase import erase
+
+        return self._writer.call(lambda committer: erase(committer, before_ns), 600.0)
 
     # --- figures -------------------------------------------------------------------------
 

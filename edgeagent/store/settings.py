@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 MIB = 1024 * 1024
 
@@ -12,8 +13,7 @@ WhenFull = Literal["thin", "drop-oldest", "drop-newest"]
 Confirm = Literal["broker", "collector"]
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxSettings:
+class OutboxSettings(Struct, frozen=True):
     """The settings of one outbox. Sizes in bytes, durations in seconds."""
 
     max_bytes: int = 64 * MIB

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.store.encode import DEPLOYMENT, EVENT, GAP, KIND_NUMBER, UNREADABLE
 
@@ -42,8 +42,7 @@ class _Sight(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Sight).decode
 
 
-@dataclass(slots=True)
-class Thinnable:
+class Thinnable(Struct):
     """What thinning must know of one record."""
 
     seq: int

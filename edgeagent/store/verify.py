@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from edgeagent.errors import InputError, NotFound, StoreCorrupt, StoreError
 from edgeagent.store.books import stored_ranges
@@ -23,8 +24,7 @@ from edgeagent.store.ranges import Ranges, bits_of, numbers_of, runs
 _SHOWN = 20
 
 
-@dataclass(slots=True)
-class VerifyReport:
+class VerifyReport(Struct):
     """``ok`` = nothing in ``problems``."""
 
     path: str
@@ -48,8 +48,7 @@ class VerifyReport:
         return not self.problems
 
 
-@dataclass(slots=True)
-class _Figures:
+class _Figures(Struct):
     """One snapshot of the small tables."""
 
     device: str

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from edgeagent.sync.reasons import Kind
 
@@ -31,8 +32,7 @@ RANGES: Mapping[str, Range] = {
 """First and longest wait in seconds, by kind of reason."""
 
 
-@dataclass
-class Backoff:
+class Backoff(Struct):
     """Waits between connections."""
 
     ranges: Mapping[str, Range] = field(default_factory=lambda: RANGES)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from edgeagent.errors import Busy, NotFound, StoreError
 from edgeagent.store.blobs import BlobToSend
@@ -48,8 +49,7 @@ class Evidence(Protocol):
     def sent(self, sha256: str) -> None: ...
 
 
-@dataclass(slots=True)
-class _Sending:
+class _Sending(Struct):
     """One piece of evidence on its way. Places are in units."""
 
     blob: BlobToSend

@@ -7,7 +7,6 @@ socket, MQTT, capabilities and the reference page all read this table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -54,8 +53,7 @@ class Cancel(Struct):
     """Id of the command that is to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandType:
+class CommandType(Struct, frozen=True):
     """One type of command."""
 
     name: str

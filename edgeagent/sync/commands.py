@@ -11,9 +11,10 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from edgeagent import clock
 from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, UsageError
@@ -49,8 +50,7 @@ class Journal(Protocol):
     def newest_pruned_at(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """A command has a new status."""
 
     type: str

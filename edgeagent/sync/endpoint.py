@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent import clock
 from edgeagent.config.units import seconds
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 Version = Literal["auto", "5", "3.1.1"]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One broker."""
 
     host: str
@@ -99,8 +100,7 @@ class Endpoint:
         return tuple(found)
 
 
-@dataclass(frozen=True)
-class LinkSettings:
+class LinkSettings(Struct, frozen=True):
     """All that a link must know. Durations in seconds."""
 
     client_id: str

@@ -7,10 +7,10 @@ MessagePack batch costs a decoding. Compressed JSON is smaller than compressed M
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.errors import InputError
 from edgeagent.store.batch import Batch
@@ -22,8 +22,7 @@ _ZLIB_LEVEL = 6
 _UNPACKED_MAX_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(Struct, frozen=True):
     """How batches are written."""
 
     form: Literal["json", "msgpack"] = "json"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent import clock
 from edgeagent.config.units import seconds
@@ -25,8 +25,7 @@ _STATUS_FIELDS = ("status", "reason", "detail", "result", "progress", "step")
 Origin = Literal["local", "remote", "button"]
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """A command as it was given. ``body`` = arguments beside ``by``, ``at``, ``expires``."""
 
     type: str
@@ -50,8 +49,7 @@ class Order:
         return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The status of an order before it is done, and why it is not done (now)."""
 
     status: Literal["rejected", "expired", "accepted", "executing", "failed"]
@@ -64,8 +62,7 @@ WAITING = Verdict(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """Of the configuration."""
 
     allow: frozenset[str]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from edgeagent.sync.reasons import Reason
 
@@ -13,8 +14,7 @@ Done = Callable[[Reason | None], None]
 """Told once how a message ended: None = accepted (PUBACK with success; written, for QoS 0)."""
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """One message to publish."""
 
     topic: str
@@ -40,8 +40,7 @@ class Message:
             told(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """One message received. `ack` tells the broker that it needs no second delivery."""
 
     topic: str
@@ -60,16 +59,14 @@ Handler = Callable[[Incoming], bool]
 handler will call `Incoming.ack` itself, later. It must be brief."""
 
 
-@dataclass(frozen=True, slots=True)
-class Will:
+class Will(Struct, frozen=True):
     """What the broker publishes for us when the connection breaks."""
 
     topic: str
     payload: bytes
 
 
-@dataclass(slots=True)
-class Limits:
+class Limits(Struct):
     """What the broker allows on the present connection (CONNACK of MQTT 5)."""
 
     receive_maximum: int = 65535
@@ -101,8 +98,7 @@ class Passenger(Protocol):
         """The link is about to be closed on purpose: the last messages."""
 
 
-@dataclass
-class Counters:
+class Counters(Struct):
     """Since the start of the process."""
 
     connects: int = 0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from edgeagent import clock
 from edgeagent.errors import StoreError
@@ -39,8 +39,7 @@ class Epochs(Protocol):
     def lost_epoch(self, epoch: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What a device says of itself in its status."""
 
     version: str

@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import Busy, StoreError
@@ -52,8 +54,7 @@ class Records(Protocol):
     def release(self, batch: Batch) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherSettings:
+class PublisherSettings(Struct, frozen=True):
     """Sizes in bytes, durations in seconds."""
 
     topic: str

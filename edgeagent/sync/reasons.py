@@ -21,16 +21,16 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Kind = Literal[
     "network", "busy", "denied", "taken", "version", "retain", "size", "payload", "protocol"
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """One refusal or loss."""
 
     kind: Kind

@@ -8,7 +8,7 @@ after every loss, and the pauses are those of `backoff`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from edgeagent.sync import reasons
 from edgeagent.sync.backoff import Backoff
@@ -18,8 +18,7 @@ from edgeagent.sync.reasons import Reason
 BELIEVED_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """How one try to connect went."""
 
     reason: Reason

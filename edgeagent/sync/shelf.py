@@ -12,11 +12,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from edgeagent.errors import Busy, StoreError
 from edgeagent.sync.reasons import Reason
@@ -38,8 +38,7 @@ class Memory(Protocol):
     def recall(self, key: str) -> bytes | None: ...
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(Struct):
     payload: bytes
     dirty: bool = True
     under_way: bool = False

@@ -8,8 +8,9 @@ were delivered in between, on the same link and to the same topic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from edgeagent.store.batch import Batch
 
@@ -19,8 +20,7 @@ MOST = 100
 """More suspects than this mean that it is not the records' fault."""
 
 
-@dataclass(slots=True)
-class _Suspect:
+class _Suspect(Struct):
     batch: Batch
     strikes: int
     delivered_before: int

@@ -7,8 +7,9 @@ that come in. Nothing else in the agent writes a topic by hand.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from edgeagent.errors import UsageError
 
@@ -25,8 +26,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """What an incoming topic is about. Parts that a kind does not have are empty."""
 
     kind: Kind
@@ -37,8 +37,7 @@ class Address:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(Struct, frozen=True):
     """The topics of one device. Raises UsageError for an unusable prefix or id."""
 
     prefix: str

@@ -6,38 +6,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Union
+
+from msgspec import Struct
 
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.port import Limits, Message, Will
 from edgeagent.sync.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Connack:
+class Connack(Struct, frozen=True):
     """The broker's answer to CONNECT; ``refusal`` is None where it accepts."""
 
     refusal: Reason | None
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Suback:
+class Suback(Struct, frozen=True):
     """Granted QoS or reason code (≥ 0x80), in the order that was asked."""
 
     mid: int
     codes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Puback:
+class Puback(Struct, frozen=True):
     mid: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A PUBLISH from the broker."""
 
     topic: str
@@ -48,8 +45,7 @@ class Delivery:
     mid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The connection is over."""
 
     reason: Reason

@@ -7,11 +7,11 @@ must not stop the pipelines that use the others.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from edgeagent.config.paths import shipped
 from edgeagent.errors import EdgeAgentError, NotFound, PackageError
@@ -24,8 +24,7 @@ _MODEL_FILES = (".tflite", ".onnx")
 Folders = list[Path]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One version on disk. Exactly one of ``package`` and ``error`` is set."""
 
     name: str
@@ -104,6 +103,8 @@ class Library:
         )
 
     def _unknown(self, name: str) -> NotFound:
+        import difflib
+
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1)
         if close:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from edgeagent.capture.synthetic.parts import LABELS, Part, Sprite, draw
 from edgeagent.capture.synthetic.streams import FRAME, PART, SCENE, stream
@@ -30,8 +30,7 @@ _NOISE_PAD = 64
 _SPRITES_KEPT = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(Struct, frozen=True):
     """One part that is in the picture."""
 
     label: str

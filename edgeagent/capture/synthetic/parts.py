@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,8 +20,7 @@ LABELS = ("whole", "cracked", "missing")
 _SUPERSAMPLE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What part number k is and where it lies; lengths in pixels of the frame."""
 
     label: str
@@ -33,8 +32,7 @@ class Part:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sprite:
+class Sprite(Struct, frozen=True):
     """A part ready to be laid on the belt: premultiplied (3, h, w) and coverage (h, w) 0..1."""
 
     colour: Floats
@@ -43,8 +41,7 @@ class Sprite:
     """Bounding box of the part itself (without its shadow) inside the sprite, pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
+class _Grid(Struct, frozen=True):
     """Coordinates of a sprite's fine pixels around its centre, in pixels of the frame."""
 
     x: Floats
