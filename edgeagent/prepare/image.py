@@ -1,8 +1,7 @@
 """Pictures into tensors: fit, colour, layout, quantization, and where the picture then lies.
 
-A stored value depends on one pixel value only, so whatever a package asks for (mean, scale,
-quantization) is folded into a table of 256 entries per channel when the preparer is made.
-Tables that say "as it is" or "minus 128" are recognised and cost no look-up.
+What is the same for every frame of one size (where it goes, which steps its colour and values
+need) is settled at the first one: see `edgeagent.prepare.paint`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from edgeagent.errors import InputError, PackageError
-from edgeagent.prepare.quantize import Quantize
+from edgeagent.prepare.paint import Painter
 from edgeagent.prepare.resample import RESAMPLE
 from edgeagent.types import Frame, Placement
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 # A second thread of OpenCV doubles the CPU time and saves little of the wall time.
 cv2.setNumThreads(1)
-
-_PIXELS = np.arange(256, dtype=np.uint8)
 
 
 class Form(Struct, frozen=True):
@@ -66,49 +63,29 @@ class ImagePreparer:
         self.form = form(spec, tensor)
         self._spec = spec
         self._resample = RESAMPLE[spec.resample]
-        height, width = self.form.height, self.form.width
         self._tensor: NDArray[Any] = np.zeros(self.form.shape, tensor.dtype)
-        self._small = {
-            1: np.zeros((height, width), np.uint8),
-            3: np.zeros((height, width, 3), np.uint8),
-        }
-        self._coloured = np.zeros(
-            (height, width, 3) if self.form.channels == 3 else (height, width), np.uint8
-        )
-        self._store = _store(spec, tensor, self.form, self._tensor)
+        self._painter = Painter(spec, tensor, self.form, self._tensor)
         self._seen: tuple[int, ...] = ()
-        self._cut: Cut | None = None
 
     def __call__(self, sample: Sample) -> tuple[NDArray[Any], Placement, None]:
         """The tensor (batch of 1), where the frame lies in it, and no features.
 
-        The array is written anew by the next call: run the model before preparing another.
+        The array is written anew by the next call, except for what lies around the frame: run
+        the model before preparing another, and don't write into it.
         Raises InputError for a sample that is no usable picture.
         """
         pixels = _pixels(sample, self.name)
-        shape = pixels.shape
-        if shape != self._seen or self._cut is None:
-            self._cut = cut(self._spec.fit, shape[1], shape[0], self.form)
-            self._seen = shape
-            for canvas in self._small.values():
-                canvas.fill(0)
-        place = self._cut
-        grey = pixels.ndim == 2
-        small = self._small[1 if grey else 3]
-        self._resample(pixels[place.source], small[place.target])
-        self._store(self._colour(small, grey))
-        return self._tensor, place.placement, None
+        if pixels.shape != self._seen:
+            self._settle(pixels)
+        self._resample(pixels[self._source], self._small)
+        self._paint()
+        return self._tensor, self._placement, None
 
-    def _colour(self, small: Picture, grey: bool) -> Picture:
-        wanted = self._spec.colour
-        if grey:
-            if wanted == "gray":
-                return small
-            return cv2.cvtColor(small, cv2.COLOR_GRAY2BGR, dst=self._coloured)  # type: ignore[return-value]
-        if wanted == "bgr":
-            return small
-        code = cv2.COLOR_BGR2GRAY if wanted == "gray" else cv2.COLOR_BGR2RGB
-        return cv2.cvtColor(small, code, dst=self._coloured)  # type: ignore[return-value]
+    def _settle(self, pixels: Picture) -> None:
+        place = cut(self._spec.fit, pixels.shape[1], pixels.shape[0], self.form)
+        self._source, self._placement = place.source, place.placement
+        self._small, self._paint = self._painter.lay(place.target, grey=pixels.ndim == 2)
+        self._seen = pixels.shape
 
 
 def _pixels(sample: Sample, name: str) -> Picture:
@@ -254,81 +231,3 @@ def _size(spec: InputSpec, tensor: TensorSpec, columns: int, rows: int) -> tuple
 
 def _text(shape: tuple[int, ...]) -> str:
     return "[" + ",".join("?" if axis < 0 else str(axis) for axis in shape) + "]"
-
-
-# --- values --------------------------------------------------------------------------------
-
-
-def table(spec: InputSpec, tensor: TensorSpec, channels: int) -> NDArray[Any]:
-    """(channels, 256): what the tensor stores for each pixel value.
-
-    Without mean and scale an 8-bit tensor takes the picture as it is: uint8 the pixel, int8
-    the pixel − 128, whatever real values its quantization gives them.
-    """
-    dtype = np.dtype(tensor.dtype)
-    if not spec.mean and not spec.scale and dtype.itemsize == 1:
-        same = _PIXELS if dtype == np.uint8 else (_PIXELS ^ 128).view(np.int8)
-        return np.tile(same, (channels, 1))
-    mean = _per_channel(spec, "mean", spec.mean, 0.0, channels)
-    scale = _per_channel(spec, "scale", spec.scale, 1.0, channels)
-    real = (_PIXELS.astype(np.float64)[None, :] - mean[:, None]) / scale[:, None]
-    stored = np.empty(real.shape, dtype)
-    Quantize(tensor)(real, stored)
-    return stored
-
-
-def _per_channel(
-    spec: InputSpec, key: str, values: list[float], absent: float, channels: int
-) -> NDArray[np.float64]:
-    if len(values) not in (0, 1, channels):
-        raise PackageError(
-            f"input.{spec.name}.{key} has {len(values)} values for {channels} channels",
-            remedy=f"Give one value, or {channels}.",
-        )
-    return np.broadcast_to(np.array(values or [absent], np.float64), (channels,))
-
-
-def _store(spec: InputSpec, tensor: TensorSpec, form: Form, out: NDArray[Any]) -> Any:
-    """A function that writes a small picture into ``out`` (the tensor's buffer)."""
-    entries = table(spec, tensor, form.channels)
-    height, width, channels = form.height, form.width, form.channels
-    if form.planar:
-        planes = out.reshape(channels, height, width)
-    else:
-        inner = (height, width, channels) if channels > 1 else (height, width)
-        packed = out.reshape(inner)
-    if out.dtype == np.uint8 and (entries == _PIXELS).all():
-        return _copy_planes(planes) if form.planar else lambda small: np.copyto(packed, small)
-    if out.dtype == np.int8 and (entries.view(np.uint8) == _PIXELS ^ 128).all():
-        # Flipping the top bit is the same as subtracting 128 and reading it signed.
-        if form.planar:
-            copy = _copy_planes(planes.view(np.uint8))
-            return lambda small: copy(np.bitwise_xor(small, 128))
-        raw = packed.view(np.uint8)
-        return lambda small: np.bitwise_xor(small, 128, out=raw)
-    # OpenCV moves table entries without reading them; it does not know all of our dtypes.
-    carrier = {1: np.uint8, 2: np.int16, 4: np.float32, 8: np.float64}[out.dtype.itemsize]
-    entries = entries.view(carrier)
-    if form.planar:
-        carried_planes = planes.view(carrier)
-
-        def look_up_planes(small: Picture) -> None:
-            for plane, entry, channel in zip(
-                carried_planes, entries, cv2.split(small), strict=True
-            ):
-                cv2.LUT(channel, entry, dst=plane)
-
-        return look_up_planes
-    look = np.ascontiguousarray(entries.T).reshape(1, 256, channels)
-    carried = packed.view(carrier)
-    return lambda small: cv2.LUT(small, look, dst=carried)
-
-
-def _copy_planes(planes: NDArray[Any]) -> Any:
-    if planes.shape[0] == 1:
-        return lambda small: np.copyto(planes[0], small)
-
-    def copy(small: Picture) -> None:
-        cv2.split(small, list(planes))
-
-    return copy

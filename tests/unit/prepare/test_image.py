@@ -186,6 +186,36 @@ def test_stored_values(dtype: str, quantization: Any, colour: str, planar: bool)
             assert (values == reference).mean() > 0.99
 
 
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("colour", ["rgb", "bgr", "gray"])
+@pytest.mark.parametrize(("dtype", "quantization"), TENSORS)
+def test_stored_values_with_bars_around_the_frame(
+    dtype: str, quantization: Any, colour: str, planar: bool
+) -> None:
+    channels = 1 if colour == "gray" else 3
+    shape = (1, channels, 24, 31) if planar else (1, 24, 31, channels)
+    target = tensor(shape, dtype, quantization)
+    for scaling in SCALINGS[: 4 if channels == 3 else 3]:
+        if len(scaling.get("mean", [])) == 3 and channels == 1:
+            continue
+        prepare = ImagePreparer(spec(colour=colour, **scaling), target)
+        # Frames of changing form and colour through one preparer, some of them twice.
+        for width, height, depth in [(93, 24, 3), (93, 24, 3), (20, 80, 3), (62, 16, 1), (9, 9, 1)]:
+            pixels = picture(width, height, depth)
+            values, _, _ = prepare(frame(pixels))
+            ratio = min(31 / width, 24 / height)
+            size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+            inner = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+            left, top = (31 - size[0]) // 2, (24 - size[1]) // 2
+            canvas = np.zeros((24, 31, *pixels.shape[2:]), np.uint8)
+            canvas[top : top + size[1], left : left + size[0]] = inner
+            want = expected(canvas, spec(colour=colour, **scaling), target, (31, 24), planar)
+            near = 1e-3 if np.dtype(dtype).kind == "f" else 1
+            assert values.dtype == want.dtype and values.shape == want.shape
+            assert np.allclose(values.astype(np.float64), want.astype(np.float64), 1e-3, near)
+            assert (np.isclose(values, want)).mean() > 0.99
+
+
 @pytest.mark.parametrize(
     ("keys", "dtype", "quantization"),
     [
