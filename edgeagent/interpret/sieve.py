@@ -29,7 +29,6 @@ class Sieve:
     Args:
         package: its ``output`` says how to suppress.
         threshold: smallest score that is told.
-        settled: the graph has suppressed already.
         names: of the classes, for models that come without labels.
     """
 
@@ -38,7 +37,6 @@ class Sieve:
         package: Package,
         threshold: float,
         *,
-        settled: bool = False,
         names: tuple[str, ...] = (),
     ) -> None:
         self.threshold = threshold
@@ -46,7 +44,6 @@ class Sieve:
         """Candidates left out so far because they were NaN or infinite."""
         self._name = names.__getitem__ if names else package.label
         self._how = package.manifest.output
-        self._settled = settled
 
     def __call__(
         self,
@@ -99,8 +96,6 @@ class Sieve:
         self, boxes: Floats, scores: Floats, classes: NDArray[np.integer[Any]]
     ) -> list[int]:
         how = self._how
-        if self._settled:
-            return list(range(min(len(boxes), how.max_detections)))
         by = classes if how.nms == "class" else None
         return nms(boxes, scores, how.nms_iou, classes=by, most=how.max_detections)
 

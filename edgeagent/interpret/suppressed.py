@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,13 @@ from edgeagent.interpret.boxes import corners
 from edgeagent.interpret.outputs import (
     Canvas,
     all_labels,
-    class_numbers,
     named,
     real,
+    refuse_all_bad,
     shapes,
     stateless,
 )
-from edgeagent.interpret.sieve import Sieve
+from edgeagent.types import Detection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeagent.manifest import Package
-    from edgeagent.types import Prediction, Prepared, TensorSpec
+    from edgeagent.types import Placement, Prediction, Prepared, TensorSpec
 
 ROWS = {
     6: ("x1", "y1", "x2", "y2", "score", "class"),
@@ -35,6 +36,59 @@ ROWS = {
 """What a table's values are unless ``output.row`` says it. Sources: the exports of Ultralytics
 (``nms=True``, and models that need none) and of YOLOv7 (``--end2end`` for ONNX Runtime)."""
 _FORMS = {"xyxy": ("x1", "y1", "x2", "y2"), "cxcywh": ("cx", "cy", "w", "h")}
+
+
+class Shortlist:
+    """Names what a graph has left over, without what is no number or below the threshold.
+
+    The rows are few, and plain floats here: after a large model has run, a dozen calls into
+    NumPy's code cost ten times what they cost while it is in the caches.
+    """
+
+    def __init__(self, package: Package, threshold: float) -> None:
+        self.dropped = 0
+        """Rows left out so far because they were NaN or infinite."""
+        # As float32, which is what scores are: 0.7 told by a model is a little less than 0.7.
+        self._limit = float(np.float32(threshold))
+        self._most = package.manifest.output.max_detections
+        self._name = package.label
+
+    def __call__(
+        self,
+        boxes: list[list[float]],
+        scores: list[float],
+        numbers: list[float],
+        placement: Placement,
+    ) -> list[Prediction]:
+        """Detections in the frame, best first.
+
+        Args:
+            boxes: x1, y1, x2, y2 in 0..1 of the tensor.
+            scores: one for each.
+            numbers: of the classes.
+            placement: where the frame lies in the tensor.
+
+        Raises:
+            InferenceError: not one row holds only numbers.
+        """
+        bad, told = 0, []
+        for box, score, number in zip(boxes, scores, numbers, strict=True):
+            # Float32 values can't add up to infinity, unless one of them is no number.
+            if not math.isfinite(sum(box) + score + number):
+                bad += 1
+            elif score >= self._limit:
+                told.append((score, number, box))
+        self.dropped += bad
+        refuse_all_bad(bad, len(boxes))
+        told.sort(key=itemgetter(0), reverse=True)
+        return [
+            Detection(
+                self._name(round(number) if abs(number) < 1e6 else -1),
+                score,
+                placement.to_frame((x1, y1, x2, y2)),
+            )
+            for score, number, (x1, y1, x2, y2) in told[: self._most]
+        ]
 
 
 class Roles(NamedTuple):
@@ -72,7 +126,7 @@ class Listed:
     ) -> None:
         self.threshold = threshold
         self.labels = all_labels(package)
-        self._sieve = Sieve(package, threshold, settled=True)
+        self._shortlist = Shortlist(package, threshold)
         self._form = form
         self._canvas = Canvas(package) if pixels else None
         self._outputs = outputs
@@ -94,7 +148,7 @@ class Listed:
 
     @property
     def dropped(self) -> int:
-        return self._sieve.dropped
+        return self._shortlist.dropped
 
     def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared) -> list[Prediction]:
         if self._roles is None:
@@ -108,13 +162,19 @@ class Listed:
         if roles.counts is not None:
             told = float(self._real(outputs, roles.counts).ravel()[0])
             many = max(0, min(int(told), many)) if math.isfinite(told) else many
-        numbers = self._real(outputs, roles.classes).ravel()[:many]
+        numbers = self._real(outputs, roles.classes).ravel()
         boxes = corners(self._real(outputs, roles.boxes).reshape(-1, 4)[:many], self._form)
+        if not len(boxes) == many == len(numbers[:many]):
+            raise InferenceError(
+                f"the model answered {many} scores for {len(boxes)} boxes and {len(numbers)} "
+                "classes",
+                remedy="Say which is which with output.tensors in its model.toml.",
+            )
         if self._canvas:
             boxes = self._canvas.shares(boxes, prepared)
-        scores = np.where(np.isfinite(numbers), scores[:many], np.float32(math.nan))
-        classes = class_numbers(numbers)
-        return self._sieve(boxes, scores, classes, prepared.placement, of=many)
+        return self._shortlist(
+            boxes.tolist(), scores[:many].tolist(), numbers[:many].tolist(), prepared.placement
+        )
 
     def _real(self, outputs: Sequence[NDArray[Any]], place: int) -> NDArray[np.float32]:
         return real(outputs[place], self._outputs[place])
@@ -166,7 +226,7 @@ class Table:
     def __init__(self, package: Package, outputs: tuple[TensorSpec, ...], threshold: float) -> None:
         self.threshold = threshold
         self.labels = all_labels(package)
-        self._sieve = Sieve(package, threshold, settled=True)
+        self._shortlist = Shortlist(package, threshold)
         self._place = stateless(package, outputs)[0]
         self._tensor = outputs[self._place]
         how = package.manifest.output
@@ -185,7 +245,7 @@ class Table:
 
     @property
     def dropped(self) -> int:
-        return self._sieve.dropped
+        return self._shortlist.dropped
 
     def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared) -> list[Prediction]:
         output = outputs[self._place]
@@ -198,10 +258,8 @@ class Table:
         boxes = corners(table[:, self._edges], self._form)
         if self._canvas:
             boxes = self._canvas.shares(boxes, prepared)
-        numbers = table[:, self._class]
-        scores = np.where(np.isfinite(numbers), table[:, self._score], np.float32(math.nan))
-        classes = class_numbers(numbers)
-        return self._sieve(boxes, scores, classes, prepared.placement, of=len(table))
+        scores, numbers = table[:, self._score].tolist(), table[:, self._class].tolist()
+        return self._shortlist(boxes.tolist(), scores, numbers, prepared.placement)
 
 
 def _columns(row: tuple[str, ...]) -> tuple[str, list[int], int, int]:

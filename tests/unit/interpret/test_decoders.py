@@ -480,3 +480,42 @@ def test_detections_are_sorted_best_first() -> None:
     found = open_decoder(package("ssd"), specs, 0.0)(values, PREPARED)
     assert all(isinstance(one, Detection) for one in found)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def test_a_short_list_of_uneven_outputs_is_refused() -> None:
+    outputs = tuple(
+        TensorSpec(name, shape, "float32")
+        for name, shape in [("b", (1, -1, 4)), ("c", (1, -1)), ("s", (1, -1)), ("n", (1,))]
+    )
+    decode = open_decoder(package("ssd"), outputs)
+    answers = [np.zeros((1, 3, 4)), np.zeros((1, 3)), np.ones((1, 4)), np.array([4.0])]
+    with pytest.raises(InferenceError, match="4 scores for 3 boxes and 3 classes"):
+        decode([answer.astype(np.float32) for answer in answers], PREPARED)
+
+
+@given(
+    scores=st.lists(st.floats(0, 1, width=32) | st.just(math.nan), min_size=1, max_size=20),
+    threshold=st.sampled_from([0.0, 0.1, 0.3, 0.7, 1.0]),
+    most=st.integers(1, 20),
+)
+@settings(deadline=None)
+def test_a_short_list_against_numpy(scores: list[float], threshold: float, most: int) -> None:
+    shapes = [("boxes", (1, len(scores), 4)), ("classes", (1, len(scores)))]
+    shapes += [("scores", (1, len(scores))), ("count", (1,))]
+    outputs = tuple(TensorSpec(name, shape, "float32") for name, shape in shapes)
+    how = package("ssd", threshold=threshold, max_detections=most)
+    boxes = np.arange(len(scores) * 4, dtype=np.float32).reshape(1, -1, 4) / 100
+    numbers = np.arange(len(scores), dtype=np.float32)[None]
+    told = np.array(scores, np.float32)
+    answers = [boxes, numbers, told[None], floats(len(scores))]
+    decode = open_decoder(how, outputs)
+    if np.isnan(told).all():
+        with pytest.raises(InferenceError):
+            decode(answers, PREPARED)
+        return
+    found = decode(answers, PREPARED)
+    order = np.argsort(-told, kind="stable")
+    want = [int(k) for k in order if told[k] >= np.float32(threshold)][:most]
+    assert [one.label for one in found] == [f"class {k}" for k in want]
+    assert [one.score for one in found] == told[want].tolist()
+    assert decode.dropped == int(np.isnan(told).sum())
