@@ -106,9 +106,7 @@ class Shelf:
             self.bytes = 0
             return
         sha256, seq, size, type_, state = row
-        self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
-        self.bytes -= size
-        self._unlink.append(sha256)
+        self._forget(sha256, size)
         if state == 0:
             self._lose(BlobRef(sha256, size, type_), seq, "quota of blobs")
 
@@ -116,9 +114,22 @@ class Shelf:
         """Evidence of this record goes; nothing tells of it but the record's own gap."""
         rows = self._ledger.db.rows("SELECT sha256, bytes FROM blob WHERE seq = ?", (seq,))
         for sha256, size in rows:
-            self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
-            self.bytes -= size
-            self._unlink.append(sha256)
+            self._forget(sha256, size)
+
+    def gone(self, sha256: str) -> None:
+        """The file is not there, or not whole: what was not sent yet will not come."""
+        row = self._ledger.db.one(
+            "SELECT seq, bytes, type FROM blob WHERE sha256 = ? AND state = 0", (sha256,)
+        )
+        if row is not None:
+            seq, size, type_ = row
+            self._forget(sha256, size)
+            self._lose(BlobRef(sha256, size, type_), seq, "gone from the medium")
+
+    def _forget(self, sha256: str, size: int) -> None:
+        self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
+        self.bytes -= size
+        self._unlink.append(sha256)
 
     def _lose(self, blob: BlobRef, seq: int, reason: str) -> None:
         self.lost.append(
@@ -151,28 +162,45 @@ class BlobShelf:
 
     def __init__(
         self, folder: Path, reading: Reading, post: Post,
-        is_sent: Callable[[int], bool],
+        is_sent: Callable[[int], bool], gone: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._folder = folder
         self._reading = reading
         self._post = post
         self._is_sent = is_sent
+        self._tell_gone = gone
         self._lock = threading.Lock()
         self._progress: dict[str, int] = {}
-        self._done: set[str] = set()
+        self._offered: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        """What needs no sending, though the database does not say so yet, with its record."""
 
     def next(self) -> BlobToSend | None:
         """The oldest evidence whose record is delivered and that is not sent yet.
         Raises StoreError."""
+        with self._lock:
+            done = dict(self._done)
+        # First these, then the rows: a commit between the two must not offer anything again.
+        noted = [sha256 for sha256, seq in done.items() if not self._waits(sha256, seq)]
         rows = self._reading.rows(
             "SELECT sha256, seq, bytes, type, next FROM blob WHERE state = 0 ORDER BY seq LIMIT 64"
         )
         with self._lock:
+            for sha256 in noted:
+                self._done.pop(sha256, None)
             for sha256, seq, size, type_, index in rows:
                 if sha256 not in self._done and self._is_sent(seq):
                     at = max(index, self._progress.get(sha256, 0))
+                    self._offered[sha256] = seq
                     return BlobToSend(sha256, size, type_, at)
         return None
+
+    def _waits(self, sha256: str, seq: int) -> bool:
+        """Whether the database still wants it sent, for the same record."""
+        found = self._reading.value(
+            "SELECT seq FROM blob WHERE sha256 = ? AND state = 0", (sha256,)
+        )
+        return found is not None and seq in (0, found)
 
     def read(self, sha256: str, index: int, chunk_bytes: int) -> bytes:
         """Chunk ``index``; empty = past the end. Raises NotFound (dropped meanwhile)."""
@@ -195,12 +223,18 @@ class BlobShelf:
 
     def sent(self, sha256: str) -> None:
         """All chunks are acknowledged. The file stays until the quota needs it."""
-        with self._lock:
-            self._done.add(sha256)
-            self._progress.pop(sha256, None)
-        self._post(lambda ledger: self._mark(ledger, sha256))
+        self._settle(sha256)
+        self._post(
+            lambda ledger: ledger.db.run("UPDATE blob SET state = 1 WHERE sha256 = ?", (sha256,))
+        )
 
-    def _mark(self, ledger: Ledger, sha256: str) -> None:
-        ledger.db.run("UPDATE blob SET state = 1 WHERE sha256 = ?", (sha256,))
+    def gone(self, sha256: str) -> None:
+        """It can't be read any more: a record of kind ``blob`` tells that it will not come
+        (unless one did when it was dropped)."""
+        self._settle(sha256)
+        self._tell_gone(sha256)
+
+    def _settle(self, sha256: str) -> None:
         with self._lock:
-            self._done.discard(sha256)
+            self._done[sha256] = self._offered.pop(sha256, 0)
+            self._progress.pop(sha256, None)

@@ -95,8 +95,9 @@ class Outbox:
         self.folder = committer.folder
         self.journal = Journal(self._writer, self._reading)
         self.blobs = BlobShelf(
-            committer.folder / "blobs", self._reading, self._writer.post, self._lanes.is_sent
-        )
+            committer.folder / "blobs", self._reading, self._writer.post, self._lanes.is_sent,
+            lambda sha256: self._writer.post(lambda _: committer.shelf.gone(sha256), 0.05),
+        )  # fmt: skip
 
     @classmethod
     def open(

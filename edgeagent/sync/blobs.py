@@ -47,6 +47,7 @@ class Evidence(Protocol):
     def read(self, sha256: str, index: int, chunk_bytes: int) -> bytes: ...
     def progress(self, sha256: str, next_index: int) -> None: ...
     def sent(self, sha256: str) -> None: ...
+    def gone(self, sha256: str) -> None: ...
 
 
 class _Sending(Struct):
@@ -160,9 +161,10 @@ class Blobs:
             if len(data) != whole:
                 raise NotFound(f"evidence {sha256} is {len(data) - whole} bytes off")
         except NotFound as error:
-            # Dropped for want of room (a record says so), or the file was damaged by others.
+            # Dropped for want of room, or the file was damaged by others: a record says so.
             log.warning("%s", error)
-            self._finish(sending)
+            self._evidence.gone(sha256)
+            self._sending = None
             return True
         end = min(at + size, sending.end)
         sending.at, sending.chunks[at] = end, end

@@ -211,13 +211,14 @@ class FakeShelf:
         self.waiting = [BlobToSend(sha, size, "t", 0) for sha, size in blobs.items()]
         self.notes: list[tuple[str, int]] = []
         self.done: list[str] = []
-        self.gone: set[str] = set()
+        self.missing: set[str] = set()
+        self.told: list[str] = []
 
     def next(self) -> BlobToSend | None:
         return self.waiting[0] if self.waiting else None
 
     def read(self, sha256: str, index: int, chunk_bytes: int) -> bytes:
-        if sha256 in self.gone:
+        if sha256 in self.missing:
             raise NotFound("dropped")
         size = next(b.bytes for b in self.waiting if b.sha256 == sha256)
         return bytes(size)[index * chunk_bytes :][:chunk_bytes]
@@ -229,6 +230,10 @@ class FakeShelf:
 
     def sent(self, sha256: str) -> None:
         self.done.append(sha256)
+        self.waiting = [b for b in self.waiting if b.sha256 != sha256]
+
+    def gone(self, sha256: str) -> None:
+        self.told.append(sha256)
         self.waiting = [b for b in self.waiting if b.sha256 != sha256]
 
 
@@ -278,11 +283,11 @@ def test_an_ack_of_a_former_connection_counts_for_nothing() -> None:
 
 def test_evidence_that_was_dropped_meanwhile_is_passed_over() -> None:
     shelf = FakeShelf(a=100, b=100)
-    shelf.gone.add("a")
+    shelf.missing.add("a")
     blobs, link = riding(shelf)
     blobs.turn(0.0)
     assert [len(part) for _, part, _ in link.sent] == [100]
-    assert shelf.done == ["a"]
+    assert shelf.told == ["a"] and shelf.done == []
 
 
 def test_a_refusal_for_size_halves_and_another_waits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from store_play import Opener, Receiver, drain, event
 
 from edgeagent.errors import NotFound
+from edgeagent.store.ledger import Ledger
 from edgeagent.store.outbox import Outbox
 from edgeagent.types import Evidence
 
@@ -114,6 +116,55 @@ def test_a_disk_that_takes_no_evidence_takes_the_record(
     monkeypatch.undo()
     kinds = [(record["kind"], record["data"].get("reason")) for record in records(outbox)]
     assert kinds == [("event", None), ("blob", "not stored: No space left on device")]
+
+
+def test_what_was_sent_is_not_offered_again_while_the_commit_waits(opened: Opener) -> None:
+    """Nor is it held for sent once it was dropped and the same content comes again."""
+    outbox = opened(results_s=0.05, blobs_bytes=5000)
+    append(outbox, "a", b"x" * 3000)
+    records(outbox)
+    blob = outbox.blobs.next()
+    assert blob
+    entered, leave = threading.Event(), threading.Event()
+    ops = []
+
+    def during(ledger: Ledger) -> None:
+        ops.append(outbox.blobs.next())
+        entered.set()
+        leave.wait(10)
+
+    outbox.blobs.sent(blob.sha256)
+    outbox._writer.post(during, 0.0)
+    assert entered.wait(10)
+    # The mark is made, inside a transaction that is not committed.
+    assert outbox.blobs.next() is None
+    leave.set()
+    assert outbox.flush(5)
+    assert ops == [None] and outbox.blobs.next() is None
+    append(outbox, "b", b"y" * 4000)
+    append(outbox, "c", b"x" * 3000)
+    while records(outbox):
+        pass
+    again = outbox.blobs.next()
+    assert again and again.sha256 == blob.sha256
+
+
+def test_evidence_whose_file_is_gone_is_told_once(opened: Opener) -> None:
+    outbox = opened()
+    append(outbox, "a", b"picture")
+    records(outbox)
+    blob = outbox.blobs.next()
+    assert blob
+    (outbox.folder / "blobs" / blob.sha256).unlink()
+    with pytest.raises(NotFound):
+        outbox.blobs.read(blob.sha256, 0, 100)
+    outbox.blobs.gone(blob.sha256)
+    outbox.blobs.gone(blob.sha256)
+    assert outbox.flush(5)
+    assert outbox.blobs.next() is None
+    (told,) = records(outbox)
+    assert told["kind"] == "blob" and told["data"]["reason"] == "gone from the medium"
+    assert told["data"]["record"] == 1 and outbox.stats().blob_bytes == 0
 
 
 def test_files_that_no_record_knows_are_swept(opened: Opener) -> None:
