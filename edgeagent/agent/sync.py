@@ -38,7 +38,6 @@ class Sync:
         self.presence = Presence(self.link, self.shelf, agent.outbox, topics, identity)
         settings = PublisherSettings.of(config.sync, topic=topics.records, device=agent.device)
         self.publisher = Publisher(self.link, agent.outbox, settings)
-        self.presence.watch(self.publisher)
         Confirms(self.link, topics, agent.outbox, config.sync.collectors)
         self.commands = MqttCommands(
             self.link, self.shelf, self._engine, topics, config.device.groups
@@ -51,6 +50,9 @@ class Sync:
             busy=lambda: self.publisher.busy,
             max_message=size_bytes(config.sync.max_message),
         )
+        self._complaining = (self.publisher, self.blobs)
+        for other in self._complaining:
+            self.presence.watch(other)
         for passenger in (
             self.shelf, self.presence, self.commands, self.publisher, self.blobs, metrics,
         ):  # fmt: skip
@@ -93,7 +95,7 @@ class Sync:
         """What is wrong with the link or with what goes over it."""
         found = [
             *self.link.complaints,
-            *([self.publisher.complaint] if self.publisher.complaint else []),
+            *(its.complaint for its in self._complaining if its.complaint is not None),
         ]
         return [f"{reason.sentence}. {reason.advice}".removesuffix(" ") for reason in found]
 

@@ -23,8 +23,9 @@ def ends_at(path: str | Path) -> datetime:
         first = text[text.index("-----BEGIN CERTIFICATE-----") : text.index(_END) + len(_END)]
         return _not_after(ssl.PEM_cert_to_DER_cert(first))
     except (OSError, ValueError, IndexError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"{path} is not a certificate that can be read: {error}",
+            f"{path} is not a certificate that can be read: {why}",
             remedy="Name a PEM file that begins with -----BEGIN CERTIFICATE-----.",
         ) from error
 

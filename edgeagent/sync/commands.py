@@ -256,7 +256,7 @@ class Commands:
             if order.origin == "local" and claim.outcome == "new":
                 self._journal.clear(order.id)
         except StoreError as error:
-            if not job.kind.changes:
+            if not job.kind.changing(order.body):
                 # Asking how a device is must work above all when its disk is full.
                 job.journaled = False
                 return True
@@ -306,7 +306,7 @@ class Commands:
             self._journal.update(job.order.id, status)
         except EdgeAgentError as error:
             log.warning("command %s can't be journaled: %s", job.order.id, error)
-            return not job.kind.changes
+            return not job.kind.changing(job.order.body)
         return True
 
     def _finish(self, job: Job, end: Status) -> None:

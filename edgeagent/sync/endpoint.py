@@ -51,7 +51,7 @@ class Endpoint(Struct, frozen=True):
             return Path(self.password_file).read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"mqtt.password_file {self.password_file} can't be read: {error}",
+                f"mqtt.password_file {self.password_file} can't be read: {_why(error)}",
                 remedy="Create the file and make it readable for the agent's user.",
             ) from error
 
@@ -67,7 +67,7 @@ class Endpoint(Struct, frozen=True):
                 context.load_cert_chain(self.cert, self.key or None, password=_no_passphrase)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"mqtt.tls: {named} can't be used: {error}",
+                f"mqtt.tls: {named} can't be used: {_why(error)}",
                 remedy="Name PEM files that the agent's user can read, the key without passphrase.",
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -164,6 +164,11 @@ def _split(text: str, port: int) -> tuple[str, int]:
             f"mqtt.host {text!r}: {text_port!r} is not a port", remedy='Write "host:1883".'
         )
     return host, int(text_port)
+
+
+def _why(error: Exception) -> str:
+    # The text of an OSError names its file, and so does ours.
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _no_passphrase() -> bytes:

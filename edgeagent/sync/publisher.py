@@ -92,6 +92,7 @@ class Publisher:
         self._lost: list[Batch] = []
         """Without an answer from the connection that is just ending."""
         self._under_way = 0
+        self._live_under_way = 0
         self._connected = False
         self._not_before = 0.0
         self._hold_s = 0.0
@@ -152,8 +153,9 @@ class Publisher:
 
     @property
     def busy(self) -> bool:
-        """Records are under way: whatever is less urgent waits."""
-        return self._under_way > 0
+        """Live records are under way: whatever is less urgent waits. A backlog may take days, and
+        shares the link with evidence."""
+        return self._live_under_way > 0
 
     # --- sending
 
@@ -204,6 +206,7 @@ class Publisher:
     def _send(self, batch: Batch) -> None:
         payload = self._settings.encoding.encode(batch, self._settings.device)
         self._under_way += 1
+        self._live_under_way += batch.lane == "live"
         try:
             self._link.publish(
                 self._settings.topic,
@@ -219,6 +222,7 @@ class Publisher:
 
     def _done(self, batch: Batch, reason: Reason | None) -> None:
         self._under_way -= 1
+        self._live_under_way -= batch.lane == "live"
         if reason is None:
             self._delivered(batch)
         elif self._connected and self._link.state == "up":

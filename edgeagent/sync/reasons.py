@@ -1,7 +1,7 @@
 """Why a broker or a network said no, in plain words, and what is to be done about it.
 
-Codes are those of MQTT 5 (section 2.4); the five of MQTT 3.1.1's CONNACK are translated to
-them. `Reason.kind` is what the rest of the agent acts on:
+Codes are those of MQTT 5 (section 2.4); the library translates the five of MQTT 3.1.1's CONNACK
+to them. `Reason.kind` is what the rest of the agent acts on:
 
 =========== ==============================================================================
 network     gone or not reachable: try again soon
@@ -80,7 +80,6 @@ _CODES: dict[int, tuple[Kind, str, str]] = {
     0x9D: ("busy", "the broker has moved", "Change mqtt.host."),
     0x9F: ("busy", "the broker says that we connect too often", ""),
 }
-_CONNACK_3 = {1: 0x84, 2: 0x85, 3: 0x88, 4: 0x86, 5: 0x87}
 
 LOST = Reason("network", "the connection was lost")
 DOWN = Reason("network", "there is no connection")
@@ -97,11 +96,6 @@ def of_code(code: int) -> Reason:
     """The reason behind an MQTT 5 reason code of 0x80 and more."""
     kind, sentence, advice = _CODES.get(code, ("network", f"reason code 0x{code:02x}", ""))
     return Reason(kind, sentence, advice, code)
-
-
-def of_connack_3(code: int) -> Reason:
-    """The reason behind a CONNACK code (1–5) of MQTT 3.1.1."""
-    return of_code(_CONNACK_3.get(code, 0x80))
 
 
 def of_certificate(warning: str) -> Reason | None:

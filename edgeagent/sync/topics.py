@@ -86,10 +86,6 @@ class Topics(Struct, frozen=True):
     def fetch(self) -> str:
         return self._own("fetch")
 
-    @property
-    def discovery(self) -> str:
-        return f"homeassistant/device/{self.device}/config"
-
     def state(self, pipeline: str) -> str:
         return self._own(f"state/{_checked(pipeline)}")
 

@@ -279,7 +279,7 @@ def test_an_order_that_expires_while_it_waits_is_not_done(
     soon = clock.rfc3339(clock.wall_ns() + 150_000_000)
     desk.commands.receive(desk.order("a2", expires=soon))
     assert desk.statuses("a2") == ["accepted"]
-    time.sleep(0.2)
+    eventually(lambda: clock.wall_ns() > clock.parse_rfc3339(soon))
     desk.hold.set()
     eventually(settled(desk, "a2"))
     assert desk.last("a2")["status"] == "expired"

@@ -139,9 +139,11 @@ def test_the_window_and_the_size_are_kept(
 ) -> None:
     broker = scripted(puback=lambda m: -1 if m.topic.endswith("/records") else 0)
     fill(outbox, 400)
-    make_station(broker.port, publishing={"window": 5, "max_message": 4096})
+    station = make_station(broker.port, publishing={"window": 5, "max_message": 4096})
     eventually(lambda: len(broker.records()) == 5)
-    time.sleep(0.1)
+    # Whatever else would go out, would go out before this.
+    station.link.publish(station.topics.metrics, b"later", qos=0)
+    eventually(lambda: any(m.payload == b"later" for m in broker.published))
     assert len(broker.records()) == 5
     for message in broker.records():
         assert len(zlib.decompress(message.payload)) <= 4096
@@ -232,11 +234,13 @@ def test_a_refused_topic_costs_no_record(
     broker = scripted(puback=lambda m: code if m.topic.endswith("/records") else 0)
     fill(outbox, 50)
     station = make_station(broker.port, publishing={"first_hold_s": 0.05, "longest_hold_s": 0.2})
+    began = time.monotonic()
     complaint = eventually(lambda: station.publisher.complaint)
     assert "held back" in complaint.sentence
     eventually(lambda: any(b"held back" in m.payload for m in broker.published))
-    time.sleep(0.3)
-    assert len(broker.records()) < 60
+    # One batch, tried again after longer and longer pauses: 0.05, 0.1, 0.2 s …
+    eventually(lambda: len(broker.records()) == 4)
+    assert time.monotonic() - began >= 0.3
     assert outbox.stats().pending == 50
     broker.script.puback = lambda m: 0
     eventually(drained(outbox))
@@ -252,7 +256,8 @@ def test_a_broker_that_refuses_everything_gets_nothing_thrown_away(
     station = make_station(broker.port, publishing={"first_hold_s": 0.05, "longest_hold_s": 0.1})
     station.publisher._suspects._pause_s = 0.02
     eventually(lambda: station.publisher.complaint, timeout=10)
-    time.sleep(0.5)
+    # Long enough for each suspect to have been refused twice, which condemns where others pass.
+    eventually(lambda: station.link.counters.messages_refused > 3 * MOST, timeout=20)
     assert outbox.stats().dropped == {} and outbox.stats().pending == 3 * MOST
     broker.script.puback = lambda m: 0
     eventually(drained(outbox), timeout=20)
@@ -346,11 +351,16 @@ def test_a_collector_confirms_and_what_it_misses_comes_again(
     fill(outbox, 20)
     eventually(lambda: len({s for m in reader.got for s in seqs_of(m.payload)}) == 20)
     assert outbox.stats().delivered == 0
-    time.sleep(0.15)
     confirm = station.topics.confirm("main")
-    reader.publish(confirm, {"epoch": outbox.epoch, "upto": 20, "missing": [[5, 7]], "by": "main"})
+    told = {"epoch": outbox.epoch, "upto": 20, "missing": [[5, 7]], "by": "main"}
+
+    def sent_again() -> bool:
+        # Said again until the acknowledgements are old enough (resend_after_s).
+        reader.publish(confirm, told)
+        return [s for m in list(reader.got) for s in seqs_of(m.payload)].count(6) >= 2
+
+    eventually(sent_again)
     eventually(lambda: outbox.stats().delivered == 17)
-    eventually(lambda: [s for m in reader.got for s in seqs_of(m.payload)].count(6) == 2)
     reader.publish(confirm, {"epoch": outbox.epoch, "upto": 20})
     eventually(drained(outbox))
     assert account_closes(outbox)
