@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import __version__
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.sync.blobs import Blobs
+from edgeagent.sync.budget import Budget, BudgetSettings
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
@@ -31,30 +32,37 @@ class Sync:
         config = agent.loaded.config
         topics = Topics(config.mqtt.prefix, agent.device)
         self.link = Link(LinkSettings.of(config.mqtt, topics.client_id), topics.echo)
-        self.shelf = Shelf(self.link, agent.outbox)
+        limits = BudgetSettings.of(config.sync, config.device.timezone)
+        self.budget = Budget(limits, topics, agent.outbox)
+        self.link.metered(self.budget)
+        self.shelf = Shelf(self.link, agent.outbox, self.budget.may)
         identity = Identity(
             __version__, agent.boot, config.device.name, config.device.site, config.device.tags
         )
         self.presence = Presence(self.link, self.shelf, agent.outbox, topics, identity)
         settings = PublisherSettings.of(config.sync, topic=topics.records, device=agent.device)
-        self.publisher = Publisher(self.link, agent.outbox, settings)
+        self.publisher = Publisher(self.link, agent.outbox, settings, self.budget)
         Confirms(self.link, topics, agent.outbox, config.sync.collectors)
         self.commands = MqttCommands(
             self.link, self.shelf, self._engine, topics, config.device.groups
         )
-        metrics = Telemetry(self.link, topics.metrics, self._metrics, seconds(config.metrics.every))
+        metrics = Telemetry(
+            self.link, topics.metrics, self._metrics, seconds(config.metrics.every), self.budget
+        )
         self.blobs = Blobs(
             self.link,
             agent.outbox.blobs,
             topics,
             busy=lambda: self.publisher.busy,
             max_message=size_bytes(config.sync.max_message),
+            budget=self.budget,
         )
         self._complaining = (self.publisher, self.blobs)
         for other in self._complaining:
             self.presence.watch(other)
         for passenger in (
-            self.shelf, self.presence, self.commands, self.publisher, self.blobs, metrics,
+            self.budget, self.shelf, self.presence, self.commands, self.publisher, self.blobs,
+            metrics,
         ):  # fmt: skip
             self.link.board(passenger)
         agent.outbox.on_commit(self.link.wake)
@@ -70,6 +78,7 @@ class Sync:
 
     def stop(self, timeout_s: float) -> None:
         self.link.stop(timeout_s)
+        self.budget.close()
 
     @property
     def up(self) -> bool:
@@ -101,18 +110,19 @@ class Sync:
 
     def status(self) -> dict[str, Any]:
         """For `edgeagent status`."""
-        mqtt = self._agent.loaded.config.mqtt
         error = self.link.last_error
+        broker = self.link.broker
         counters = self.link.counters
         up = self.link.state == "up"
         return {
             "state": self.link.state,
-            "detail": "" if up or error is None else error.sentence,
-            "broker": f"{mqtt.host}:{mqtt.port}",
+            "detail": "" if up or error is None else error.sentence.removeprefix(f"{broker}: "),
+            "broker": broker,
             "protocol": self.link.limits.protocol,
             "connects": counters.connects,
             "bytes_sent": counters.bytes_sent,
             "messages_sent": counters.messages_sent,
+            "traffic": self.budget.status(),
         }
 
     # --- documents -------------------------------------------------------------------------

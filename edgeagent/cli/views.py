@@ -93,6 +93,7 @@ def status(report: dict[str, Any]) -> None:
             ("device", f"{report['device']} · edgeagent {report['version']}"),
             ("up for", render.duration(report["uptime_s"])),
             ("link", _link(link)),
+            ("traffic", _traffic(link.get("traffic") or {})),
             ("outbox", _outbox_line(outbox)),
             ("memory", f"{memory:.0f} MB" if memory else None),
         ]
@@ -125,6 +126,36 @@ def _link(link: dict[str, Any]) -> str:
     broker, detail = link.get("broker"), link.get("detail")
     said = f"{link['state']}{f' ({broker})' if broker else ''}"
     return f"{said}: {detail}" if detail else said
+
+
+def _traffic(traffic: dict[str, Any]) -> str | None:
+    """What went over the link, what a record costs and what waits for a budget."""
+    if not traffic.get("month"):
+        return None
+    spans = (("this hour", "hour"), ("today", "day"), ("this month", "month"))
+    limits = traffic["limits"].get("total", {})
+    parts = [
+        f"{render.size(traffic[key].get('total', 0))} "
+        + (f"of {render.size(limits[key])} {words}" if key in limits else words)
+        for words, key in spans
+    ]
+    parts += [
+        f"{traffic[key]:,} B {words}"
+        for key, words in (
+            ("bytes_per_event", "an event"), ("evidence_bytes_per_event", "for its evidence"),
+            ("bytes_per_result", "a result"),
+        )
+        if key in traffic
+    ]  # fmt: skip
+    return "; ".join([", ".join(parts), *(f"{its} wait ({why})" for its, why in _held(traffic))])
+
+
+def _held(traffic: dict[str, Any]) -> list[tuple[str, str]]:
+    """Reason by reason: the classes that wait for it."""
+    found: dict[str, list[str]] = {}
+    for name, why in traffic["held"].items():
+        found.setdefault(why, []).append(name)
+    return [(", ".join(names), why) for why, names in found.items()]
 
 
 def _outbox_line(outbox: dict[str, Any]) -> str:

@@ -97,6 +97,44 @@ class Outbox(Struct, forbid_unknown_fields=True):
     """Records that may wait for the writing thread before a gap is recorded."""
 
 
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
+QuietWindow = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({_DAY}(-{_DAY})? )?{_TIME}-{_TIME}" + _END,
+        description='a time of the day such as "22:00-06:00" or "mon-fri 08:00-18:00"',
+    ),
+]
+
+
+class Allowance(Struct, forbid_unknown_fields=True):
+    """Bytes sent and received; what is left out is not limited."""
+
+    hour: Size | None = None
+    day: Size | None = None
+    month: Size | None = None
+
+
+class Budget(Struct, forbid_unknown_fields=True):
+    """Bytes on a metered link: what has no budget left waits, status and answers only count."""
+
+    total: Allowance | None = None
+    events: Allowance | None = None
+    """Events, deployments and gaps."""
+    results: Allowance | None = None
+    """All other records."""
+    evidence: Allowance | None = None
+    updates: Allowance | None = None
+    state: Allowance | None = None
+    """What is retained for automations, and pictures for people."""
+    metrics: Allowance | None = None
+    quiet: list[QuietWindow] = field(default_factory=list)
+    """Times (of ``device.timezone``) in which nothing but events, status and answers goes out."""
+    month_begins: Annotated[int, Meta(ge=1, le=28)] = 1
+    """Day on which the tariff's month begins."""
+
+
 class Sync(Struct, forbid_unknown_fields=True):
     confirm: Literal["broker", "collector"] = "broker"
     collectors: list[Id] = field(default_factory=lambda: ["main"])
@@ -107,6 +145,7 @@ class Sync(Struct, forbid_unknown_fields=True):
     window: Annotated[int, Meta(ge=1, le=100)] = 20
     linger: Duration = "200 ms"
     """How long a batch may wait to be filled."""
+    budget: Budget = field(default_factory=Budget)
 
 
 class Privacy(Struct, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from edgeagent.config import units
+from edgeagent.config import model, units
 from edgeagent.config.check import Fault, dotted
 from edgeagent.config.secret import hide, holds_secret
 from edgeagent.config.toml import KeyPath, Places
@@ -39,6 +39,11 @@ _SIZES: tuple[tuple[KeyPath, str, str], ...] = (
     (("outbox", "blobs"), "0 B", "1024 GiB"),
     (("storage", "max"), "1 MiB", "1024 GiB"),
     (("sync", "max_message"), "1 KiB", "256 MiB"),
+    *(
+        (("sync", "budget", name, span), "4 KiB", "1024 GiB")
+        for name in model.Budget.__struct_fields__[:7]
+        for span in model.Allowance.__struct_fields__
+    ),
 )
 
 

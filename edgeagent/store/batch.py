@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-Lane = Literal["live", "backlog", "resend"]
+Lane = Literal["live", "backlog", "resend", "urgent"]
+"""``urgent``: events and the like, taken out of live and backlog while results must wait."""
 
 
 def envelope(device: str, epoch: str, seqs: tuple[int, ...], bodies: tuple[bytes, ...]) -> bytes:

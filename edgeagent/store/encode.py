@@ -19,7 +19,8 @@ KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 OTHER_KIND = 255
 EVENT, DEPLOYMENT, GAP = KIND_NUMBER["event"], KIND_NUMBER["deployment"], KIND_NUMBER["gap"]
 URGENT = frozenset({"event", "deployment", "gap", "blob"})
-"""Kinds that are committed within ``durability.events``."""
+"""Kinds that are committed within ``durability.events``; their numbers are neighbours."""
+URGENT_NUMBERS = min(map(KIND_NUMBER.__getitem__, URGENT)), max(KIND_NUMBER.values())
 
 
 class Clock(Protocol):
@@ -121,6 +122,11 @@ def intact(seq: int, crc: object, body: object) -> bool:
     """Whether the medium gave back what was written. One changed byte would spoil the whole
     message that a record goes into, or tell something that nobody decided."""
     return isinstance(body, bytes) and checksum(seq, body) == crc
+
+
+def kind_of(body: bytes) -> str:
+    """The kind of an encoded record, without decoding it: the second field, after ``seq``."""
+    return body[: body.find(b'"', body.find(b'"kind":"') + 8)].rpartition(b'"')[2].decode()
 
 
 def encoded_again(record: dict[str, Any]) -> bytes:

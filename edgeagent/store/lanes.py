@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.database import last_seq
-from edgeagent.store.encode import intact
+from edgeagent.store.encode import URGENT_NUMBERS, intact
 from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
 
@@ -102,6 +102,7 @@ class Lanes:
             self.spoiled = []
             self._shunned = Ranges()
             self._live_from = last + 1
+            self._urgent_from = 1
             self._turn = 0
             self._ages = Ages(self._patience_ms)
             self._ages.acked(self._with_broker, self._mono_ms())
@@ -124,6 +125,7 @@ class Lanes:
     def connected(self) -> None:
         with self._lock:
             self._live_from = self._last + 1
+            self._urgent_from = 1
             self._taken.subtract(self._shunned)
             self._shunned = Ranges()
 
@@ -174,6 +176,44 @@ class Lanes:
             else:
                 self._taken.update(spans)
         return Batch(epoch, lane, tuple(seqs), tuple(bodies))
+
+    def urgent(self, max_bytes: int, max_records: int) -> Batch | None:
+        """Events, deployments, gaps alone, ascending: what else is there keeps its place."""
+        with self._lock:
+            epoch, last = self.epoch, self._last
+            seqs: list[int] = []
+            bodies: list[bytes] = []
+            size = 0
+            for first, end in list(self._taken.absent(self._urgent_from, last)):
+                rows = self._reading.rows_of(
+                    epoch,
+                    "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ?"
+                    " AND kind BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+                    (first, end, *URGENT_NUMBERS, max_records - len(seqs) + 1),
+                )
+                if self._reading.epoch != epoch:
+                    return None
+                for seq, crc, body in rows:
+                    if not intact(seq, crc, body):
+                        self.spoiled.append(seq)
+                        self._taken.add(seq, seq)
+                        continue
+                    if seqs and (size + len(body) + 1 > max_bytes or len(seqs) >= max_records):
+                        return self._urgent(seqs, bodies, seq)
+                    seqs.append(seq)
+                    bodies.append(body)
+                    size += len(body) + 1
+            return self._urgent(seqs, bodies, last + 1)
+
+    def _urgent(self, seqs: list[int], bodies: list[bytes], scanned: int) -> Batch | None:
+        # Results in between may be many, and are not looked at again for each event.
+        self._urgent_from = scanned
+        if not seqs:
+            return None
+        spans = list(runs(seqs))
+        self._flight.update(spans)
+        self._taken.update(spans)
+        return Batch(self.epoch, "urgent", tuple(seqs), tuple(bodies))
 
     def _collect(
         self, epoch: str, stretches: Iterable[tuple[int, int]], max_bytes: int, max_records: int,
@@ -256,6 +296,7 @@ class Lanes:
                 self._resend.update(spans)
             else:
                 self._taken.subtract(spans)
+                self._urgent_from = min(self._urgent_from, batch.first)
 
     def missed(self, missing: Ranges, upto: int, by: str) -> Ranges:
         """A collector knows of seqs up to ``upto`` and misses some: what is long enough with

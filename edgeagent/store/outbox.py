@@ -208,6 +208,10 @@ class Outbox:
         A single record larger than ``max_bytes`` comes alone."""
         return self._taken(lambda: self._lanes.take(lane, max_bytes, max_records))
 
+    def urgent(self, *, max_bytes: int, max_records: int = 1000) -> Batch | None:
+        """The oldest events, deployments and gaps alone, while results must wait."""
+        return self._taken(lambda: self._lanes.urgent(max_bytes, max_records))
+
     def _taken(self, take: Callable[[], Batch | None]) -> Batch | None:
         try:
             batch = take()

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from edgeagent.errors import Busy, NotFound, StoreError
 from edgeagent.store.blobs import BlobToSend
 from edgeagent.sync import reasons
+from edgeagent.sync.budget import Budget
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.topics import Topics
 
@@ -74,13 +75,15 @@ class Blobs:
 
     def __init__(
         self, link: Uplink, evidence: Evidence, topics: Topics, *,
-        busy: Callable[[], bool], max_message: int = 64 * 1024,
+        busy: Callable[[], bool], max_message: int = 64 * 1024, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         self._link = link
         self._evidence = evidence
         self._topics = topics
         self._busy = busy
         self._max_message = max_message
+        self._budget = budget or Budget()
+        self._overhead = len(topics.blob("0" * 64, 0)) + 100
         self._connected = False
         self._connection = 0
         self._sending: _Sending | None = None
@@ -148,7 +151,7 @@ class Blobs:
             if at >= sending.end:
                 self._finish(sending)
                 return True
-        if sending.at >= sending.end:
+        if sending.at >= sending.end or not self._budget.open("evidence"):
             return False
         return self._send(sending)
 
@@ -178,8 +181,8 @@ class Blobs:
 
     def _size(self, at: int) -> int:
         """Units of the chunk that begins at ``at``: a power of two that divides ``at``."""
-        overhead = len(self._topics.blob("0" * 64, 0)) + 100
-        room = min(self._max_message, self._link.limits.maximum_packet - overhead) // UNIT
+        packet = min(self._link.limits.maximum_packet, self._budget.left("evidence"))
+        room = min(self._max_message, packet - self._overhead) // UNIT
         allowed = max(1, min(self._largest, room))
         size = 1 << (allowed.bit_length() - 1)
         return min(size, at & -at) if at else size

@@ -11,7 +11,7 @@ from collections import deque
 
 from edgeagent.errors import Busy, LinkDown
 from edgeagent.sync import reasons
-from edgeagent.sync.port import Counters, Limits, Message
+from edgeagent.sync.port import Counters, Limits, Message, Meter
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.wire import Wire
 
@@ -23,6 +23,7 @@ class Outgoing:
 
     def __init__(self, counters: Counters) -> None:
         self.limits = Limits()
+        self.meter: Meter | None = None
         self._counters = counters
         self._waiting: deque[Message] = deque()
         self._under_way: dict[int, Message] = {}
@@ -34,6 +35,8 @@ class Outgoing:
                 f"{WAITING_MAX} messages wait to be sent to the broker already",
                 remedy="The network is too slow for what is published; publish less often.",
             )
+        if self.meter is not None:
+            self.meter.sent(message.topic, message.packet_bytes)
         self._waiting.append(message)
 
     @property

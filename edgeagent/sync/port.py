@@ -13,6 +13,9 @@ State = Literal["down", "connecting", "up"]
 Done = Callable[[Reason | None], None]
 """Told once how a message ended: None = accepted (PUBACK with success; written, for QoS 0)."""
 
+AROUND = 40
+"""Bytes around topic and payload, rounded up: MQTT's own and those of a TCP/IPv4 header."""
+
 
 class Message(Struct):
     """One message to publish."""
@@ -31,7 +34,7 @@ class Message(Struct):
     def packet_bytes(self) -> int:
         """Size of the PUBLISH packet, rounded up: what a broker's limit is about."""
         properties = len(self.content_type) + len(self.encoding)
-        return len(self.topic.encode()) + len(self.payload) + properties + 40
+        return len(self.topic.encode()) + len(self.payload) + properties + AROUND
 
     def done(self, reason: Reason | None) -> None:
         """Tell whoever waits, once."""
@@ -96,6 +99,16 @@ class Passenger(Protocol):
 
     def farewell(self) -> None:
         """The link is about to be closed on purpose: the last messages."""
+
+
+class Meter(Protocol):
+    """Told of each message, but for batches of records, which their publisher meters."""
+
+    def sent(self, topic: str, count: int, /) -> None:
+        """``count`` bytes are about to be written."""
+
+    def received(self, topic: str, count: int, /) -> None:
+        """``count`` bytes have come."""
 
 
 class Counters(Struct):

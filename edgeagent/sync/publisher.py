@@ -23,8 +23,11 @@ from msgspec.structs import replace
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import Busy, StoreError
 from edgeagent.store.batch import Batch, Lane
+from edgeagent.store.encode import URGENT, kind_of
 from edgeagent.sync import envelope, reasons
+from edgeagent.sync.budget import Budget
 from edgeagent.sync.envelope import Encoding
+from edgeagent.sync.port import AROUND
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.suspects import Suspects
 
@@ -49,6 +52,7 @@ class Records(Protocol):
     def connected(self) -> None: ...
     def pending(self, lane: Lane, *, max_bytes: int, max_records: int = 1000) -> Batch | None: ...
     def next_batch(self, *, max_bytes: int, max_records: int = 1000) -> Batch | None: ...
+    def urgent(self, *, max_bytes: int, max_records: int = 1000) -> Batch | None: ...
     def delivered(self, batch: Batch) -> None: ...
     def refused(self, batch: Batch, reason: str) -> None: ...
     def release(self, batch: Batch) -> None: ...
@@ -82,8 +86,14 @@ class PublisherSettings(Struct, frozen=True):
 class Publisher:
     """Passenger of the link that empties the outbox."""
 
-    def __init__(self, link: Uplink, outbox: Records, settings: PublisherSettings) -> None:
+    def __init__(
+        self, link: Uplink, outbox: Records, settings: PublisherSettings,
+        budget: Budget | None = None,
+    ) -> None:  # fmt: skip
         self._link = link
+        self._budget = budget or Budget()
+        self._wanted = 0
+        """Bytes of the batch that the budget had no room for; 0 = there was room."""
         self._outbox = outbox
         self._settings = settings
         self._suspects = Suspects()
@@ -162,20 +172,24 @@ class Publisher:
     def _fill_window(self, now: float) -> None:
         while self._under_way < self._window():
             batch = self._next(now)
-            if batch is None:
+            if batch is None or not self._send(batch):
                 return
-            self._send(batch)
 
     def _window(self) -> int:
         # One place is left to status and commands, where the broker allows two at all.
         allowed = max(1, self._link.limits.receive_maximum - 1)
         return 1 if self._care else min(self._settings.window, allowed)
 
-    def _largest(self) -> int:
-        packet = self._link.limits.maximum_packet - len(self._settings.topic) - 100
+    def _largest(self, left: int) -> int:
+        """Bytes of records in a message, of which ``left`` bytes may be sent."""
+        around = len(self._settings.topic) + 100
+        packet = min(self._link.limits.maximum_packet, left) - around
         return max(256, min(self._settings.max_message, packet) - envelope.OVERHEAD_BYTES)
 
     def _next(self, now: float) -> Batch | None:
+        left, all_kinds = self._left()
+        if not left:
+            return None
         if self._again:
             return self._again.popleft()
         suspect = self._suspects.next(now)
@@ -184,27 +198,43 @@ class Publisher:
         if self._suspects.full:
             return None
         # Asking for as many as will fit keeps the outbox from reading rows that don't.
-        fitting = int(self._largest() / self._record_bytes * 1.1) + 2
+        largest = self._largest(left)
+        fitting = int(largest / self._record_bytes * 1.1) + 2
         limits = {
-            "max_bytes": self._largest(),
+            "max_bytes": largest,
             "max_records": min(fitting, _RECORDS_BY_CARE[self._care]),
         }
+        if not all_kinds:
+            return self._measured(self._outbox.urgent(**limits))
         if now < self._lingering_until:
             return self._measured(self._outbox.pending("backlog", **limits))
         batch = self._measured(self._outbox.next_batch(**limits))
-        if batch is not None and batch.lane == "live" and batch.size < self._largest() / 2:
+        if batch is not None and batch.lane == "live" and batch.size < largest / 2:
             # The next ones wait for company, this one does not: an event after a quiet time
             # leaves at once, a stream of small ones leaves in batches.
             self._lingering_until = now + self._settings.linger_s
         return batch
+
+    def _left(self) -> tuple[int, bool]:
+        """Bytes that the budget allows, and whether for results too."""
+        events, results = self._budget.left("events"), self._budget.left("results")
+        if results > self._wanted:
+            self._wanted = 0
+        return (min(events, results), True) if results > self._wanted else (events, False)
 
     def _measured(self, batch: Batch | None) -> Batch | None:
         if batch is not None:
             self._record_bytes = batch.size / len(batch.seqs)
         return batch
 
-    def _send(self, batch: Batch) -> None:
+    def _send(self, batch: Batch) -> bool:
+        """False = the budget has no room for this batch, which was given back."""
         payload = self._settings.encoding.encode(batch, self._settings.device)
+        count = len(payload) + len(self._settings.topic) + 2 * AROUND
+        if not self._charge(batch, count):
+            self._wanted = count
+            self._give_back(batch)
+            return False
         self._under_way += 1
         self._live_under_way += batch.lane == "live"
         try:
@@ -217,6 +247,18 @@ class Publisher:
             )
         except Busy:
             self._done(batch, reasons.CROWDED)
+        return True
+
+    def _charge(self, batch: Batch, count: int) -> bool:
+        """Put a message of ``count`` bytes to the account of what is in it."""
+        urgent = [len(body) for body in batch.bodies if kind_of(body) in URGENT]
+        share = round(count * sum(urgent) / sum(map(len, batch.bodies)))
+        events, results = self._budget.left("events"), self._budget.left("results")
+        if share > events or count - share > results or count > max(events, results):
+            return False
+        self._budget.charge("events", share, len(urgent))
+        self._budget.charge("results", count - share, len(batch.bodies) - len(urgent))
+        return True
 
     # --- what became of it
 

@@ -42,9 +42,14 @@ class Redial:
         self.rival = False
         """Another device uses our id."""
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The broker to try, or in use."""
+        return self._endpoints[self._choice]
+
     def next(self, now: float) -> tuple[Endpoint, bool]:
         """The broker to try, and whether to speak MQTT 5."""
-        return self._endpoints[self._choice], self._dialects[self._choice].five(now)
+        return self.endpoint, self._dialects[self._choice].five(now)
 
     def pause(self, attempt: Attempt, now: float) -> float:
         """Seconds to wait before `next`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
@@ -48,9 +48,13 @@ class _Item(Struct):
 class Shelf:
     """Passenger of the link. `put`, `clear` and `forget` may be called from any thread."""
 
-    def __init__(self, link: Uplink, memory: Memory) -> None:
+    def __init__(
+        self, link: Uplink, memory: Memory, may: Callable[[str], bool] = lambda _topic: True
+    ) -> None:
+        """``may`` tells whether a topic may be published now; what may not waits."""
         self._link = link
         self._memory = memory
+        self._may = may
         self._lock = threading.Lock()
         self._items: dict[str, _Item] = {}
         self._owned: set[str] = set(
@@ -147,7 +151,8 @@ class Shelf:
                 for item in self._items.values():
                     item.dirty = item.dirty or item.refused is not None
             room = _MOST_UNDER_WAY - sum(item.under_way for item in self._items.values())
-            due = [(t, i) for t, i in self._items.items() if i.dirty and not i.under_way][:room]
+            ready = [(t, i) for t, i in self._items.items() if i.dirty and not i.under_way]
+            due = [(topic, item) for topic, item in ready if self._may(topic)][:room]
             for _, item in due:
                 item.dirty, item.under_way = False, True
             return [(topic, item.payload) for topic, item in due]

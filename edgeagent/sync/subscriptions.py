@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from edgeagent.sync.port import Counters, Handler, Incoming
+from edgeagent.sync.port import AROUND, Counters, Handler, Incoming, Meter
 from edgeagent.sync.topics import matches
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ class Subscriptions:
     def __init__(self, counters: Counters) -> None:
         self._handlers: dict[str, Handler] = {}
         self._counters = counters
+        self.meter: Meter | None = None
 
     def add(self, pattern: str, handler: Handler) -> None:
         # A new dict, because other threads may be reading the old one.
@@ -41,6 +42,8 @@ class Subscriptions:
         """
         self._counters.messages_received += 1
         self._counters.bytes_received += len(message.payload)
+        if self.meter is not None:
+            self.meter.received(message.topic, len(message.topic) + len(message.payload) + AROUND)
         dealt_with = [self._take(message, handler) for handler in self._interested(message.topic)]
         if all(dealt_with):
             message.ack()

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.errors import Busy
+from edgeagent.sync.budget import Budget
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.uplink import Uplink
 
@@ -16,12 +17,14 @@ class Telemetry:
     """Passenger of the link. ``gather`` runs on its thread and must be brief."""
 
     def __init__(
-        self, link: Uplink, topic: str, gather: Callable[[], dict[str, Any]], every_s: float
-    ) -> None:
+        self, link: Uplink, topic: str, gather: Callable[[], dict[str, Any]], every_s: float,
+        budget: Budget | None = None,
+    ) -> None:  # fmt: skip
         self._link = link
         self._topic = topic
         self._gather = gather
         self._every_s = every_s
+        self._budget = budget or Budget()
         self._due = 0.0
         self._connected = False
 
@@ -34,6 +37,8 @@ class Telemetry:
     def turn(self, now: float) -> float:
         if self._connected and now >= self._due:
             self._due = now + self._every_s
+            if not self._budget.open("metrics"):
+                return self._due
             try:
                 self._link.publish(self._topic, msgspec.json.encode(self._gather()), qos=0)
             except Busy:

@@ -25,6 +25,12 @@ Kind = Literal[
     "status", "fetch", "home-assistant",
 ]  # fmt: skip
 
+Traffic = Literal["events", "results", "evidence", "updates", "state", "metrics", "control"]
+_TRAFFIC: dict[str, Traffic] = {
+    "records": "results", "blob": "evidence", "fetch": "updates", "state": "state",
+    "image": "state", "live": "state", "metrics": "metrics",
+}  # fmt: skip
+
 
 class Address(Struct, frozen=True):
     """What an incoming topic is about. Parts that a kind does not have are empty."""
@@ -150,6 +156,12 @@ class Topics(Struct, frozen=True):
         if topic.startswith(group):
             return _parse_group(topic[len(group) :].split("/"))
         return None
+
+    def traffic(self, topic: str) -> Traffic:
+        """Which class of a budget a message on this topic belongs to."""
+        own = f"{self.prefix}/{self.device}/"
+        first = topic[len(own) :].partition("/")[0] if topic.startswith(own) else ""
+        return _TRAFFIC.get(first, "control")
 
     def _own(self, rest: str) -> str:
         return f"{self.prefix}/{self.device}/{rest}"

@@ -33,7 +33,17 @@ from edgeagent.sync.connection import Connection
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.handshake import Handshake
 from edgeagent.sync.outgoing import Outgoing
-from edgeagent.sync.port import Counters, Done, Handler, Limits, Message, Passenger, State, Will
+from edgeagent.sync.port import (
+    Counters,
+    Done,
+    Handler,
+    Limits,
+    Message,
+    Meter,
+    Passenger,
+    State,
+    Will,
+)  # fmt: skip
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.redial import Attempt, Redial
 from edgeagent.sync.subscriptions import Subscriptions
@@ -90,6 +100,10 @@ class Uplink:
         self._subscriptions.remove(pattern)
         self.call(lambda: self._unsubscribe_now(pattern))
 
+    def metered(self, meter: Meter) -> None:
+        """Have what goes over the link counted. Before `start`."""
+        self._outgoing.meter = self._subscriptions.meter = meter
+
     def board(self, passenger: Passenger) -> None:
         """Let something ride on the link's thread. Before `start`."""
         self._passengers.append(passenger)
@@ -109,6 +123,11 @@ class Uplink:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def broker(self) -> str:
+        """host:port of the broker that is connected, or tried now or next."""
+        return self._redial.endpoint.name
 
     @property
     def last_error(self) -> Reason | None:

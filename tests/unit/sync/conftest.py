@@ -21,6 +21,8 @@ from edgeagent.errors import NotFound
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.sync.backoff import RANGES
+from edgeagent.sync.blobs import Blobs
+from edgeagent.sync.budget import Budget
 from edgeagent.sync.commands import Commands, Registry
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
@@ -392,6 +394,7 @@ class Station:
         allow: tuple[str, ...] = ("ping", "cancel", "work"),
         identity: Identity | None = None,
         publishing: dict[str, Any] | None = None,
+        budget: Budget | None = None,
         **settings: Any,
     ) -> None:
         known: dict[str, Any] = {"keepalive_s": 5.0, "answer_s": 2.0, "ranges": QUICK}
@@ -400,21 +403,28 @@ class Station:
         self.outbox = outbox
         self.jobs = ThreadPoolExecutor(1)
         self.link = Link(LinkSettings(**known | settings), topics.echo)
-        self.shelf = Shelf(self.link, outbox)
+        self.budget = budget or Budget()
+        self.link.metered(self.budget)
+        self.shelf = Shelf(self.link, outbox, self.budget.may)
         self.presence = Presence(
             self.link, self.shelf, outbox, topics, identity or Identity("0.1", boot="b" * 32)
         )
         self.publisher = Publisher(
             self.link, outbox,
-            PublisherSettings(topics.records, topics.device, **publishing or {}),
+            PublisherSettings(topics.records, topics.device, **publishing or {}), self.budget,
         )  # fmt: skip
+        self.blobs = Blobs(
+            self.link, outbox.blobs, topics, busy=lambda: self.publisher.busy, budget=self.budget
+        )
         self.presence.watch(self.publisher)
         self.confirms = Confirms(self.link, topics, outbox, ["main"])
         self.engine = Commands(
             registry or Registry(), outbox.journal, Rules(frozenset(allow)), self.jobs.submit
         )
         self.commands = MqttCommands(self.link, self.shelf, self.engine, topics, groups)
-        for passenger in (self.shelf, self.presence, self.commands, self.publisher):
+        for passenger in (
+            self.budget, self.shelf, self.presence, self.commands, self.publisher, self.blobs,
+        ):  # fmt: skip
             self.link.board(passenger)
         outbox.on_commit(self.link.wake)
 
