@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import KeyPath, Place, Places, TomlError, parse_text, parse_toml
+from edgeagent.errors import NotPermitted
 
 
 class Layer(Struct):
@@ -78,7 +79,11 @@ def read_folder(folder: Path) -> tuple[list[Path], list[Fault]]:
 
 
 def read_remote(file: Path) -> tuple[Layer, list[Fault]]:
-    """The layer that desired state left in the data folder: ``{"rev": 12, "config": {…}}``."""
+    """The layer that desired state left in the data folder: ``{"rev": 12, "config": {…}}``.
+
+    Raises:
+        NotPermitted: this user may not read it, so nobody can say what the configuration is.
+    """
     try:
         content = json.loads(file.read_bytes())
         table = content["config"]
@@ -86,6 +91,12 @@ def read_remote(file: Path) -> tuple[Layer, list[Fault]]:
             raise TypeError("config is no object")
     except (FileNotFoundError, NotADirectoryError):
         return Layer(), []
+    except PermissionError as error:
+        raise NotPermitted(
+            f"{file}: the fleet's settings can't be read: {error.strerror}",
+            remedy=f"Give {file.parent} to the agent's user, or look as that user: "
+            "sudo -u edgeagent edgeagent …",
+        ) from error
     except OSError as error:
         return Layer(), [_unreadable(file, error)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -97,6 +97,7 @@ def load(
 
     Raises:
         ConfigError: with all faults, a line each.
+        NotPermitted: the fleet's layer may not be read by this user.
     """
     named = _several(files)
     if remote is None and data_dir is not None:

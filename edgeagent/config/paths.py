@@ -50,4 +50,12 @@ def shipped(name: str, data: Path | None = None, *, working: bool = False) -> li
     if working:
         parents.append(Path.cwd())
     folders = dict.fromkeys((parent / name).absolute() for parent in parents)
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if _entered(folder)]
+
+
+def _entered(folder: Path) -> bool:
+    """Whether it is a folder; one that this user may not even look at holds nothing for them."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False

@@ -13,7 +13,7 @@ from edgeagent.config.load import Loaded, ProfileLayer, data_dir_of, load
 from edgeagent.config.model import Config
 from edgeagent.config.sense import Ports
 from edgeagent.device.profile import Match, detect
-from edgeagent.errors import ConfigError
+from edgeagent.errors import ConfigError, NotPermitted
 from edgeagent.manifest import Package
 
 FindModel = Callable[[str, str], Package]
@@ -30,6 +30,8 @@ class Context(Struct, frozen=True):
     """None where there is no configuration that can be used."""
     fault: str = ""
     """Why the configuration in the files is not used."""
+    remedy: str = ""
+    """What to do about the fault, where that is not to correct the files."""
     find_model: FindModel | None = None
     ask_agent: AskAgent | None = None
     root: Path = Path("/")
@@ -62,7 +64,7 @@ def context_of(
     loaded: Loaded | None
     try:
         loaded = load(files, data_dir=folder, flags=flags, profile=profile, ports=ports)
-        fault = ""
-    except ConfigError as error:
-        loaded, fault = snapshot.read(folder), str(error)
-    return Context(folder, loaded, fault, find_model, ask_agent)
+        fault = remedy = ""
+    except (ConfigError, NotPermitted) as error:
+        loaded, fault, remedy = snapshot.read(folder), str(error), error.remedy
+    return Context(folder, loaded, fault, remedy, find_model, ask_agent)

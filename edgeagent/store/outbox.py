@@ -8,7 +8,6 @@ ledger's (`ledger.py`), which record comes next is said by `lanes.py`, the threa
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -18,13 +17,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from edgeagent import clock as system_clock
-from edgeagent.errors import Busy, EdgeAgentError, StoreCorrupt, StoreError
+from edgeagent.errors import EdgeAgentError, StoreCorrupt, StoreError
 from edgeagent.store import epochs, held
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.blobs import BlobShelf
 from edgeagent.store.commit import Committer
 from edgeagent.store.database import Connect, connect
 from edgeagent.store.encode import Clock, decoded
+from edgeagent.store.entry import barred, locked
 from edgeagent.store.journal import Journal
 from edgeagent.store.lanes import Lanes
 from edgeagent.store.ledger import Ledger
@@ -112,13 +112,17 @@ class Outbox:
         Raises:
             Busy: another process has it open.
             StoreTooNew: a newer agent wrote it.
-            StoreError: the folder can't be written.
-            UsageError: ``settings.max_bytes`` is below 1 MiB.
+            NotPermitted: the folder, or a file of the database, may not be written.
+            StoreError: it can't be written for another reason.
+            UsageError: ``settings.max_bytes`` is below 1 MiB, or ``folder`` is a file.
         """
-        lock = _locked(folder)
+        lock = locked(folder)
         try:
             identity = epochs.Identity(device, machine, boot)
             committer = Committer(folder, identity, settings, clock, make=make)
+        except (StoreError, OSError) as error:
+            os.close(lock)
+            raise barred(folder, error) from error
         except BaseException:
             os.close(lock)
             raise
@@ -380,23 +384,3 @@ class Outbox:
         self._writer.account = ledger.account()
         self._reading.renew()
         self._lanes.reset(ledger.epoch, ledger.produced, ledger.settled, ledger.acked)
-
-
-def _locked(folder: Path) -> int:
-    """An exclusive lock on the outbox folder, held as long as the descriptor is open."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: {error.strerror}", remedy="Give the agent's user a writable data folder."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise Busy(
-            f"{folder}: another process, probably an agent, works on this data folder",
-            remedy="Ask it with: edgeagent status. Or use another --data-dir.",
-        ) from error
-    return handle

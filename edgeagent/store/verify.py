@@ -7,13 +7,15 @@ log is never held. What moved meanwhile is looked up again before it counts as a
 
 from __future__ import annotations
 
+import errno
+import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct, field
 
-from edgeagent.errors import InputError, NotFound, StoreCorrupt, StoreError
+from edgeagent.errors import InputError, NotFound, NotPermitted, StoreCorrupt, StoreError
 from edgeagent.store.books import stored_ranges
 from edgeagent.store.database import FILE, Database, close_quietly, last_seq, schema_steps
 from edgeagent.store.encode import GAP, decoded, intact
@@ -69,10 +71,23 @@ class _Figures(Struct):
 
 
 def resolve(path: Path) -> Path:
-    """The database meant by a file, an outbox folder, or a data folder. Raises NotFound."""
-    for found in (path, database_path(path), database_path(path / "outbox"), path / FILE):
-        if found.is_file():
-            return found
+    """The database meant by a file, an outbox folder, or a data folder.
+
+    Raises:
+        NotFound: there is none.
+        NotPermitted: this user may not look.
+    """
+    try:
+        for found in (path, database_path(path), database_path(path / "outbox"), path / FILE):
+            if found.is_file():
+                if not os.access(found, os.R_OK, effective_ids=True):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(found))
+                return found
+    except PermissionError as error:
+        raise NotPermitted(
+            f"{error.filename or path}: {error.strerror}",
+            remedy="Look as the agent's user: sudo -u edgeagent edgeagent …",
+        ) from error
     raise NotFound(f"there is no outbox at {path}", remedy="Name its folder, or outbox.db.")
 
 

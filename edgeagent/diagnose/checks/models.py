@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 
 from edgeagent import plugins
 from edgeagent.config.model import Pipeline
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding, Severity
 from edgeagent.errors import EdgeAgentError
+from edgeagent.infer import installed
 from edgeagent.manifest import Package, Variant, sha256_of
 
-_LIBRARIES: dict[str, tuple[tuple[str, str], ...]] = {
-    "litert": (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime")),
-    "onnx": (("onnxruntime", "onnxruntime"),),
-}
-"""Runtime → modules that can serve it, with their distributions."""
 _IMPORTS = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
     "tflite_runtime": "tflite_runtime.interpreter",
@@ -28,23 +22,12 @@ _IMPORTS = {
 _LOADING_S = 7.0
 
 
-def installed(runtime: str) -> tuple[str, str] | None:
-    """Module and version of the library that serves a runtime; None without one."""
-    for module, distribution in _LIBRARIES.get(runtime, ()):
-        if importlib.util.find_spec(module) is not None:
-            try:
-                return module, metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                return module, "of unknown version"
-    return None
-
-
 def runtimes(_: Context) -> Iterator[Finding]:
     """Installed, and loadable: a library may want another system or another numpy.
 
     Loading is tried in a child, all at once: it costs memory and may crash.
     """
-    found = {runtime: installed(runtime) for runtime in _LIBRARIES}
+    found = {runtime: installed.installed(runtime) for runtime in installed.LIBRARIES}
     children = {
         runtime: subprocess.Popen(
             [sys.executable, "-c", f"import {_IMPORTS[its[0]]}"],
@@ -166,6 +149,6 @@ def _obstacle(variant: Variant, pipeline: Pipeline) -> str:
     if variant.runtime == "plugin":
         name = variant.requires.get("plugin", "")
         return "" if name in plugins.known("runtime") else f"no plugin {name!r} is installed"
-    if installed(variant.runtime) is None:
+    if installed.installed(variant.runtime) is None:
         return f"no runtime for {variant.runtime} is installed"
     return ""

@@ -17,7 +17,7 @@ def config(context: Context) -> Iterator[Finding]:
         lines = context.fault.splitlines()
         yield Finding(
             "config", severity, lines[0], "\n".join(lines[1:]),
-            "Correct it and try: edgeagent config check",
+            context.remedy or "Correct it and try: edgeagent config check",
         )  # fmt: skip
         return
     loaded = context.loaded
@@ -26,6 +26,9 @@ def config(context: Context) -> Iterator[Finding]:
         return
     files = ", ".join(str(file) for file in loaded.files)
     yield Finding("config", "ok", f"the configuration is sound (hash {loaded.hash})", files)
+    for warning in loaded.warnings:
+        said, _, remedy = warning.partition("; ")
+        yield Finding("config", "note", said, "edgeagent config check", remedy)
     if not loaded.config.pipelines:
         yield Finding("config", "note", "no pipeline is configured: the agent only listens")
     for name, source in loaded.config.sources.items():

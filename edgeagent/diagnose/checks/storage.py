@@ -24,6 +24,12 @@ def folder(context: Context) -> Iterator[Finding]:
     """Writable, and on something that survives a power cut."""
     data = context.data_dir
     owner = f"sudo chown -R edgeagent: {data}"
+    if _hidden(data):
+        yield Finding(
+            "data folder", "failed", f"{data} can't be looked at by this user", "stat(2)",
+            "Look as the agent's user: sudo -u edgeagent edgeagent doctor",
+        )  # fmt: skip
+        return
     if not data.exists():
         parent = next((its for its in data.parents if its.exists()), Path("/"))
         if os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
@@ -66,6 +72,8 @@ def folder(context: Context) -> Iterator[Finding]:
 def space(context: Context) -> Iterator[Finding]:
     """What the configuration promises to keep has to fit on the disk."""
     config, data = context.config, context.data_dir
+    if _hidden(data):
+        return  # `folder` tells
     disk = health.disk(data, context.root)
     used = sum(_size(file) for file in data.rglob("*")) if data.exists() else 0
     allowed = size_bytes(config.storage.max)
@@ -134,6 +142,15 @@ def outbox(context: Context) -> Iterator[Finding]:
             "outbox", "note", "a damaged database was set aside; what could be read of it is sent",
             str(aside), "Look whether the disk is failing: dmesg | grep -i error",
         )  # fmt: skip
+
+
+def _hidden(data: Path) -> bool:
+    """Whether this user may not even see if it is there."""
+    try:
+        data.exists()
+    except PermissionError:
+        return True
+    return False
 
 
 def _size(file: Path) -> int:

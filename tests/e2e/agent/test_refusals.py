@@ -92,7 +92,7 @@ def test_a_read_only_data_folder_is_refused(tmp_path: Path) -> None:
         pytest.skip("mounting is not permitted here")
     try:
         agent = AgentProcess(QUIET.format(model="parts"), folder).start()
-        assert agent.wait() in (70, 77)
+        assert agent.wait() == 77
         assert str(folder / "data") in agent.log
         assert "Traceback" not in agent.log
     finally:

@@ -29,6 +29,8 @@ from edgeagent.store.settings import OutboxSettings
 from edgeagent.testing.broker import Mosquitto, make_certificates
 from edgeagent.types import Draft
 
+INSTALLED = "edgeagent.infer.installed.LIBRARIES"
+
 
 def brief(findings: list[Finding]) -> list[tuple[str, str]]:
     return [(its.severity, its.what) for its in findings]
@@ -66,6 +68,28 @@ def test_a_source_that_nobody_uses(make: Any, ask: Any) -> None:
                     'pipelines.p={model="m", sources={image="b"}}'])  # fmt: skip
     assert ("note", "no pipeline uses the source a") in brief(ask(settings.config, context))
     assert "source b" not in str(ask(settings.config, context))
+
+
+def test_what_is_no_fault_and_should_be_told(make: Any, ask: Any) -> None:
+    (warned,) = [
+        its for its in ask(settings.config, make(["serve.listen=127.0.0.1:8000"]))
+        if "no effect" in its.what
+    ]  # fmt: skip
+    assert warned.severity == "note"
+    assert "serve" in warned.what
+
+
+def test_a_folder_that_may_not_be_looked_at(make: Any, ask: Any, tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o700)
+    context = make(data_dir=shut / "data")
+    shut.chmod(0 if os.geteuid() else 0o700)
+    with somebody_else():
+        found = only(ask(storage.folder, context))
+        assert ask(storage.space, context) == []
+    shut.chmod(0o700)
+    assert found.severity == "failed"
+    assert "sudo -u edgeagent edgeagent doctor" in found.remedy
 
 
 @pytest.mark.parametrize(
@@ -247,7 +271,7 @@ def both_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages that are always here stand in for the runtimes: whether one is installed must
     not decide a test about model files."""
     stand_in = {"litert": (("msgspec", "msgspec"),), "onnx": (("pytest", "pytest"),)}
-    monkeypatch.setattr(models, "_LIBRARIES", stand_in)
+    monkeypatch.setattr(INSTALLED, stand_in)
 
 
 PIPE = ['sources.s.kind="synthetic"', 'pipelines.p={model="m", source="s"}']
@@ -296,7 +320,9 @@ def test_no_runtime_for_a_model(
     make: Any, ask: Any, package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     its = package()
-    monkeypatch.setattr(models, "_LIBRARIES", {"onnx": (("no_such_module", "none"),)})
+    monkeypatch.setattr(
+        "edgeagent.infer.installed.LIBRARIES", {"onnx": (("no_such_module", "none"),)}
+    )
     context = make(PIPE, find_model=lambda name, version: its)
     found = only(ask(models.configured, context))
     assert (found.severity, found.what) == (
@@ -338,7 +364,9 @@ def test_a_runtime_that_is_installed_but_does_not_load(
     )
     monkeypatch.syspath_prepend(tmp_path / "lib")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
-    monkeypatch.setattr(models, "_LIBRARIES", {"onnx": (("broken_runtime", "none"),)})
+    monkeypatch.setattr(
+        "edgeagent.infer.installed.LIBRARIES", {"onnx": (("broken_runtime", "none"),)}
+    )
     monkeypatch.setattr(models, "_IMPORTS", {"broken_runtime": "broken_runtime"})
     found = only(ask(models.runtimes, make()))
     assert found.severity == "failed"

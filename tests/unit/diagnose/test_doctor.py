@@ -22,7 +22,7 @@ from edgeagent.diagnose.finding import Finding, Report
 @pytest.fixture(autouse=True)
 def _light_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading the real ones takes seconds and is tested with its check."""
-    monkeypatch.setattr(models, "_LIBRARIES", {"onnx": (("msgspec", "msgspec"),)})
+    monkeypatch.setattr("edgeagent.infer.installed.LIBRARIES", {"onnx": (("msgspec", "msgspec"),)})
     monkeypatch.setattr(models, "_IMPORTS", {"msgspec": "msgspec"})
 
 
