@@ -15,6 +15,8 @@ _GUTTER = 92.0
 """Room for the names of lanes on wide pages; on phones they stand above."""
 _BOTTOM = 26.0
 _LANE_PX = 18.0
+_LETTER_PX = 7.5
+"""A little more than a letter of a mark is wide."""
 
 Span = tuple[float, float]
 """From, to in seconds since the start."""
@@ -68,7 +70,7 @@ def timeline(
 
     def draw(width: float, variant: str) -> str:
         narrow = variant == "narrow"
-        row, top = (38.0, 44.0) if narrow else (32.0, 30.0)
+        row, top = (38.0 if narrow else 32.0), 46.0
         floor = top + row * len(lanes) + 84.0
         sheet = Sheet(width, floor + _BOTTOM, "What happened when", variant)
         x = Axis(0.0, span_s, 4.0 if narrow else _GUTTER, width - 10.0)
@@ -77,9 +79,13 @@ def timeline(
         for index, lane in enumerate(lanes):
             _lane(sheet, lane, top + row * index, x, narrow)
         _backlog(sheet, backlog, x, floor, narrow)
-        for index, mark in enumerate(marks):
-            # Neighbouring texts take turns in two rows where there is little room.
-            y = 12.0 + (16.0 * (index % 2) if narrow else 0.0)
+        ends = [0.0, 0.0]
+        for mark in sorted(marks, key=lambda its: its.at_s):
+            # A text that would run into its neighbour goes one row down.
+            half = len(mark.text) * _LETTER_PX / 2
+            line = int(x(mark.at_s) - half < ends[0])
+            ends[line] = x(mark.at_s) + half
+            y = 12.0 + 16.0 * line
             sheet.line(x(mark.at_s), y + 6, x(mark.at_s), floor, mark.style)
             sheet.text(x(mark.at_s), y, mark.text, f"{mark.style}-text", "middle")
         _seconds(sheet, x, floor, 4 if narrow else 8)
