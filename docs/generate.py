@@ -189,7 +189,11 @@ def _rules() -> str:
 
     doc = inspect.getdoc(rules) or ""
     text = NOTE + "# Rules\n\n```\n" + doc + "\n```\n\n| name | kind |\n|---|---|\n"
-    return text + "".join(f"| `{name}` | {kind} |\n" for name, kind in rules.NAMES.items())
+    text += "".join(f"| `{name}` | {kind} |\n" for name, kind in rules.NAMES.items())
+    return text + "".join(
+        f"| `{name}('…')`, of a {about} | {kind} |\n"
+        for name, (kind, about) in rules.CALLS.items()
+    )
 
 
 def _commands() -> str:

@@ -68,10 +68,12 @@ class Stages(Struct):
     interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
     track: Callable[[list[Prediction], float], list[Prediction]]
     decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
-    finish: Callable[[int, float], Iterable[Draft]]
-    """Ends what is still open, at the end of a source (wall ns, CLOCK_BOOTTIME ms)."""
+    finish: Callable[..., Iterable[Draft]]
+    """Ends what is still open (wall ns, CLOCK_BOOTTIME ms); ``ended``: the source is at its end."""
     picture: Callable[..., Evidence | None]
-    """The sample that was decided last, redacted, or None where that must not be."""
+    """A present picture, redacted, or None where that must not be."""
+    standing: Callable[[], dict[str, Any]] = dict
+    """What is true now without a record: states, counts of lines."""
 
 
 class Meter:
@@ -169,7 +171,7 @@ class Pipeline:
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
-        predictions = stages.track(stages.interpret(outputs, ready), sample.mono_ms)
+        predictions = stages.track(stages.interpret(outputs, ready), sample.when_ms)
         for draft in stages.decide(sample, predictions):
             self._append(draft)
         self.meter.took(started, prepared, inferred, time.perf_counter())
@@ -186,6 +188,7 @@ class Pipeline:
         self._state, self._reason = "opening", ""
         stages = self._stages = self._open_stages()
         self.model, self.receipt = stages.model, stages.receipt
+        self.present.standing = stages.standing
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
@@ -200,7 +203,7 @@ class Pipeline:
                 if sample is None or self._paused.is_set():
                     continue
                 self._guarded_step(stages, sample)
-            for draft in stages.finish(wall_ns(), mono_ms()):
+            for draft in stages.finish(wall_ns(), mono_ms(), ended=self._state == "ended"):
                 self._append(draft)
         finally:
             self._stages = None

@@ -39,6 +39,14 @@ class Frame(Struct, frozen=True):
     """File name, URL or device that it came from, for people."""
     truth: Any = None
     """What a synthetic scene or a labelled file knows about it; never read by a pipeline."""
+    stream_ms: float | None = None
+    """Its time within a recording or a scene; None = it comes from the living world."""
+
+    @property
+    def when_ms(self) -> float:
+        """The time by which is decided: what lies between two samples of a recording does not
+        depend on how fast it is read."""
+        return self.mono_ms if self.stream_ms is None else self.stream_ms
 
 
 class Window(Struct, frozen=True):
@@ -53,6 +61,13 @@ class Window(Struct, frozen=True):
     mono_ms: float
     origin: str = ""
     truth: Any = None
+    stream_ms: float | None = None
+    """As a frame's."""
+
+    @property
+    def when_ms(self) -> float:
+        """As a frame's."""
+        return self.mono_ms if self.stream_ms is None else self.stream_ms
 
 
 Sample = Union[Frame, Window]

@@ -16,6 +16,7 @@ from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
+from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
@@ -62,6 +63,8 @@ class Surroundings(Struct, frozen=True):
     config_hash: str
     library: Library
     outbox: Sink
+    readings: Readings = field(default_factory=Readings)
+    """What one pipeline measures and another one's rules ask for."""
 
 
 def build(around: Surroundings) -> Built:

@@ -31,12 +31,25 @@ def config_ports(data_dir: Path) -> Ports:
         # Such a model has no list of labels, but its verdict has a name.
         return ("anomaly",) if package.manifest.task == "anomaly" else package.labels
 
-    return Ports(zones_in=zones_in, actions=ACTIONS, labels_in=labels_in, labels_of=labels_of)
+    return Ports(
+        zones_in=zones_in, lines_in=lines_in, actions=ACTIONS, labels_in=labels_in,
+        labels_of=labels_of, readings_in=readings_in,
+    )  # fmt: skip
 
 
 def zones_in(when: str) -> set[str]:
     """Zones that a rule names. Raises ValueError where it can't be parsed."""
     return {zone for zone, _ in _parsed(when).zones}
+
+
+def lines_in(when: str) -> set[str]:
+    """Lines that a rule names, without the way. Raises ValueError where it can't be parsed."""
+    return {line.removesuffix(":in").removesuffix(":out") for line, _ in _parsed(when).lines}
+
+
+def readings_in(when: str) -> set[str]:
+    """Pipelines and sources whose values it asks for. Raises ValueError likewise."""
+    return {reading.partition(".")[0] for reading, _ in _parsed(when).readings}
 
 
 def labels_in(when: str) -> set[str]:

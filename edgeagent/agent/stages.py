@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
-from edgeagent.decide.track import IouTracker
 from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Stages
@@ -17,10 +16,14 @@ from edgeagent.types import Draft, Prediction, Sample
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
+    from edgeagent.decide.readings import Readings
+    from edgeagent.decide.track.byte import ByteTracker
 
-_HIDDEN_FROM = 0.5
-"""Share of the threshold from which on something is hidden: showing somebody is worse than
-hiding a shadow."""
+_TRACKED = ("detect", "pose")
+_DOUBTFUL = 0.4
+"""Share of the threshold from which on detections are looked at: what is doubtful keeps a track
+alive though it never begins one, and is hidden, because showing somebody is worse than hiding
+a shadow."""
 
 
 def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
@@ -40,12 +43,14 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
         privacy=around.config.privacy,
         config_hash=around.config_hash,
         finder=finder,
+        readings=around.readings,
+        timezone=around.config.device.timezone,
     )
 
 
 def _finder(around: Surroundings, model: str) -> Predictor:
     package = around.library.find(model)
-    return Predictor(package, threshold=package.manifest.output.threshold * _HIDDEN_FROM)
+    return Predictor(package, threshold=package.manifest.output.threshold * _DOUBTFUL)
 
 
 def stages_for(
@@ -57,15 +62,16 @@ def stages_for(
     config_hash: str = "",
     finder: Predictor | None = None,
     runtime: Runtime | None = None,
+    readings: Readings | None = None,
+    timezone: str = "UTC",
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it.
     """
     threshold = _threshold(name, package, pipeline)
-    # What must be hidden is looked for below the threshold of what is told.
-    looks = pipeline.redact is not None and package.manifest.task in ("detect", "pose")
-    lowest = threshold * _HIDDEN_FROM if looks else threshold
+    tracked = package.manifest.task in _TRACKED
+    lowest = threshold * _DOUBTFUL if tracked else threshold
     try:
         predictor = Predictor(package, runtime or pipeline.runtime, lowest)
     except BaseException:
@@ -82,6 +88,8 @@ def stages_for(
             model=predictor.model,
             config=config_hash,
             redactor_labels=finder.labels if finder else (),
+            readings=readings,
+            timezone=timezone,
         )
     except BaseException:
         _Both(predictor, finder).close()
@@ -92,11 +100,22 @@ def stages_for(
         session=_Both(predictor, finder),
         prepare=predictor.prepare,
         interpret=predictor.decoder,
-        track=IouTracker(missed=pipeline.off).update,
+        track=_tracker(threshold, pipeline).update if tracked else _untracked,
         decide=_with_hidden(decide, finder) if finder and decide.needs_hidden else decide,
         picture=decide.picture,
         finish=decide.finish,
+        standing=decide.standing,
     )
+
+
+def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:
+    from edgeagent.decide.track.byte import ByteTracker
+
+    return ByteTracker(threshold, missed=pipeline.off)
+
+
+def _untracked(predictions: list[Prediction], _when_ms: float) -> list[Prediction]:
+    return predictions
 
 
 def _threshold(name: str, package: Package, pipeline: PipelineConfig) -> float:
@@ -128,9 +147,13 @@ def _with_hidden(
 ) -> Callable[[Sample, list[Prediction]], list[Draft]]:
     """Decide with what the finder sees; where it fails, no picture leaves the pipeline."""
 
+    from edgeagent.decide.track.byte import ByteTracker
+
+    tracker = ByteTracker(finder.package.manifest.output.threshold)
+
     def decided(sample: Sample, predictions: list[Prediction]) -> list[Draft]:
         try:
-            hidden = finder(sample).predictions
+            hidden = tracker.update(finder(sample).predictions, sample.when_ms)
         except (InputError, InferenceError):
             hidden = None  # Decide withholds the picture and says so in the record
         return decide(sample, predictions, hidden)

@@ -99,8 +99,8 @@ class ImagesSource:
         except EdgeAgentError as error:
             raise InputError(str(error), remedy=error.remedy) from error
         self._usable += 1
-        if self._config.fps:
-            self.position_s = self._tried / self._config.fps
+        # Pictures without a pace are a second apart: as good as any, and always the same.
+        self.position_s = self._tried / (self._config.fps or 1.0)
         self._tried += 1
         self._number += 1
         return _frame(self.name, self._number, pixels, str(file))

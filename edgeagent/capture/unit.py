@@ -17,6 +17,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.rhythm import (
     FRAMES_OF_SILENCE,
@@ -260,8 +262,11 @@ class CaptureUnit:
         self.deadline_s = 2 * max(self._rhythm.silence_s, FRAMES_OF_SILENCE * self._slow_s)
 
     def _hand_over(self, sample: Sample) -> None:
-        if self._timed is not None and not self._in_time(self._timed):
-            return
+        if self._timed is not None:
+            if not self._in_time(self._timed):
+                return
+            if not self.source.live:
+                sample = replace(sample, stream_ms=self._timed.position_s * 1e3)
         if self._thinner is not None:
             time_s = self._timed.position_s if self._timed else time.monotonic()
             if not self._thinner.takes(time_s):

@@ -280,9 +280,41 @@ class Zone(Struct, forbid_unknown_fields=True):
     polygon: Polygon
 
 
+class Line(Struct, forbid_unknown_fields=True):
+    """Counts what crosses it, by direction."""
+
+    points: tuple[Point, Point]
+    """Seen from the first point towards the second, what goes from left to right goes in."""
+    anchor: Literal["foot", "middle"] = "foot"
+    """Which point of a thing crosses: the middle of its box's lower edge, or of the box (for a
+    camera that looks straight down)."""
+
+
 class Rule(Struct, forbid_unknown_fields=True):
     when: str
     do: list[str] = field(default_factory=lambda: ["event"])
+    """What to do while it holds: event, snapshot, clip (both ask for an event too), state."""
+    name: str = ""
+    """Under which `state` stands in the pipeline's state document; empty = `when` itself."""
+
+
+class Clip(Struct, forbid_unknown_fields=True):
+    """Moving pictures around the beginning of an event."""
+
+    before: Duration = "5 s"
+    after: Duration = "5 s"
+    fps: Annotated[float, Meta(gt=0, le=30)] = 5.0
+    width: Pixels = 640
+    """Larger pictures are scaled down to it."""
+    max: Size = "4 MiB"
+    """Of memory for the pictures before an event, and of one clip; fewer pictures beyond."""
+
+
+class Limit(Struct, forbid_unknown_fields=True):
+    """How many events a pipeline may begin, whatever its detector sees."""
+
+    events: Annotated[int, Meta(ge=1, le=100_000)] = 120
+    per: Duration = "1 min"
 
 
 class Redact(Struct, forbid_unknown_fields=True):
@@ -325,7 +357,10 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     enabled: bool = True
     record: RecordWhat = field(default_factory=RecordWhat)
     zones: dict[str, Zone] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    clip: Clip | None = None
+    limit: Limit = field(default_factory=Limit)
     redact: Redact | None = None
     runtime: Runtime = field(default_factory=Runtime)
     snapshot: bool = False

@@ -59,6 +59,10 @@ class Ports(Struct, frozen=True):
     labels_of: Callable[[str, str, Sequence[str]], Sequence[str] | None] | None = None
     """Labels of a model, by its name, its version (empty = the newest) and the further folders
     of `models.path`. Empty = it names none; None = no such model can be used here."""
+    lines_in: Callable[[str], Iterable[str]] | None = None
+    """Lines that an expression of `when` names. Raises ValueError as `zones_in`."""
+    readings_in: Callable[[str], Iterable[str]] | None = None
+    """Other pipelines and sources whose values it asks for. Raises ValueError as `zones_in`."""
 
 
 def sense(
@@ -228,6 +232,13 @@ def _polygon(look: Look, path: KeyPath) -> Iterator[Fault]:
         )
 
 
+def _length(look: Look, path: KeyPath) -> Iterator[Fault]:
+    points = look.get(*path)
+    if isinstance(points, list) and len(points) == 2 and points[0] == points[1]:
+        said = "the line has no length: its two points are the same"
+        yield look.fault(path, "a line", "a point", "give two points", said)
+
+
 def _names(look: Look) -> Iterator[Fault]:
     for table in ("sources", "pipelines"):
         if any(name == "group" for name, _ in look.named(table)):
@@ -242,7 +253,10 @@ def _pipelines(look: Look) -> Iterator[Fault]:
         zones = [zone for zone, _ in look.named("pipelines", name, "zones")]
         for zone in zones:
             yield from _polygon(look, (*path, "zones", zone, "polygon"))
-        yield from _rules(look, path, zones)
+        lines = [line for line, _ in look.named("pipelines", name, "lines")]
+        for line in lines:
+            yield from _length(look, (*path, "lines", line, "points"))
+        yield from _rules(look, path, zones, lines)
         if isinstance(pipeline.get("redact"), dict):
             yield from _redact(look, path)
 
@@ -280,13 +294,15 @@ def _reference(look: Look, path: KeyPath, name: str, table: str) -> Iterator[Fau
     yield look.fault(path, f"a name of [{table}]", f'"{name}"', remedy)
 
 
-def _rules(look: Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
+def _rules(
+    look: Look, path: KeyPath, zones: Sequence[str], lines: Sequence[str]
+) -> Iterator[Fault]:
     from edgeagent.config.words import did_you_mean
 
     rules = look.get(*path, "rules")
     for position in range(len(rules) if isinstance(rules, list) else 0):
         here = (*path, "rules", position)
-        yield from _when(look, path, (*here, "when"), zones)
+        yield from _when(look, path, (*here, "when"), zones, lines)
         actions = look.get(*here, "do")
         if look.ports.actions is not None and isinstance(actions, list):
             for number, action in enumerate(actions):
@@ -295,8 +311,10 @@ def _rules(look: Look, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
                     yield look.fault((*here, "do", number), "an action", f'"{action}"', remedy)
 
 
-def _when(look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str]) -> Iterator[Fault]:
-    """A rule's expression: its grammar, its zones, its labels."""
+def _when(
+    look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str], lines: Sequence[str]
+) -> Iterator[Fault]:
+    """A rule's expression: its grammar, its zones, lines and labels."""
     from edgeagent.config.words import did_you_mean
 
     when, ports = look.text(*path), look.ports
@@ -304,7 +322,9 @@ def _when(look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str]) ->
         return
     try:
         named = sorted(set(ports.zones_in(when) if ports.zones_in else ()))
+        crossed = sorted(set(ports.lines_in(when) if ports.lines_in else ()))
         labels = sorted(set(ports.labels_in(when) if ports.labels_in else ()))
+        readings = sorted(set(ports.readings_in(when) if ports.readings_in else ()))
     except ValueError as error:
         yield look.fault(path, "an expression", f'"{when}"', problem=str(error))
         return
@@ -312,6 +332,15 @@ def _when(look: Look, pipeline: KeyPath, path: KeyPath, zones: Sequence[str]) ->
         if zone not in zones:
             remedy = did_you_mean(zone, zones) or f"add [{dotted(pipeline)}.zones.{zone}]"
             yield look.fault(path, "a zone", f'"{zone}"', remedy)
+    for line in crossed:
+        if line not in lines:
+            remedy = did_you_mean(line, lines) or f"add [{dotted(pipeline)}.lines.{line}]"
+            yield look.fault(path, "a line", f'"{line}"', remedy)
+    givers = [name for table in ("pipelines", "sources") for name, _ in look.named(table)]
+    for giver in readings:
+        if giver not in givers:
+            remedy = did_you_mean(giver, givers)
+            yield look.fault(path, "a pipeline or a source", f'"{giver}"', remedy)
     known = look.labels(*pipeline) if labels else ()
     for label in labels:
         # A model that is not here yet, or names no labels, is judged when it runs.

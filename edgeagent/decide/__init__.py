@@ -1,4 +1,4 @@
-"""From predictions to what is worth telling: tracks, zones, rules, events, redaction."""
+"""From predictions to what is worth telling: tracks, zones, lines, rules, events, redaction."""
 
-ACTIONS = ("event", "snapshot")
-"""What ``do`` may list. A snapshot hangs on an event, so it asks for one too."""
+ACTIONS = ("event", "snapshot", "clip", "state")
+"""What ``do`` may list. A snapshot and a clip hang on an event, so they ask for one too."""

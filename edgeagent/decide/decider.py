@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
-from edgeagent.decide import ACTIONS
+from edgeagent.decide.cases import cases
+from edgeagent.decide.course import Courses
+from edgeagent.decide.darkroom import check_redact, open_darkroom
 from edgeagent.decide.data import ANOMALY, as_data
 from edgeagent.decide.events import Happening, Happenings, Phase
-from edgeagent.decide.rules import Expression, Facts, fault, parse
+from edgeagent.decide.limit import Bucket
+from edgeagent.decide.lines import Lines
+from edgeagent.decide.readings import Readings
+from edgeagent.decide.rules import Facts, Scene
+from edgeagent.decide.scene import Surveyor, note_values
+from edgeagent.decide.standing import Standing
 from edgeagent.decide.zones import Zones, foot
-from edgeagent.errors import ConfigError, InputError
 from edgeagent.types import (
     Anomaly,
     Detection,
@@ -28,18 +31,11 @@ from edgeagent.types import (
 )
 
 if TYPE_CHECKING:
-    from edgeagent.config.model import Pipeline, Privacy, Rule
-    from edgeagent.decide.redact import Redactor
+    from edgeagent.config.model import Pipeline, Privacy
     from edgeagent.types import Prediction, Sample
 
 WITHHELD = "withheld"
-
-
-class _Case(Struct, frozen=True):
-    """A rule, ready to be asked."""
-
-    when: Expression
-    snapshot: bool
+FOLLOWS = "follows"
 
 
 class Decide:
@@ -54,10 +50,12 @@ class Decide:
         model: as it stands in records, ``parts@1.2.0/int8``.
         config: hash of the effective configuration.
         redactor_labels: labels of ``redact.model``, which then must be given ``hidden``.
+        readings: where rules find other pipelines' values, and leave their own.
+        timezone: of the device, for rules that ask for the time.
 
     Raises:
-        ConfigError: a rule can't be read or names an unknown label, zone or action; a label
-            to redact is known to no model of the pipeline.
+        ConfigError: a rule can't be read or names an unknown label, zone, line or action; a
+            label to redact is known to no model of the pipeline.
     """
 
     def __init__(
@@ -71,32 +69,52 @@ class Decide:
         model: str = "",
         config: str = "",
         redactor_labels: Collection[str] = (),
+        readings: Readings | None = None,
+        timezone: str = "UTC",
     ) -> None:
         self.name = name
         self._threshold = threshold
         self._model = model
         self._config = config
         self._zones = Zones(pipeline.zones)
-        self._cases = [
-            _case(name, number, rule, labels, pipeline)
-            for number, rule in enumerate(pipeline.rules)
+        self._lines = Lines(pipeline.lines)
+        self._courses = Courses(self._zones, self._lines, pipeline.on)
+        self._rules = cases(name, pipeline, labels)
+        self._cases = [case for case in self._rules if case.event]
+        self._states = [
+            Standing(case.name, case.when, on=pipeline.on, off=pipeline.off)
+            for case in self._rules
+            if case.state
         ]
-        asked = frozenset[str]().union(*(case.when.names for case in self._cases))
-        self._ask_count, self._ask_speed = "count" in asked, "speed" in asked
+        self._readings = readings or Readings()
+        self._readings.want(its for case in self._rules for its, _ in case.when.readings)
+        asked = frozenset[str]().union(*(case.when.names for case in self._rules))
+        self._ask_speed = "speed" in asked
+        self._surveyor = Surveyor(
+            asked, threshold, self._courses, self._lines, self._readings, timezone
+        )
         self._snapshot = pipeline.snapshot
         self._events = pipeline.record.events
         self._every = pipeline.record.every
-        self._happenings = Happenings(name, on=pipeline.on, off=pipeline.off, threshold=threshold)
+        self._happenings = Happenings(
+            name, on=pipeline.on, off=pipeline.off, threshold=threshold,
+            limit=Bucket(pipeline.limit),
+        )  # fmt: skip
         self._pictures = privacy.pictures
         self._second = bool(pipeline.redact and pipeline.redact.model)
-        self._redactor = _redactor(name, pipeline, privacy, labels, redactor_labels)
-        self._watched = False
+        check_redact(name, pipeline, {*labels, *redactor_labels})
+        self._darkroom = open_darkroom(pipeline, privacy, any(c.clip for c in self._cases))
+        self._hides = self._darkroom is not None and self._darkroom.hides
+        self._ending: dict[str, Draft] = {}
+        """Ends that wait for the pictures of their events."""
+        self._open: dict[str, Happening] = {}
+        """By key, those whose pictures are still to come."""
         self._number = 0
 
     @property
     def needs_hidden(self) -> bool:
         """Whether each call must bring the predictions of ``redact.model``."""
-        return self._second and self._redactor is not None
+        return self._second and self._hides
 
     def __call__(
         self,
@@ -113,92 +131,129 @@ class Decide:
                 and then there is no picture.
         """
         self._number += 1
-        if self._redactor is not None:
-            self._watched = hidden is not None or not self._second
-            self._redactor.watch([*predictions, *(hidden or ())], sample.mono_ms)
-        drafts = self._happened(sample, predictions) if self._events else []
+        if self._darkroom is not None:
+            self._darkroom.look(sample, predictions, hidden if self._second else ())
+        if self._readings.wanted:
+            note_values(self._readings, self.name, sample, predictions)
+        drafts: list[Draft] = []
+        if self._events or self._states or len(self._lines):
+            drafts = self._happened(sample, predictions)
+        if self._darkroom is not None:
+            drafts += self._developed(sample.at_ns, sample.mono_ms, self._darkroom.ready())
         if self._every and self._number % self._every == 0:
             drafts.append(self._result(sample, predictions))
         return drafts
 
-    def finish(self, at_ns: int, mono_ms: float) -> list[Draft]:
-        """End all open events, because no more samples will come."""
-        return [
-            Draft(
-                kind="event", pipeline=self.name, at_ns=at_ns, mono_ms=mono_ms,
-                data=happening.data("end"), model=self._model, config=self._config,
-                event=happening.event,
-            )
-            for happening in self._happenings.finish()
-        ]  # fmt: skip
+    def finish(self, at_ns: int, mono_ms: float, *, ended: bool = False) -> list[Draft]:
+        """End all open events, because no more samples will come.
+
+        ``ended``: the stream itself is over, so that what is known now is all there is to know;
+        else pictures that wait for what comes after them are withheld.
+        """
+        drafts: list[Draft] = []
+        for happening in self._happenings.finish():
+            draft = Draft(
+                "event", self.name, at_ns, mono_ms, happening.data("end"), self._model,
+                self._config, event=happening.event,
+            )  # fmt: skip
+            drafts += self._ended(happening.event, draft)
+        if self._darkroom is not None:
+            darkroom = self._darkroom
+            done = darkroom.ready(ended=True) if ended or not self._hides else darkroom.give_up()
+            drafts += self._developed(at_ns, mono_ms, done)
+        return drafts
 
     def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
-        """The sample that was decided last, as a redacted JPEG; None where that must not be.
+        """A present picture as a redacted JPEG; None where that must not be.
 
-        ``asked`` = by a person's command, which ``privacy.pictures = "asked"`` allows too.
+        It shows the sample, or where something must be hidden the newest one of which it is
+        known what. ``asked`` = by a person's command, which ``privacy.pictures = "asked"``
+        allows too.
 
         Raises:
             InputError: it can't be written as JPEG.
         """
         allowed = ("events", "asked") if asked else ("events",)
-        if self._pictures not in allowed or not isinstance(sample, Frame):
+        if self._pictures not in allowed or self._darkroom is None:
             return None
-        from edgeagent.decide.picture import jpeg
+        return self._darkroom.picture(sample)
 
-        pixels = sample.pixels
-        if self._redactor is not None:
-            hidden = self._redactor.hide(pixels, sample.mono_ms) if self._watched else None
-            if hidden is None:
-                return None
-            pixels = hidden
-        return Evidence("image/jpeg", jpeg(pixels))
+    def standing(self) -> dict[str, Any]:
+        """``{"states": {name: bool}, "lines": {name: {"in": n, "out": n}}}``, as far as there
+        are any: what is true without a record. May be called by any thread."""
+        found: dict[str, Any] = {}
+        if self._states:
+            found["states"] = {state.name: state.true for state in self._states}
+        if len(self._lines):
+            found["lines"] = self._lines.table()
+        return found
 
     # --- events ----------------------------------------------------------------------------
 
     def _happened(self, sample: Sample, predictions: Sequence[Prediction]) -> list[Draft]:
         drafts: list[Draft] = []
         seen: set[int | str] = set()
-        now = sample.mono_ms
-        counts = self._counts(predictions) if self._ask_count else {}
-        for prediction in predictions:
-            facts = self._facts(prediction)
-            key: int | str = (facts.track or facts.label) if facts is not None else ""
-            if facts is None or key in seen:
+        now = sample.when_ms
+        candidates = [
+            (prediction, facts)
+            for prediction in predictions
+            if (facts := self._facts(prediction, now)) is not None
+        ]
+        self._courses.sweep(now)
+        scene = self._surveyor.scene(sample, predictions) if self._rules else Scene()
+        for prediction, facts in candidates:
+            key: int | str = facts.track or facts.label
+            if key in seen:
                 continue
             seen.add(key)
             happening = self._happenings.find(key, facts, now)
             if type(prediction) is not Label:
                 self._describe(happening, prediction, now)
-            facts.count = counts.get(facts.label, 1)
-            wanted, snapshot = self._judge(facts)
+            facts.scene, facts.count = scene, scene.counts.get(facts.label, 1)
+            if not self._events:
+                happening.last_ms = now
+                continue
+            wanted, snapshot, clip = self._judge(facts)
             phase = self._happenings.sighted(happening, now, wanted=wanted)
             if phase is not None:
-                drafts.append(self._event(sample, happening, phase, snapshot))
+                drafts += self._event(sample, happening, phase, snapshot, clip)
         for happening in self._happenings.missed(seen):
-            drafts.append(self._event(sample, happening, "end", False))
+            drafts += self._event(sample, happening, "end", False, False)
+        if self._states:
+            things = [facts for _, facts in candidates] or [Facts("", 0.0, self.name, scene=scene)]
+            for state in self._states:
+                state.see(things)
         return drafts
 
-    def _facts(self, prediction: Prediction) -> Facts | None:
+    def _facts(self, prediction: Prediction, now: float) -> Facts | None:
         """What is known of a prediction; None where it is no candidate for an event."""
+        if isinstance(prediction, (Detection, Keypoints)):
+            return self._facts_of_thing(prediction, now)
         if isinstance(prediction, (Label, Mask)):
             if prediction.score < self._threshold:
                 return None
             return Facts(prediction.label, prediction.score, self.name)
-        if isinstance(prediction, (Detection, Keypoints)):
-            if prediction.score < self._threshold:
-                return None
-            zones = self._zones.of(prediction.box)
-            return Facts(
-                prediction.label, prediction.score, self.name, zones, track=prediction.track
-            )
         if isinstance(prediction, Anomaly):
             if not prediction.alarming:
                 return None
             return Facts(ANOMALY, prediction.score, self.name, value=prediction.score)
-        if isinstance(prediction, Regression) and self._cases:
+        if isinstance(prediction, Regression) and self._rules:
             # Without a rule nobody said which value is worth an event.
             return Facts(prediction.name, 1.0, self.name, value=prediction.value)
         return None
+
+    def _facts_of_thing(self, thing: Detection | Keypoints, now: float) -> Facts | None:
+        # What is doubtful is a sighting of something known, never of something new.
+        if thing.score < self._threshold and self._courses.get(thing.track) is None:
+            return None
+        facts = Facts(thing.label, thing.score, self.name, track=thing.track)
+        if thing.track:
+            course = self._courses.follow(thing.track, thing.box, now)
+            facts.zones, facts.lines, facts.still = course.zones, course.lines, course.still_s
+            facts.dwell = course.dwell()
+        else:
+            facts.zones = self._zones.of(thing.box)
+        return facts
 
     def _describe(self, happening: Happening, prediction: Prediction, now: float) -> None:
         """What only some kinds of predictions have: a box and a speed, a threshold."""
@@ -207,59 +262,102 @@ class Decide:
                 happening.speed = _speed(happening, prediction.box, now)
                 happening.facts.speed = happening.speed
             happening.box = prediction.box
+            happening.course = self._courses.get(prediction.track)
         elif isinstance(prediction, Anomaly):
             happening.threshold = prediction.threshold
             happening.doubtful = False
         elif isinstance(prediction, Regression):
             happening.doubtful = False
 
-    def _counts(self, predictions: Sequence[Prediction]) -> Counter[str]:
-        return Counter(
-            prediction.label
-            for prediction in predictions
-            if isinstance(prediction, (Label, Detection, Keypoints, Mask))
-            and prediction.score >= self._threshold
+    def _judge(self, facts: Facts) -> tuple[bool, bool, bool]:
+        """Whether an event is wanted, whether with a picture, and whether with a clip."""
+        if not self._rules:
+            return True, self._snapshot, False
+        matching = [case for case in self._cases if case.when(facts)]
+        return (
+            bool(matching),
+            self._snapshot or any(case.snapshot for case in matching),
+            any(case.clip for case in matching),
         )
 
-    def _judge(self, facts: Facts) -> tuple[bool, bool]:
-        """Whether an event is wanted, and whether with a picture."""
-        if not self._cases:
-            return True, self._snapshot
-        matching = [case for case in self._cases if case.when(facts)]
-        return bool(matching), self._snapshot or any(case.snapshot for case in matching)
-
-    def _event(self, sample: Sample, happening: Happening, phase: Phase, snapshot: bool) -> Draft:
+    def _event(
+        self, sample: Sample, happening: Happening, phase: Phase, snapshot: bool, clip: bool
+    ) -> list[Draft]:
         draft = self._draft("event", sample, happening.data(phase))
-        draft.event = happening.event
+        key = draft.event = happening.event
+        happening.told_all()
         if phase == "end":
             self._happenings.close(happening)
-        elif phase == "new" and snapshot and isinstance(sample, Frame):
-            self._attach(draft, sample)
-        return draft
+            return self._ended(key, draft)
+        if phase == "new" and isinstance(sample, Frame):
+            if snapshot:
+                self._attach(draft, sample)
+            if clip and self._darkroom is not None:
+                self._darkroom.clip(key)
+                draft.data["clip"] = FOLLOWS
+            if self._darkroom is not None and self._darkroom.awaits(key):
+                self._open[key] = happening
+        return [draft]
 
-    def _attach(self, draft: Draft, sample: Sample) -> None:
-        try:
-            evidence = self.picture(sample)
-        except InputError:  # the event counts for more than its picture
-            evidence = None
+    # --- pictures --------------------------------------------------------------------------
+
+    def _attach(self, draft: Draft, sample: Frame) -> None:
+        if self._darkroom is None or self._pictures != "events":
+            return
+        evidence = self._darkroom.snapshot(draft.event, sample)
         if evidence is not None:
             draft.evidence = (evidence,)
-        elif self._pictures == "events":
-            draft.data["picture"] = WITHHELD
+        else:
+            draft.data["picture"] = FOLLOWS if self._darkroom.awaits(draft.event) else WITHHELD
+
+    def _ended(self, key: str, draft: Draft) -> list[Draft]:
+        if self._darkroom is not None and self._darkroom.awaits(key):
+            self._ending[key] = draft
+            return []
+        self._open.pop(key, None)
+        return [draft]
+
+    def _developed(
+        self, at_ns: int, mono_ms: float, done: Sequence[tuple[str, Evidence | None]]
+    ) -> list[Draft]:
+        """Records for pictures that are ready: the event's waiting end, or an update."""
+        drafts: list[Draft] = []
+        for key, evidence in done:
+            end, happening = self._ending.get(key), self._open.get(key)
+            draft = end
+            if draft is None:
+                if happening is None:
+                    continue
+                data = happening.data("update")
+                draft = Draft("event", self.name, at_ns, mono_ms, data, self._model, self._config,
+                              event=key)  # fmt: skip
+                drafts.append(draft)
+            if evidence is not None:
+                draft.evidence = (*draft.evidence, evidence)
+            else:
+                draft.data["picture"] = WITHHELD
+            if self._darkroom is not None and not self._darkroom.awaits(key):
+                self._open.pop(key, None)
+                if end is not None:
+                    drafts.append(self._ending.pop(key))
+        return drafts
 
     # --- results ---------------------------------------------------------------------------
 
     def _result(self, sample: Sample, predictions: Sequence[Prediction]) -> Draft:
         if len(predictions) == 1 and isinstance(predictions[0], Anomaly):
             return self._draft("anomaly", sample, as_data(predictions[0]))
-        # Detectors may look below the threshold, for what must be hidden.
+        # Detectors look below the threshold, for tracks and for what must be hidden.
         told = [
             as_data(prediction)
             for prediction in predictions
             if not isinstance(prediction, (Detection, Keypoints))
             or prediction.score >= self._threshold
         ]
-        return self._draft("result", sample, {"predictions": told})
+        data: dict[str, Any] = {"predictions": told}
+        if len(self._lines):
+            data["lines"] = self._lines.table()
+        return self._draft("result", sample, data)
 
     def _draft(self, kind: str, sample: Sample, data: dict[str, Any]) -> Draft:
         return Draft(
@@ -276,64 +374,3 @@ def _speed(happening: Happening, box: tuple[float, float, float, float], now: fl
     (x, y), (was_x, was_y) = foot(box), foot(happening.box)
     present = math.hypot(x - was_x, y - was_y) / passed
     return present if not happening.speed else (happening.speed + present) / 2
-
-
-def _case(name: str, number: int, rule: Rule, labels: Collection[str], pipeline: Pipeline) -> _Case:
-    """A rule, held against the labels and zones that there are. Raises ConfigError."""
-    key = f"pipelines.{name}.rules[{number}]"
-    try:
-        when = parse(rule.when)
-        for label, column in when.labels if labels else ():
-            if label not in labels:
-                raise fault(rule.when, column, _unknown("label", label, labels))
-        for zone, column in when.zones:
-            if zone not in pipeline.zones:
-                raise fault(rule.when, column, _unknown("zone", zone, pipeline.zones))
-    except ConfigError as error:
-        raise ConfigError(f"{key}.when: {error}", remedy=error.remedy) from error
-    for action in rule.do:
-        if action not in ACTIONS:
-            raise ConfigError(f"{key}.do: {_unknown('action', action, ACTIONS)}")
-    return _Case(when, "snapshot" in rule.do)
-
-
-def _redactor(
-    name: str,
-    pipeline: Pipeline,
-    privacy: Privacy,
-    labels: Collection[str],
-    redactor_labels: Collection[str],
-) -> Redactor | None:
-    how = pipeline.redact
-    if how is None:
-        return None
-    key = f"pipelines.{name}.redact"
-    if not how.labels:
-        raise ConfigError(
-            f"{key}.labels is empty: nothing would be hidden",
-            remedy="Name the labels to hide, or take redact out.",
-        )
-    known = {*labels, *redactor_labels}
-    for label in how.labels:
-        if label not in known:
-            raise ConfigError(
-                f"{key}.labels: {_unknown('label', label, known)}",
-                remedy="Only what a model of this pipeline finds can be hidden: set redact.model "
-                "to one that finds it.",
-            )
-    if privacy.pictures == "never":
-        return None  # there is nothing to redact, and OpenCV need not be loaded
-    from edgeagent.decide.redact import Redactor
-
-    return Redactor(how)
-
-
-def _unknown(what: str, name: str, known: Collection[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    if close:
-        return f"there is no {what} {name!r}; did you mean {close[0]!r}?"
-    some = ", ".join(sorted(known)[:10]) or "none"
-    more = "" if len(known) <= 10 else f" and {len(known) - 10} more"
-    return f"there is no {what} {name!r}; known: {some}{more}"

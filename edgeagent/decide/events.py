@@ -6,7 +6,9 @@ before the median of its last ten scores reaches the threshold; a missed sample 
 score 0, and where more than one sample is asked for, a short history is padded to three with
 zeros (Frigate's rule: one bright flicker is not an object). Once begun it is never doubted
 again. It ends after ``off`` samples in a row without it. In between it is told anew when its
-zones change, and once a minute.
+zones change, when it crosses a line, comes to rest or moves on, and once a minute; changes within
+a second of the last record are told together. How many may begin is limited (`Bucket`), so that
+a detector that flickers can't fill the outbox; what was left out is told as ``suppressed``.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from collections import deque
 from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeagent.decide.course import STATIONARY_S
 from edgeagent.decide.data import DIGITS, figures, rounded
 
 if TYPE_CHECKING:
+    from edgeagent.decide.course import Course
+    from edgeagent.decide.limit import Bucket
     from edgeagent.decide.rules import Facts
     from edgeagent.types import Box
 
@@ -28,14 +33,17 @@ HISTORY = 10
 PADDED = 3
 REMINDER_MS = 60_000.0
 """A lasting event is told again after so long."""
+AT_LEAST_MS = 1000.0
+"""Between two records of one event, but for its end."""
 
 
 class Happening:
     """One thing that is, or may become, an event."""
 
     __slots__ = (
-        "box", "doubtful", "event", "facts", "first_ms", "hits", "last_ms", "misses",
-        "scores", "speed", "threshold", "told_ms", "told_zones", "top",
+        "box", "course", "doubtful", "event", "facts", "first_ms", "hits", "last_ms",
+        "misses", "refused", "scores", "speed", "suppressed", "threshold", "told", "told_ms",
+        "top",
     )  # fmt: skip
 
     def __init__(self, facts: Facts, mono_ms: float) -> None:
@@ -46,14 +54,38 @@ class Happening:
         self.event = ""
         """Key of its event while that lasts."""
         self.told_ms = 0.0
-        self.told_zones: tuple[str, ...] = ()
+        self.told: tuple[tuple[str, ...], bool] = ((), False)
+        """Zones, and whether it stood still, as the last record says."""
         self.top = -math.inf
         self.speed = 0.0
         self.box: Box | None = None
+        self.course: Course | None = None
+        """Of its track, where it has one."""
+        self.refused = False
+        """The limit has kept it from being an event."""
+        self.suppressed = 0
+        """Others that were, since an event was last told."""
         self.threshold: float | None = None
         """An anomaly's own, to be told with its score."""
         self.doubtful = True
         """Its score is a share of 0..1 whose median must reach the pipeline's threshold."""
+
+    @property
+    def stationary(self) -> bool:
+        """Whether it has not moved for a while."""
+        return self.course is not None and self.course.still_s >= STATIONARY_S
+
+    def told_all(self) -> None:
+        """A record says all that there is to say."""
+        self.suppressed = 0
+        if self.course is not None:
+            self.course.crossings.clear()
+
+    def changed(self) -> bool:
+        """Whether there is something that its last record does not say."""
+        if self.told != (self.facts.zones, self.stationary):
+            return True
+        return self.course is not None and bool(self.course.crossings)
 
     @property
     def age_s(self) -> float:
@@ -93,8 +125,24 @@ class Happening:
             data["zones"] = list(facts.zones)
         if facts.track:
             data["track"] = facts.track
+        if self.course is not None:
+            _tell_course(data, self.course, phase)
+        if self.stationary:
+            data["stationary"] = True
+        if self.suppressed:
+            data["suppressed"] = self.suppressed
         data["age_s"] = round(self.age_s, 3)
         return data
+
+
+def _tell_course(data: dict[str, Any], course: Course, phase: Phase) -> None:
+    """Lines and stays, as far as there are any."""
+    if course.lines:
+        data["lines"] = [line for line in course.lines if ":" in line]
+    if course.crossings:
+        data["crossed"] = [f"{name}:{way}" for name, way in course.crossings]
+    if phase != "new" and (dwelt := course.dwelt()):
+        data["dwell_s"] = {zone: round(stay, 3) for zone, stay in dwelt.items()}
 
 
 class Happenings:
@@ -105,19 +153,27 @@ class Happenings:
         on: samples in a row before an event begins.
         off: samples in a row without it before it ends (and before it is forgotten).
         threshold: what the median of the scores must reach.
+        limit: what each event takes a token of; None = there may be any number.
     """
 
-    def __init__(self, pipeline: str, *, on: int, off: int, threshold: float) -> None:
+    def __init__(
+        self, pipeline: str, *, on: int, off: int, threshold: float, limit: Bucket | None = None
+    ) -> None:
         self._pipeline = pipeline
         self._on = on
         self._off = off
         self._threshold = threshold
         self._padded = PADDED if on > 1 else 1
+        self._limit = limit
+        self._suppressed = 0
         self._all: dict[Hashable, Happening] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._all
 
     def find(self, key: Hashable, facts: Facts, mono_ms: float) -> Happening:
         """The happening under ``key``, made now if nobody knows it, with these facts.
@@ -147,7 +203,11 @@ class Happenings:
             return self._begin(happening, mono_ms)
         if facts.score > happening.top:  # a lower one can't lift the median by much
             happening.top = max(happening.top, happening.told_score("update"))
-        if facts.zones != happening.told_zones or mono_ms - happening.told_ms >= REMINDER_MS:
+        return self._update(happening, mono_ms)
+
+    def _update(self, happening: Happening, mono_ms: float) -> Phase | None:
+        silent = mono_ms - happening.told_ms
+        if silent >= REMINDER_MS or (silent >= AT_LEAST_MS and happening.changed()):
             return self._tell(happening, "update", mono_ms)
         return None
 
@@ -179,6 +239,7 @@ class Happenings:
     def close(self, happening: Happening) -> None:
         """Its event has ended; the same thing may begin another one."""
         happening.event = ""
+        happening.refused = False
         happening.hits = happening.misses = 0
         happening.top = -math.inf
 
@@ -187,6 +248,12 @@ class Happenings:
             return None
         if happening.doubtful and happening.median(self._padded) < self._threshold:
             return None
+        if self._limit is not None and not self._limit.take(mono_ms):
+            self._suppressed += not happening.refused
+            happening.refused = True
+            return None
+        happening.suppressed = self._suppressed - happening.refused
+        self._suppressed = 0
         self._count += 1
         happening.event = f"{self._pipeline}/{self._count}"
         happening.top = happening.told_score("new")
@@ -201,5 +268,5 @@ class Happenings:
 
     def _tell(self, happening: Happening, phase: Phase, mono_ms: float) -> Phase:
         happening.told_ms = mono_ms
-        happening.told_zones = happening.facts.zones
+        happening.told = (happening.facts.zones, happening.stationary)
         return phase

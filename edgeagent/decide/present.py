@@ -6,6 +6,7 @@ Derived from the records themselves, so that the state topic and the account can
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Present:
         self._open: dict[str, tuple[str, tuple[str, ...]]] = {}
         """Key of an open event → its label and the zones it is in."""
         self._last: Numbered | None = None
+        self.standing: Callable[[], dict[str, Any]] = dict
+        """What else is true now, of which there are no records."""
 
     def note(self, draft: Draft, receipt: Numbered) -> None:
         """Take a record that was just appended into account; tests and drills do not count."""
@@ -41,7 +44,8 @@ class Present:
         self._open = now
 
     def document(self) -> dict[str, Any]:
-        """``{"alarm", "counts": {label: n}, "zones": {zone: {label: n}}, "event"}``.
+        """``{"alarm", "counts": {label: n}, "zones": {zone: {label: n}}, "event"}``, and what
+        is `standing` besides.
 
         ``event`` is the id of the last one that began, empty as long as it is not committed.
         """
@@ -56,4 +60,5 @@ class Present:
             "counts": dict(sorted(Counter(label for label, _ in there).items())),
             "zones": {zone: dict(sorted(zones[zone].items())) for zone in sorted(zones)},
             "event": f"e-{seq}" if seq else "",
+            **self.standing(),
         }

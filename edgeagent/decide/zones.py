@@ -47,6 +47,11 @@ class Zones:
 
     def __init__(self, zones: Mapping[str, Zone]) -> None:
         self._polygons = [(name, tuple(zone.polygon)) for name, zone in zones.items()]
+        self.names = tuple(zones)
+        """In the order of the configuration."""
+
+    def __len__(self) -> int:
+        return len(self._polygons)
 
     def of(self, box: Box) -> tuple[str, ...]:
         """Names of the zones that a box stands in, in the order of the configuration."""

@@ -101,6 +101,9 @@ class Predictor:
     def reset(self) -> None:
         """Forget carried state: the next sample begins a new stream."""
         self.session.reset()
+        forget = getattr(self.decoder, "reset", None)  # few decoders remember anything
+        if forget is not None:
+            forget()
 
     def close(self) -> None:
         """Release the session; a second call does nothing."""

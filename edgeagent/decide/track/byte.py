@@ -64,14 +64,18 @@ class ByteTracker:
         self._threshold = threshold
         self._allowed = missed
         self._keep_s = keep_s
+        self._next = 1
+        self._known: dict[str, int] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks: the next sample begins a new stream. Numbers are not given again."""
         self._motion = Motion()
         self._numbers: Places = np.zeros(0, np.intp)
         self._labels: Places = np.zeros(0, np.intp)
         self._hits: Places = np.zeros(0, np.intp)
         self._missed: Places = np.zeros(0, np.intp)
         self._seen_s: Floats = np.zeros(0)
-        self._known: dict[str, int] = {}
-        self._next = 1
         self._last_s: float | None = None
         self._shift: Floats | None = None
         """What the whole picture did in the sample before, beyond what was expected."""

@@ -255,28 +255,65 @@ def test_a_snapshot_with_the_new_event_only() -> None:
 def test_people_are_hidden_in_it(method: str) -> None:
     decided = decide(snapshot=True, redact=Redact(["person"], method=method))
     told = []
-    for number in range(1, 3):
+    for number in range(1, 13):
         told += decided(person_frame(number), [part(), PERSON])
-    assert len(told) == 2
-    for draft in told:
+    assert [(its.data["phase"], its.frame) for its in told[:2]] == [("new", 2), ("new", 2)]
+    assert all(its.data["picture"] == "follows" and not its.evidence for its in told[:2])
+    assert phases(told[2:]) == ["update", "update"]
+    for draft in told[2:]:
         picture = picture_of(draft)
         assert not recognisable(picture)
         assert abs(int(picture[2, 2, 0]) - 100) < 8  # what is not a person is still there
 
 
 def test_a_person_missed_for_one_frame_stays_hidden() -> None:
+    assert not recognisable(snapshot_of(2, {1}))
+    assert not recognisable(snapshot_of(12, {2}))
+    assert recognisable(snapshot_of(12, {1}))  # 1.1 s on: the hold is over
+
+
+def test_a_person_who_is_found_only_later_is_hidden_before() -> None:
+    assert not recognisable(snapshot_of(1, {2}))
+    assert not recognisable(snapshot_of(1, {11}))
+    assert recognisable(snapshot_of(1, {12}))
+
+
+def snapshot_of(event: int, found: set[int]) -> Any:
+    """The picture of an event that begins in that frame, the person being found in some."""
     decided = decide(
-        on=1, snapshot=True, redact=Redact(["person"], hold="1 s"), rules=[Rule("label == 'crack'")]
-    )
-    decided(person_frame(1), [PERSON])
-    (draft,) = decided(person_frame(2), [part()])
-    assert not recognisable(picture_of(draft))
-    later = decide(
-        on=1, snapshot=True, redact=Redact(["person"], hold="1 s"), rules=[Rule("label == 'crack'")]
-    )
-    later(person_frame(1), [PERSON])
-    (draft,) = later(person_frame(12), [part()])  # 1.1 s on: the hold is over
-    assert recognisable(picture_of(draft))
+        on=1, off=100, snapshot=True, redact=Redact(["person"], hold="1 s"),
+        rules=[Rule("label == 'crack'")],
+    )  # fmt: skip
+    told = []
+    for number in range(1, event + 12):
+        people = [PERSON] if number in found else []
+        told += decided(person_frame(number), [*people, *([part()] if number >= event else [])])
+    (draft,) = [draft for draft in told if draft.evidence]
+    assert draft.data["phase"] == "update" and draft.event == told[0].event
+    return picture_of(draft)
+
+
+def test_an_end_waits_for_the_picture_of_its_event() -> None:
+    decided = decide(on=1, off=2, snapshot=True, redact=Redact(["person"], hold="1 s"))
+    told = [
+        (number, draft)
+        for number in range(1, 14)
+        for draft in decided(person_frame(number), [part()] if number == 1 else [])
+    ]
+    assert [(number, its.data["phase"]) for number, its in told] == [(1, "new"), (11, "end")]
+    assert told[1][1].frame == 3 and told[1][1].mono_ms == 300.0  # when it ended
+    assert recognisable(picture_of(told[1][1]))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_pictures_that_wait_at_the_end(ended: bool) -> None:
+    decided = decide(on=1, snapshot=True, redact=Redact(["person"]))
+    decided(person_frame(1), [part(), PERSON])
+    told = decided.finish(1, 100.0, ended=ended)
+    assert phases(told) == ["end", "end"]
+    for draft in told:
+        assert bool(draft.evidence) is ended
+        assert (draft.data.get("picture") == "withheld") is not ended
 
 
 @pytest.mark.parametrize("privacy", ["never", "asked"])
@@ -284,7 +321,12 @@ def test_no_picture_where_privacy_says_so(privacy: str) -> None:
     decided = decide(privacy, on=1, snapshot=True, redact=Redact(["person"]))
     (draft,) = decided(person_frame(1), [part()])
     assert draft.evidence == () and "picture" not in draft.data
-    assert (decided.picture(person_frame(1), asked=True) is None) is (privacy == "never")
+    assert decided.picture(person_frame(1), asked=True) is None  # nobody knows yet what to hide
+    for number in range(2, 13):
+        for draft in decided(person_frame(number), [part()]):
+            assert draft.evidence == () and "picture" not in draft.data
+    assert (decided.picture(person_frame(12), asked=True) is None) is (privacy == "never")
+    assert decided.picture(person_frame(12)) is None
 
 
 def test_a_rule_can_ask_for_a_snapshot() -> None:
@@ -302,8 +344,12 @@ def test_the_second_model_must_have_answered() -> None:
     assert decided.needs_hidden
     (draft,) = decided(person_frame(1), [part(track=1)])
     assert draft.evidence == () and draft.data["picture"] == "withheld"
-    (draft,) = decided(person_frame(2), [part(track=2)], [PERSON])
-    assert not recognisable(picture_of(draft)) and "picture" not in draft.data
+    told = []
+    for number in range(2, 13):
+        told += decided(person_frame(number), [part(track=2)], [PERSON])
+    (draft,) = [draft for draft in told if draft.evidence]
+    assert not recognisable(picture_of(draft)) and draft.data["track"] == 2
+    assert "picture" not in draft.data
     assert not decide(redact=Redact(["person"])).needs_hidden
 
 
@@ -314,17 +360,18 @@ def test_broken_redaction_means_no_picture(monkeypatch: pytest.MonkeyPatch, capl
     def broken(*_: Any, **__: Any) -> Any:
         raise MemoryError("no room")
 
+    told = []
     with monkeypatch.context() as patched:
         patched.setattr("edgeagent.decide.redact.cv2.resize", broken)
-        for number in range(1, 4):
-            (draft,) = (
-                one
-                for one in decided(person_frame(number), [PERSON, part(track=number)])
-                if one.data["phase"] == "new" and one.data["label"] == "crack"
-            )
-            assert draft.evidence == () and draft.data["picture"] == "withheld"
-    told = decided(person_frame(4), [PERSON, part(track=40)])
-    assert not recognisable(picture_of(told[0]))
+        for number in range(1, 14):
+            told += decided(person_frame(number), [PERSON, part()])
+    assert not any(draft.evidence for draft in told)
+    assert [its.data["picture"] for its in told] == ["follows"] * 2 + ["withheld"] * 2
+    told = []
+    for number in range(14, 30):
+        told += decided(person_frame(number), [PERSON, part(track=40)])
+    (draft,) = [draft for draft in told if draft.evidence]
+    assert not recognisable(picture_of(draft)) and draft.data["track"] == 40
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 

@@ -101,8 +101,9 @@ def test_zones_and_minutes_are_updates() -> None:
     clock = Clockwork()
     clock.step(0.9)
     assert clock.step(0.9, zones=("a",)) == "new"
-    assert clock.step(0.9, zones=("a",)) == ""
+    assert clock.step(0.9, zones=("a",), after=900.0) == ""
     assert clock.step(0.9, zones=("a", "b")) == "update"
+    assert clock.step(0.9, after=900.0) == ""  # told together with what comes within a second
     assert clock.step(0.9) == "update"
     assert clock.step(0.9, after=59_900.0) == ""
     assert clock.step(0.9) == "update"
