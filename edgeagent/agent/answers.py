@@ -11,6 +11,7 @@ from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
+    from edgeagent.store.outbox import OutboxStats
 
 STARTING_S = 10.0
 """A source that opens is nothing to worry about so soon after the start."""
@@ -28,9 +29,23 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     stats = agent.outbox.stats()
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
+    reasons += storage_reasons(agent, stats)
     if agent.sync is not None:
         reasons += agent.sync.reasons()
     return ("degraded" if reasons else "online"), reasons
+
+
+def storage_reasons(agent: Agent, stats: OutboxStats) -> Iterator[str]:
+    """What the caps on bytes kept and bytes written cost now."""
+    storage = agent.loaded.config.storage
+    if stats.coarse_s:
+        yield (
+            f"outbox: more than {storage.max_written_per_day} a day was written:"
+            f" one result in {stats.coarse_s} s is kept of each pipeline"
+        )
+    if stats.overdrawn_bytes:
+        mib = stats.overdrawn_bytes / 2**20
+        yield f"storage: {mib:.1f} MiB above storage.max: remove models, or raise it"
 
 
 def status(agent: Agent) -> dict[str, Any]:
@@ -82,6 +97,7 @@ def account(agent: Agent) -> dict[str, Any]:
         "dead_letters": stats.dead_letters,
         "oldest_pending_age_s": round(stats.oldest_pending_age_s, 1),
         "written_bytes": stats.written_bytes,
+        "written_today_bytes": stats.written_today_bytes,
     }
 
 

@@ -259,7 +259,8 @@ class Agent:
 
 
 def _outbox_settings(loaded: Loaded) -> OutboxSettings:
-    outbox, sync = loaded.config.outbox, loaded.config.sync
+    outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
+    daily = storage.max_written_per_day
     return OutboxSettings(
         max_bytes=size_bytes(outbox.max),
         when_full=outbox.when_full,
@@ -272,4 +273,6 @@ def _outbox_settings(loaded: Loaded) -> OutboxSettings:
         collectors=tuple(sync.collectors),
         resend_after_s=seconds(sync.resend_after),
         priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
+        written_per_day=size_bytes(daily) if daily else None,
+        storage_bytes=size_bytes(storage.max),
     )

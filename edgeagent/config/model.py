@@ -76,7 +76,12 @@ class Mqtt(Struct, forbid_unknown_fields=True):
 
 class Storage(Struct, forbid_unknown_fields=True):
     max: Size = "512 MiB"
-    """Everything that the agent writes."""
+    """Everything that the agent writes: the outbox (and as much again for a database that was set
+    aside), evidence, models. Where it leaves too little, `outbox.max` and `outbox.blobs` are
+    scaled down."""
+    max_written_per_day: Size | None = None
+    """What the agent may put on the medium a day, to spare flash; beyond it results get coarser
+    (a gap tells). Absent = without limit."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 

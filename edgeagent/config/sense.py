@@ -37,7 +37,8 @@ _DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
 _SIZES: tuple[tuple[KeyPath, str, str], ...] = (
     (("outbox", "max"), "1 MiB", "64 GiB"),
     (("outbox", "blobs"), "0 B", "1024 GiB"),
-    (("storage", "max"), "1 MiB", "1024 GiB"),
+    (("storage", "max"), "4 MiB", "1024 GiB"),
+    (("storage", "max_written_per_day"), "1 MiB", "1024 GiB"),
     (("sync", "max_message"), "1 KiB", "256 MiB"),
     *(
         (("sync", "budget", name, span), "4 KiB", "1024 GiB")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from edgeagent.errors import NotFound, StoreError
+from edgeagent.store.allotment import BLOCK
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.reading import Reading
 from edgeagent.types import BlobRef, Draft, Evidence
@@ -38,17 +39,25 @@ class Shelf:
     def __init__(self, folder: Path, ledger: Ledger, quota: int) -> None:
         self._folder = folder
         self._ledger = ledger
-        self._quota = quota
+        self.quota = quota
         self.lost: list[Draft] = []
         """Records to be written in the same transaction."""
         self._unlink: list[str] = []
+        self._fresh: set[str] = set()
+        """Written in the transaction under way: nothing on the medium refers to them."""
         self.load()
 
     def load(self) -> None:
         """After a start or a failed transaction."""
         self.lost = []
         self._unlink = []
-        self.bytes = int(self._ledger.db.value("SELECT coalesce(sum(bytes), 0) FROM blob"))
+        self._fresh = set()
+        self.bytes = int(
+            self._ledger.db.value(
+                f"SELECT coalesce(sum((bytes + {BLOCK - 1}) / {BLOCK}), 0) * {BLOCK} FROM blob"
+            )
+        )
+        """On disk, in whole blocks."""
 
     def sweep(self) -> None:
         """Delete files that no row knows. Raises StoreError."""
@@ -70,32 +79,49 @@ class Shelf:
         if db.value("SELECT 1 FROM blob WHERE sha256 = ?", (sha256,)):
             db.run("UPDATE blob SET seq = ? WHERE sha256 = ?", (seq, sha256))
             return reference
-        if size > self._quota:
+        if _on_disk(size) > self.quota:
             self._lose(reference, seq, "larger than the quota of blobs")
             return reference
-        while self.bytes + size > self._quota:
+        while self.bytes + _on_disk(size) > self.quota:
             self._drop_one()
+        fresh = sha256 not in self._unlink
         try:
             self._write(sha256, evidence.data)
         except OSError as error:
             self._lose(reference, seq, f"not stored: {error.strerror}")
             return reference
-        self.bytes += size
+        self.bytes += _on_disk(size)
+        if fresh:
+            self._fresh.add(sha256)
         db.run(
             "INSERT INTO blob (sha256, seq, bytes, type) VALUES (?, ?, ?, ?)",
             (sha256, seq, size, evidence.type),
         )
         return reference
 
+    def short(self, size: int) -> bool:
+        """Whether ``size`` more bytes would not fit. Files of dropped evidence stay until the
+        transaction is on the medium, so room is made in one before that which needs it."""
+        return self.bytes > 0 and self.bytes + size > self.quota
+
+    def make_room(self, size: int) -> None:
+        """Drop until ``size`` more bytes fit, or nothing is left."""
+        while self.short(size):
+            self._drop_one()
+
     def committed(self) -> None:
         """The transaction is on the medium: files without a row may go."""
         for sha256 in self._unlink:
-            try:
-                (self._folder / sha256).unlink(missing_ok=True)
-            except OSError:
-                # Swept at the next start.
-                continue
+            self._delete(sha256)
         self._unlink = []
+        self._fresh = set()
+
+    def _delete(self, sha256: str) -> None:
+        try:
+            (self._folder / sha256).unlink(missing_ok=True)
+        except OSError:
+            # Swept at the next start.
+            return
 
     def _drop_one(self) -> None:
         """Sent ones first, then the oldest."""
@@ -128,8 +154,12 @@ class Shelf:
 
     def _forget(self, sha256: str, size: int) -> None:
         self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
-        self.bytes -= size
-        self._unlink.append(sha256)
+        self.bytes -= _on_disk(size)
+        if sha256 in self._fresh:
+            self._fresh.remove(sha256)
+            self._delete(sha256)
+        else:
+            self._unlink.append(sha256)
 
     def _lose(self, blob: BlobRef, seq: int, reason: str) -> None:
         self.lost.append(
@@ -155,6 +185,15 @@ class Shelf:
             os.close(folder)
         if sha256 in self._unlink:
             self._unlink.remove(sha256)
+
+
+def weight(drafts: Sequence[Draft]) -> int:
+    """What the evidence of ``drafts`` takes on disk."""
+    return sum(_on_disk(len(piece.data)) for draft in drafts for piece in draft.evidence)
+
+
+def _on_disk(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
 
 
 class BlobShelf:

@@ -14,15 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent.errors import StoreCorrupt, StoreError, StoreFull
 from edgeagent.store import epochs
-from edgeagent.store.blobs import Shelf
+from edgeagent.store.allotment import Allotment, shares
+from edgeagent.store.blobs import Shelf, weight
 from edgeagent.store.carry import Carrier
 from edgeagent.store.database import Connect, Database, connect
 from edgeagent.store.delivery import Delivery
 from edgeagent.store.encode import Clock
+from edgeagent.store.group import STALLED, Group
 from edgeagent.store.intake import Events, Intake, backfill
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
@@ -33,21 +35,9 @@ from edgeagent.types import Draft
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Op = Callable[[Ledger], None]
-"""A change inside the transaction of a group; done again if that fails."""
-STALLED = "writer stalled"
+__all__ = ["Committer", "Group"]
 _BACKFILL_ROWS = 500
-
-
-class Group(Struct):
-    """What is committed together."""
-
-    drafts: Sequence[Draft] = ()
-    ops: Sequence[Op] = ()
-    stalled: int = 0
-    """Drafts that were lost before they came here."""
-    results: list[tuple[int, str]] = field(default_factory=list)
-    """(seq, why lost or "") of the drafts that went in; the rest is for the next group."""
+_OTHERS_MS = 30_000.0
 
 
 class Committer:
@@ -59,7 +49,16 @@ class Committer:
     ) -> None:  # fmt: skip
         self.folder = folder
         self.path = epochs.database_path(folder)
+        self.allotment: Allotment | None = None
+        if settings.storage_bytes:
+            given = shares(settings.storage_bytes, settings.max_bytes, settings.blobs_bytes)
+            self.allotment = Allotment(folder, settings.storage_bytes, given)
+            settings = replace(settings, max_bytes=given.outbox, blobs_bytes=given.blobs)
         self.settings = settings
+        self.overdrawn = 0
+        """Bytes by which others' files pass what even no evidence at all would leave them."""
+        self._others_due = 0.0
+        self._quota = settings.blobs_bytes
         self.clock = clock
         self.identity = identity
         self.in_flight = in_flight
@@ -129,7 +128,7 @@ class Committer:
         )
         self.ledger.trusted = self._trusted
         self.events = Events(self.ledger, self._session)
-        self.shelf = Shelf(self.folder / "blobs", self.ledger, self.settings.blobs_bytes)
+        self.shelf = Shelf(self.folder / "blobs", self.ledger, self._quota)
         self.intake = Intake(
             self.ledger, self.events, self.shelf.keep,
             max_record_bytes=self.settings.max_record_bytes, group_bytes=space.group_bytes,
@@ -147,10 +146,11 @@ class Committer:
         self.ledger.secure()
 
     def _begin(self, reason: str) -> None:
+        # First: with the new one beside them all, it would be more than was allotted.
+        epochs.prune(self.folder, self.settings.max_bytes)
         epochs.begin(
             self.folder, self.identity, self.clock, self.settings.max_bytes, reason, self._make
         )
-        epochs.prune(self.folder, self.settings.max_bytes)
         self._open()
 
     def _set_aside(self, why: str) -> None:
@@ -180,18 +180,41 @@ class Committer:
         """Put a group on the medium; ``group.results`` are its numbers."""
         self._attempt = None
         self._make_room()
+        self._make_room_on_shelf(weight(group.drafts), group)
         self.ledger.begin()
-        for op in group.ops:
-            op(self.ledger)
+        self._apply(group)
         if group.stalled:
             self.ledger.skip(group.stalled, STALLED)
         group.results = self.intake.take(group.drafts)
-        while self.shelf.lost:
-            lost, self.shelf.lost = self.shelf.lost, []
-            self.intake.take(lost)
+        self._take_lost()
         self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
         self.ledger.commit()
         self.shelf.committed()
+
+    def _take_lost(self) -> None:
+        while self.shelf.lost:
+            lost, self.shelf.lost = self.shelf.lost, []
+            self.intake.take(lost)
+
+    def _apply(self, group: Group) -> None:
+        ops = () if group.applied else group.ops
+        for op in ops:
+            op(self.ledger)
+
+    def _make_room_on_shelf(self, size: int, group: Group | None = None) -> None:
+        """In a transaction before that which needs it. What ``group`` says of evidence (sent,
+        gone) comes first: it may be room enough."""
+        if not self.shelf.short(size):
+            return
+        self.ledger.begin()
+        if group is not None:
+            self._apply(group)
+        self.shelf.make_room(size)
+        self._take_lost()
+        self.ledger.commit()
+        self.shelf.committed()
+        if group is not None:
+            group.applied = True
 
     def job(self, work: Callable[[Ledger], T]) -> T:
         """One transaction of its own, with an answer."""
@@ -236,12 +259,29 @@ class Committer:
         self._attempt = None
         self.space.thaw(self.ledger.db)
         self._tell_frozen()
+        self._look_at_others()
         if self._backfill_ns is not None and self.ledger.unsynced:
             return self._backfill(self._backfill_ns)
         if self.carrier.waiting():
             self._make_room()
             return not self.intake.refuse_results and self.carrier.step()
         return self.room.expire() or self._fold()
+
+    def _look_at_others(self) -> None:
+        """Others wrote more than their share without asking (somebody copied models): evidence
+        gives way, then a quarantine that is only kept for a look."""
+        now_ms = self.clock.mono_ms()
+        if self.allotment is None or now_ms < self._others_due:
+            return
+        self._others_due = now_ms + _OTHERS_MS
+        excess = max(0, self.allotment.others() - self.allotment.shares.others)
+        self._quota = self.shelf.quota = max(0, self.settings.blobs_bytes - excess)
+        self.overdrawn = max(0, excess - self.settings.blobs_bytes)
+        self._make_room_on_shelf(0)
+        if self.overdrawn:
+            import shutil
+
+            shutil.rmtree(self.folder / "quarantine", ignore_errors=True)
 
     def _fold(self) -> bool:
         if not self.ledger.crowded:

@@ -14,11 +14,10 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from msgspec import Struct
-
 from edgeagent import clock as system_clock
 from edgeagent.errors import EdgeAgentError, StoreCorrupt, StoreError
 from edgeagent.store import epochs, held
+from edgeagent.store.allotment import Allotment
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.blobs import BlobShelf
 from edgeagent.store.commit import Committer
@@ -31,42 +30,13 @@ from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.reading import Reading
 from edgeagent.store.settings import OutboxSettings
+from edgeagent.store.stats import OutboxStats
 from edgeagent.store.writer import Ticket, Writer
 from edgeagent.types import Draft
 
 log = logging.getLogger(__name__)
 _DOUBT_MS = 600_000.0
 __all__ = ["Outbox", "OutboxStats", "Ticket"]
-
-
-class OutboxStats(Struct, frozen=True):
-    """The account as of the last commit: ``produced = delivered + pending + sum(dropped)``."""
-
-    epoch: str
-    produced: int
-    """Also the last seq."""
-    delivered: int
-    pending: int
-    dropped: dict[str, int]
-    """By reason."""
-    queued: int
-    """Drafts waiting to be committed."""
-    stalled: int
-    """Drafts lost to a full queue that no gap tells of yet."""
-    bytes: int
-    """Database, write-ahead log and index on disk now."""
-    blob_bytes: int
-    dead_letters: int
-    oldest_pending_at: str
-    """RFC 3339; empty = nothing is pending."""
-    oldest_pending_age_s: float
-    """By CLOCK_BOOTTIME; of an earlier boot: since this process began."""
-    written_bytes: int
-    """Put on the medium by the writing thread since it began."""
-    written_today_bytes: int
-    """The same within the last 24 hours."""
-    fault: str
-    """What keeps the store from writing now; empty = nothing."""
 
 
 class Outbox:
@@ -155,6 +125,11 @@ class Outbox:
         held.release(self.folder)
         os.close(self._lock)
         self._lock = -1
+
+    @property
+    def allotment(self) -> Allotment | None:
+        """Whom to ask before writing into the data folder; None = there is no cap."""
+        return self._committer.allotment
 
     @property
     def epoch(self) -> str:
@@ -356,7 +331,7 @@ class Outbox:
             dead_letters=dead_letters, oldest_pending_at=at,
             oldest_pending_age_s=max(0.0, (self._clock.mono_ms() - since_ms) / 1000) if at else 0.0,
             written_bytes=writer.wear.written_bytes, written_today_bytes=writer.wear.today_bytes,
-            fault=fault,
+            coarse_s=writer.wear.coarse_s, overdrawn_bytes=self._committer.overdrawn, fault=fault,
         )  # fmt: skip
 
     def _look(self) -> tuple[int, int, str, float]:

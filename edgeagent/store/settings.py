@@ -39,5 +39,7 @@ class OutboxSettings(Struct, frozen=True):
     priorities: Mapping[str, int] = field(default_factory=dict)
     """Pipeline → 0..9 (5 where absent); each step keeps twice as much when thinning."""
     written_per_day: int | None = None
-    """Bytes that the writing thread may put on the medium a day; beyond it results get
-    coarser."""
+    """Bytes that this process may put on the medium a day; beyond it results get coarser."""
+    storage_bytes: int = 0
+    """Cap on everything in the outbox's folder, others' files too; 0 = none. Where it leaves too
+    little, ``max_bytes`` and ``blobs_bytes`` are scaled down (`allotment.shares`)."""

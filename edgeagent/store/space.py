@@ -102,7 +102,10 @@ class Space:
             self.reserve(db)
 
     def hold(self) -> None:
-        """Keep the log's blocks while the outbox is closed: SQLite deletes its log then."""
+        """Keep the log's blocks while the outbox is closed: SQLite deletes its log then (not
+        while somebody reads)."""
+        if self._log.exists():
+            return
         try:
             handle = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:

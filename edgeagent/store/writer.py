@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from edgeagent.errors import EdgeAgentError, StoreError
 from edgeagent.store.books import Account
-from edgeagent.store.commit import STALLED, Committer, Group, Op
+from edgeagent.store.commit import Committer
 from edgeagent.store.encode import URGENT
+from edgeagent.store.group import STALLED, Group, Op
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.wear import Wear
 from edgeagent.types import Draft
@@ -201,6 +202,7 @@ class Writer:
                     self._next_care = time.monotonic() + (0.0 if busy else _IDLE_S)
             while self._queue or self._ops or self.stalled:
                 self._commit_queue()
+            self._guarded(self._part)
         except Exception as error:
             # Not a fault of the medium but of this program: say so, and let the watchdog see.
             self.fault = f"internal: {error}"
@@ -377,6 +379,12 @@ class Writer:
         self.wear.look()
         self._publish()
         return more
+
+    def _part(self) -> bool:
+        """The last thing before the end."""
+        self.wear.look()
+        self.wear.save()
+        return True
 
     def _guarded(self, step: Callable[[], bool]) -> bool:
         try:

@@ -76,7 +76,7 @@ class Trapped:
 def scripted(folder: Path, trap: Trap, receiver: Receiver) -> dict[str, Any]:
     """Open, append, deliver, refuse, confirm, journal, fill up, close. What was promised."""
     settings = OutboxSettings(
-        max_bytes=1 << 20, events_s=0.002, results_s=0.005, keep_sent_s=0.0, blobs_bytes=3000,
+        max_bytes=1 << 20, events_s=0.002, results_s=0.005, keep_sent_s=0.0, blobs_bytes=12_000,
     )  # fmt: skip
     outbox = Outbox.open(
         folder, device="d1", settings=settings, boot="b1", machine="m1", make=trap.connect

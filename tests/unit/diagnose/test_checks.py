@@ -160,8 +160,8 @@ def test_more_promised_than_there_is_room(make: Any, ask: Any) -> None:
 
 
 def test_more_used_than_allowed(make: Any, ask: Any) -> None:
-    context = make(['storage.max="1 MiB"', 'outbox.max="1 MiB"'])
-    (context.data_dir / "big").write_bytes(os.urandom(2 << 20))
+    context = make(['storage.max="4 MiB"', 'outbox.max="1 MiB"'])
+    (context.data_dir / "big").write_bytes(os.urandom(5 << 20))
     found = only(ask(storage.space, context))
     assert found.severity == "problem" and "more than storage.max allows" in found.what
 
