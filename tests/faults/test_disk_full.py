@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgeagent.store.allotment import tree_bytes
 from edgeagent.store.verify import verify
 from edgeagent.testing.agent import AgentProcess
 
+MIB = 1 << 20
 CONFIG = """
 [storage]
-max = "24 MiB"
+max = "12 MiB"
 [outbox]
-max = "6 MiB"
+max = "5 MiB"
 blobs = "1 MiB"
 [sources.belt]
 kind = "synthetic"
@@ -40,8 +43,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder / "data")], check=True)
 
 
+class Sampled:
+    """What is in a folder, looked at each 50 ms."""
+
+    def __init__(self, folder: Path, peaks: list[int]) -> None:
+        self._folder, self._peaks = folder, peaks
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            foreign = tree_bytes(self._folder / "somebody-elses.bin")
+            self._peaks.append(tree_bytes(self._folder) - foreign)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
 def test_inference_goes_on_and_the_account_tells_the_truth(small_disk: Path) -> None:
-    with AgentProcess(CONFIG, small_disk) as agent:
+    peaks: list[int] = []
+    with AgentProcess(CONFIG, small_disk) as agent, Sampled(small_disk / "data", peaks):
         agent.until(lambda status: status["outbox"]["produced"] > 50)
         ballast = small_disk / "data" / "somebody-elses.bin"
         with ballast.open("wb", buffering=0) as file:
@@ -56,6 +81,7 @@ def test_inference_goes_on_and_the_account_tells_the_truth(small_disk: Path) -> 
         ballast.unlink()
         agent.until(lambda status: status["outbox"]["produced"] > produced + 50)
         agent.until(lambda status: not any("outbox" in reason for reason in status["reasons"]))
+    assert MIB < max(peaks) <= 12 * MIB
     report = verify(small_disk / "data")
     assert report.ok, report
     assert report.produced == report.delivered + report.pending + sum(report.dropped.values())
