@@ -31,9 +31,14 @@ def config_ports(data_dir: Path) -> Ports:
         # Such a model has no list of labels, but its verdict has a name.
         return ("anomaly",) if package.manifest.task == "anomaly" else package.labels
 
+    def models(folders: Sequence[str]) -> Sequence[str]:
+        from edgeagent.update.library import Library, default_folders
+
+        return Library(default_folders(data_dir, folders)).names()
+
     return Ports(
         zones_in=zones_in, lines_in=lines_in, actions=ACTIONS, labels_in=labels_in,
-        labels_of=labels_of, readings_in=readings_in,
+        labels_of=labels_of, readings_in=readings_in, models=models,
     )  # fmt: skip
 
 

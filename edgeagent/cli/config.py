@@ -60,7 +60,7 @@ def show(
     values = views.flat(tables)
     rows = [(key, values.get(key), place) for key, place in loaded.origins().items()]
     data = {key: {"value": value, "origin": place} for key, value, place in rows}
-    render.show(data, as_json, lambda: render.table(("KEY", "VALUE", "FROM"), rows))
+    render.show(data, as_json, lambda: views.keys(("KEY", "VALUE", "FROM"), rows))
 
 
 @app.command()
@@ -89,5 +89,5 @@ def diff(
     )
     rows = [(its.key, its.before, its.after) for its in changes]
     data = msgspec.to_builtins(changes)
-    render.show(data, as_json, lambda: render.table(("KEY", "BEFORE", "AFTER"), rows))
+    render.show(data, as_json, lambda: views.keys(("KEY", "BEFORE", "AFTER"), rows))
     raise typer.Exit(1 if changes else 0)

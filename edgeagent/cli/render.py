@@ -162,13 +162,15 @@ def finding(mark: str, name: str, what: str, how: str, remedy: str) -> None:
     """One finding of a check: how bad, what, how it is known, what to do."""
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column(width=4)
-    grid.add_column(width=13, overflow="fold")
+    if name:
+        grid.add_column(width=13, overflow="fold")
     grid.add_column(overflow="fold")
-    grid.add_row(cell(mark), Text(name, style="bold"), Text(what))
+    under = ("", "") if name else ("",)
+    grid.add_row(cell(mark), *([Text(name, style="bold")] if name else []), Text(what))
     if how and mark != "ok":
-        grid.add_row("", "", Text(f"seen in {how}", style="dim"))
+        grid.add_row(*under, Text(f"seen in {how}", style="dim"))
     if remedy:
-        grid.add_row("", "", Text(f"→ {remedy}"))
+        grid.add_row(*under, Text(f"→ {remedy}"))
     _print(grid)
 
 

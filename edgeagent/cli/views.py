@@ -41,6 +41,19 @@ def checked(loaded: Loaded) -> None:
     render.text(f"{files}: no faults (hash {loaded.hash})")
 
 
+def keys(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows of a key and what it is set to, as it would stand in a file."""
+    render.table(
+        columns,
+        [tuple(_shown(its, column) for column, its in zip(columns, row, strict=True))
+         for row in rows],
+    )  # fmt: skip
+
+
+def _shown(value: Any, column: str) -> Any:
+    return value if value is None or column in ("KEY", "FROM") else literal(value)
+
+
 def toml(tables: dict[str, Any], prefix: str = "") -> str:
     """Tables as they would stand in a TOML file; what is not set is left out."""
     lines, below = [], []
@@ -57,6 +70,8 @@ def toml(tables: dict[str, Any], prefix: str = "") -> str:
 def literal(value: Any) -> str:
     """A value as TOML writes it."""
     if isinstance(value, dict):
+        if not value:
+            return "{}"
         return "{ " + ", ".join(f"{key} = {literal(its)}" for key, its in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(literal(item) for item in value) + "]"

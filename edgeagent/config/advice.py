@@ -37,6 +37,11 @@ def _missing_models(look: Look) -> Iterator[Fault]:
         path: KeyPath = ("pipelines", name)
         for place in (path, (*path, "redact")):
             if pipeline.get("enabled", True) and look.labels(*place) is None:
+                from edgeagent.config.words import close_to
+
                 said = f'the model "{look.text(*place, "model")}" can not be used on this device'
-                remedy = "see edgeagent models list; it may lie in a folder of models.path"
+                here = look.ports.models(look.folders()) if look.ports.models else ()
+                close = close_to(look.text(*place, "model"), here)
+                remedy = f'did you mean "{close}"? ' if close else ""
+                remedy += "see edgeagent models list; it may lie in a folder of models.path"
                 yield look.fault((*place, "model"), "", "", remedy, said)

@@ -63,8 +63,12 @@ def read_file(file: Path) -> tuple[Layer, list[Fault]]:
     except OSError as error:
         return Layer(), [_unreadable(file, error)]
     except TomlError as error:
-        said = f"{error.said} (column {error.column})" if error.column else error.said
-        return Layer(), [Fault(str(file), error.line, error.key, "TOML", error.said, problem=said)]
+        return Layer(), [_broken(file, its) for its in error.all()]
+
+
+def _broken(file: Path, error: TomlError) -> Fault:
+    said = f"column {error.column}: {error.said}" if error.column else error.said
+    return Fault(str(file), error.line, error.key, "TOML", error.said, problem=said)
 
 
 def read_folder(folder: Path) -> tuple[list[Path], list[Fault]]:

@@ -7,6 +7,7 @@ run: values of the wrong sort are passed over here, `check` has named them.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,10 @@ LOCAL_ONLY: tuple[KeyPath, ...] = (("device", "id"), ("mqtt", "prefix"))
 _SMALLEST_AREA = 1e-6
 """Of a polygon, as a share of the picture: less is a line."""
 
+_ADDRESS = re.compile(
+    r"^(?P<scheme>[a-z]+://)?(?:[^@/\s]*@)?(?P<name>[^:/\s]+)(?::(?P<port>\d+))?(?:/.*)?$"
+)
+"""A URL, or a host with its port."""
 _DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
     (("metrics", "every"), "1 s", "7 d"),
     (("mqtt", "keepalive"), "1 s", "65535 s"),
@@ -64,6 +69,8 @@ class Ports(Struct, frozen=True):
     """Lines that an expression of `when` names. Raises ValueError as `zones_in`."""
     readings_in: Callable[[str], Iterable[str]] | None = None
     """Other pipelines and sources whose values it asks for. Raises ValueError as `zones_in`."""
+    models: Callable[[Sequence[str]], Sequence[str]] | None = None
+    """Names of the models that are here, with the further folders of `models.path`."""
 
 
 def sense(
@@ -106,13 +113,15 @@ class Look(Struct, frozen=True):
     def labels(self, *path: str | int) -> Sequence[str] | None:
         """Labels of the model that the table at a path names; empty = nobody knows them, None =
         it is not here."""
-        model, folders = self.text(*path, "model"), self.get("models", "path")
+        model = self.text(*path, "model")
         if not model or self.ports.labels_of is None:
             return ()
-        further = folders if isinstance(folders, list) else []
-        return self.ports.labels_of(
-            model, self.text(*path, "version"), [its for its in further if isinstance(its, str)]
-        )
+        return self.ports.labels_of(model, self.text(*path, "version"), self.folders())
+
+    def folders(self) -> list[str]:
+        """Further folders of models, as far as they are named rightly."""
+        folders = self.get("models", "path")
+        return [its for its in folders if isinstance(its, str)] if isinstance(folders, list) else []
 
     def fault(
         self, path: KeyPath, expected: str, found: str, remedy: str = "", problem: str = ""
@@ -142,12 +151,23 @@ def _timezone(look: Look, zone: str) -> Iterator[Fault]:
         zoneinfo.ZoneInfo(zone)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
         known = zoneinfo.available_timezones()
-        close = close_to(zone, sorted(known))
+        ends = [name for name in sorted(known) if name.rpartition("/")[2] == zone.title()]
+        close = ends[0] if ends else close_to(zone, sorted(known))
         remedy = f'did you mean "{close}"?' if close else "e.g. Europe/Berlin; or UTC"
         if not known:
             remedy = "this system has no time zones: install tzdata, or use UTC"
         expected = "a time zone such as Europe/Berlin"
         yield look.fault(("device", "timezone"), expected, f'"{zone}"', remedy)
+
+
+def _broker(look: Look) -> Iterator[Fault]:
+    host = look.text("mqtt", "host")
+    match = _ADDRESS.match(host)
+    if match is None or not (match["scheme"] or match["port"]):
+        return  # a plain name, or an address of IPv6
+    port = match["port"] or ("8883" if match["scheme"] in ("mqtts://", "ssl://") else "")
+    remedy = f'write host = "{match["name"]}"' + (f" and port = {port}" if port else "")
+    yield look.fault(("mqtt", "host"), "a host name or address", f'"{hide(host)}"', remedy)
 
 
 def _limits(look: Look) -> Iterator[Fault]:
@@ -250,6 +270,11 @@ def _names(look: Look) -> Iterator[Fault]:
 def _pipelines(look: Look) -> Iterator[Fault]:
     for name, pipeline in look.named("pipelines"):
         path: KeyPath = ("pipelines", name)
+        meant = _misspelt(look, name, pipeline)
+        if meant:
+            said = "a pipeline", "only a part of one"
+            yield look.fault(path, *said, f'did you mean "{dotted(("pipelines", meant))}"?')
+            continue
         yield from _samples(look, path, pipeline)
         zones = [zone for zone, _ in look.named("pipelines", name, "zones")]
         for zone in zones:
@@ -260,6 +285,16 @@ def _pipelines(look: Look) -> Iterator[Fault]:
         yield from _rules(look, path, zones, lines)
         if isinstance(pipeline.get("redact"), dict):
             yield from _redact(look, path)
+
+
+def _misspelt(look: Look, name: str, pipeline: dict[str, Any]) -> str:
+    """The pipeline that was meant by a table such as ``[[pipelines.dor.rules]]``."""
+    if pipeline.keys() & {"source", "sources", "model"}:
+        return ""
+    from edgeagent.config.words import close_to
+
+    whole = [other for other, its in look.named("pipelines") if "model" in its]
+    return close_to(name, whole)
 
 
 def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fault]:
@@ -387,5 +422,5 @@ def _serve(look: Look) -> Iterator[Fault]:
 
 
 _CHECKS: tuple[Callable[[Look], Iterator[Fault]], ...] = (
-    _device, _limits, _files, _secrets, _sources, _names, _pipelines, _serve,
+    _device, _broker, _limits, _files, _secrets, _sources, _names, _pipelines, _serve,
 )  # fmt: skip

@@ -58,8 +58,16 @@ class TomlError(ValueError):
         self.said = said
         self.line = line
         self.column = column
+        self.text = text
         self.key = _key_near(text.split("\n"), line)
         """The key whose line it is, as far as one can tell; may be empty."""
+
+    def all(self) -> list[TomlError]:
+        """This one and those further down the text, as far as they can be told apart."""
+        from edgeagent.config.mistakes import further
+
+        below = further(self.text, self.line, lambda text: parse_text(text, ""))
+        return [self, *(error for error in below if isinstance(error, TomlError))]
 
 
 def parse_toml(file: Path) -> tuple[dict[str, Any], Places]:
@@ -70,6 +78,8 @@ def parse_toml(file: Path) -> tuple[dict[str, Any], Places]:
         TomlError: it is no TOML.
     """
     data = file.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise TomlError("the file is UTF-16; save it as UTF-8", "", 1)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -116,13 +126,10 @@ def _explained(message: str, text: str) -> TomlError:
     if not line:
         line = text.rstrip().count("\n") + 1
         said += " before the end of the file" if match else ""
-    if said.startswith("invalid value"):
-        written = text.split("\n")[line - 1].split("#")[0].rstrip()
-        empty = written.endswith("=")
-        said += "; nothing stands after =" if empty else '; texts need quotes: key = "text"'
-    elif said.startswith(("cannot declare", "cannot overwrite")):
-        said += "; it stands there twice"
-    return TomlError(said, text, line, column)
+    from edgeagent.config.mistakes import remedy
+
+    advice = remedy(said, text, line)
+    return TomlError(said + (f"; {advice}" if advice else ""), text, line, column)
 
 
 def _key_near(lines: list[str], number: int) -> str:

@@ -22,6 +22,7 @@ from edgeagent.config.words import (
     did_you_mean,
     elsewhere,
     found,
+    of_another,
     unit_hint,
 )
 
@@ -30,15 +31,17 @@ _MISSING = object()
 
 def walk(table: dict[str, Any], struct: Any, file: str, places: Places) -> Iterator[Fault]:
     """Every fault of ``table`` as a ``struct``."""
-    return Walk(file, places).check((), table, mi.type_info(struct))
+    kind = mi.type_info(struct)
+    return Walk(file, places, kind).check((), table, kind)
 
 
 class Walk:
     """Goes down a table and its type side by side."""
 
-    def __init__(self, file: str, places: Places) -> None:
+    def __init__(self, file: str, places: Places, root: mi.Type) -> None:
         self.file = file
         self.places = places
+        self.root = root
 
     def fault(
         self, path: KeyPath, expected: str, found: str, remedy: str = "", problem: str = ""
@@ -82,7 +85,10 @@ class Walk:
                 yield from self.check((*path, name), value, fields[name].type)
             elif name != tag:
                 names = [*([tag] if tag else []), *fields]
-                remedy = elsewhere(name, kind) or did_you_mean(name, names)
+                remedy = elsewhere(name, kind)
+                if not remedy and not close_to(name, names):
+                    remedy = of_another(name, self.root)
+                remedy = remedy or did_you_mean(name, names)
                 yield self.fault((*path, name), "a known key", name, remedy, "unknown key")
         for name, field in fields.items():
             if field.required and name not in table:

@@ -96,6 +96,9 @@ def conversion(value: Any, kind: mi.Type, said: str) -> str:
     if isinstance(value, str):
         if takes & {"number"} and re.fullmatch(r"\s*-?[0-9.]+\s*", value):
             return f"write {value.strip()} without quotes"
+        percent = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value)
+        if takes & {"number"} and percent and percent[1].count(".") < 2:
+            return f"write {float(percent[1]) / 100:g}"
         if takes & {"bool"} and value.strip().lower() in ("true", "false", "yes", "no"):
             plain = "true" if value.strip().lower() in ("true", "yes") else "false"
             return f"write {plain} without quotes"
@@ -156,10 +159,24 @@ _SIZE_UNITS = {
 def elsewhere(name: str, kind: mi.StructType) -> str:
     """Where a key belongs that stands one level too high (``ca`` in ``[mqtt]``: ``tls.ca``)."""
     for field in kind.fields:
-        types = field.type.types if isinstance(field.type, mi.UnionType) else (field.type,)
-        for inner in types:
-            if isinstance(inner, mi.StructType) and name in (
-                key.encode_name for key in inner.fields
-            ):
+        for inner in _structs(field):
+            if name in (key.encode_name for key in inner.fields):
                 return f'did you mean "{field.encode_name}.{name}"?'
     return ""
+
+
+def _structs(field: mi.Field) -> list[mi.StructType]:
+    types = field.type.types if isinstance(field.type, mi.UnionType) else (field.type,)
+    return [inner for inner in types if isinstance(inner, mi.StructType)]
+
+
+def of_another(name: str, root: mi.Type) -> str:
+    """The table at the top that has a key of just this name, which stands in a wrong one."""
+    tables = root.fields if isinstance(root, mi.StructType) else ()
+    homes = [
+        table.encode_name
+        for table in tables
+        for inner in _structs(table)
+        if name in (key.encode_name for key in inner.fields)
+    ]
+    return f"did you mean {name} of [{homes[0]}]?" if len(homes) == 1 else ""

@@ -183,8 +183,8 @@ def test_faults_of_all_files_at_once(site: Path) -> None:
     (site / "agent.toml").write_bytes(b"[device]\nname = '\xff'\n")
     assert refusal(site / "agent.toml").splitlines() == [
         f"{site}/agent.toml:2: device.name: byte 0xff is not UTF-8; save the file as UTF-8",
-        f"{site}/conf.d/a.toml:1: mqtt: expected ']' at the end of a table declaration (column 6)",
-        f"{site}/conf.d/b.toml:2: x.y: invalid value; nothing stands after = (column 5)",
+        f"{site}/conf.d/a.toml:1: mqtt: column 6: expected ']' at the end of a table declaration",
+        f"{site}/conf.d/b.toml:2: x.y: column 5: invalid value; nothing stands after =",
     ]
 
 
