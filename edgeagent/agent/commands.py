@@ -79,12 +79,16 @@ class Commands:
         return doctor.run(context).to_dict()
 
     def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
-        value: Any = self._agent.loaded.shown()
+        loaded = self._agent.loaded
+        value: Any = loaded.shown()
         for part in arguments.key.split(".") if arguments.key else []:
             if not isinstance(value, dict) or part not in value:
                 raise NotFound(f"the configuration has no key {arguments.key!r}")
             value = value[part]
-        return {"hash": self._agent.loaded.hash, "key": arguments.key, "value": value}
+        answer = {"hash": loaded.hash, "key": arguments.key, "value": value}
+        if arguments.origin:
+            answer["origins"] = loaded.origins()
+        return answer
 
     def _logs(self, arguments: types.Logs, _job: Job) -> dict[str, Any]:
         return {"lines": self._log.lines(arguments.lines)}

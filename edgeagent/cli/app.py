@@ -18,6 +18,7 @@ from edgeagent.cli import (
     fleet,
     infer,
     models,
+    orders,
     outbox,
     render,
     run,
@@ -104,6 +105,10 @@ app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("ping")(orders.ping)
+app.command("logs")(orders.logs)
+app.command("cancel")(orders.cancel)
+app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")

@@ -51,14 +51,19 @@ def show(
     set_: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """The effective configuration, all layers merged, secrets left out."""
-    loaded = options.load_config(file or config, data_dir, set_)
-    tables = loaded.shown()
+    """The effective configuration, all layers merged, secrets left out: the running agent's,
+    unless a file or a setting is named."""
+    named = (file or config) is not None or bool(set_)
+    told = None if named else options.from_agent(config, data_dir, "config-get", origin=True)
+    if told is None:
+        loaded = options.load_config(file or config, data_dir, set_)
+        told = {"value": loaded.shown(), "origins": loaded.origins()}
+    tables = told["value"]
     if not origin:
         render.show(tables, as_json, lambda: render.text(views.toml(tables)))
         return
     values = views.flat(tables)
-    rows = [(key, values.get(key), place) for key, place in loaded.origins().items()]
+    rows = [(key, values.get(key), place) for key, place in told["origins"].items()]
     data = {key: {"value": value, "origin": place} for key, value, place in rows}
     render.show(data, as_json, lambda: views.keys(("KEY", "VALUE", "FROM"), rows))
 

@@ -93,6 +93,22 @@ def control(given: Path | None, data: Path | None) -> ControlClient:
     return ControlClient(find_socket(data_folder(given, data)))
 
 
+def from_agent(given: Path | None, data: Path | None, type_: str, **arguments: Any) -> Any:
+    """What the running agent of that data folder answers to a command; None where none can be
+    asked, and the files are to be read. Which of the two it is, is said on standard error."""
+    from edgeagent.cli import render
+    from edgeagent.errors import NotPermitted, Unavailable
+
+    client = control(given, data)
+    try:
+        answer = client.result(type_, **arguments)
+    except (Unavailable, NotPermitted) as problem:
+        render.note(f"Read from the files: {problem}.")
+        return None
+    render.note(f"Told by the running agent at {client.path.parent}.")
+    return answer
+
+
 def package_folder(model: str, given: Path | None, data: Path | None) -> Path:
     """Folder of a package, also of one that is too broken to be loaded."""
     place = Path(model).expanduser()

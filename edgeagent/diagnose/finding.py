@@ -47,6 +47,16 @@ class Report(Struct, frozen=True):
         wrong = [its for its in self.findings if its.severity in ("problem", "failed")]
         return sorted(wrong, key=lambda its: ORDER.index(its.severity), reverse=True)
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Report:
+        """What `to_dict` gave, also that of an agent of another version."""
+        known = Finding.__struct_fields__
+        findings = [
+            Finding(**{name: its[name] for name in known if name in its})
+            for its in told["findings"]
+        ]
+        return cls(tuple(findings), told["took_s"])
+
     def to_dict(self) -> dict[str, Any]:
         """For ``--json`` and the answer to the command."""
         return {

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.config.paths import SYSTEM_DATA
-from edgeagent.errors import EdgeAgentError, NotPermitted, StoreError, Unavailable
+from edgeagent.errors import (
+    CommandRejected,
+    EdgeAgentError,
+    NotPermitted,
+    StoreError,
+    Unavailable,
+)
 
 FINAL = ("successful", "failed", "rejected", "expired", "cancelled")
 """States in which a command stays."""
@@ -126,6 +132,19 @@ class ControlClient:
         """
         return self.ask({"type": type_, "id": f"cli-{os.urandom(8).hex()}", "arguments": arguments})
 
+    def result(self, type_: str, **arguments: Any) -> dict[str, Any]:
+        """Run a command to its end and return what it gives.
+
+        Raises:
+            Unavailable: no agent runs, or it went away.
+            EdgeAgentError: the command did not succeed; ``exit_code`` by the reason's code.
+        """
+        status = self.command(type_, **arguments)
+        if status.get("status") != "successful":
+            raise _unsuccessful(status)
+        result: dict[str, Any] = status.get("result") or {}
+        return result
+
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The last line of the answer to a request."""
         *_, last = self.lines(request)
@@ -174,6 +193,24 @@ class ControlClient:
             connection.close()
             raise Unavailable(f"no agent runs at {self.path.parent}", remedy=_HINT) from error
         return connection
+
+
+def _unsuccessful(status: dict[str, Any]) -> EdgeAgentError:
+    """How a command ended, as the error that its reason stands for."""
+    reason = str(status.get("reason") or status.get("status"))
+    error = _kinds().get(reason, EdgeAgentError)(str(status.get("detail") or reason))
+    if type(error) is EdgeAgentError and status.get("status") != "failed":
+        error.exit_code = 1  # type: ignore[misc]
+    return error
+
+
+def _kinds(of: type[EdgeAgentError] = EdgeAgentError) -> dict[str, type[EdgeAgentError]]:
+    """Code → class, of all errors that are made of a sentence alone."""
+    found: dict[str, type[EdgeAgentError]] = {}
+    for kind in of.__subclasses__():
+        found |= {kind.code: kind, **_kinds(kind)}
+    found.pop(CommandRejected.code, None)
+    return found
 
 
 def _refusal(line: dict[str, Any]) -> EdgeAgentError:

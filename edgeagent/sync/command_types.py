@@ -24,6 +24,8 @@ class Nothing(Struct):
 class ConfigGet(Struct):
     key: str = ""
     """A dotted key, e.g. ``pipelines.door``; empty = all."""
+    origin: bool = False
+    """Tell of every key which file and line, flag or default it comes from."""
 
 
 class Logs(Struct):

@@ -16,6 +16,7 @@ import pytest
 
 from edgeagent.errors import Unavailable
 from edgeagent.serve.client import ControlClient, socket_path
+from edgeagent.sync.command_types import TABLE
 
 CONFIG = """
 [sources.belt]
@@ -132,6 +133,113 @@ def test_doctor_finds_the_running_agent(invoke: Any, agent: Running) -> None:
     assert checks["agent"] == "ok"
     for people in (invoke("doctor", "--config", agent.config, "--data-dir", agent.data),):
         assert "findings" in people.stdout
+
+
+def test_ping_answers_with_times(invoke: Any, agent: Running) -> None:
+    done = invoke("ping", "--data-dir", agent.data)
+    assert done.exit_code == 0, done.output
+    assert "clock" in done.stdout
+    assert json.loads(invoke("ping", "--json", "-d", agent.data).stdout)["mono_ms"] > 0
+
+
+def test_logs_of_the_running_agent(invoke: Any, agent: Running) -> None:
+    invoke("pipeline", "pause", "belt", "-d", agent.data)
+    invoke("pipeline", "start", "belt", "-d", agent.data)
+    done = invoke("logs", "-n", "1", "--json", "-d", agent.data)
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["lines"]) <= 1
+
+
+def test_a_pipeline_is_stopped_and_started(invoke: Any, agent: Running) -> None:
+    client = ControlClient(socket_path(agent.data))
+    for action, state in (("pause", "paused"), ("start", "running"), ("stop", "paused")):
+        done = invoke("pipeline", action, "belt", "-d", agent.data)
+        assert done.exit_code == 0, done.output
+        assert done.stdout == f"belt: {client.status()['pipelines']['belt']['state']}\n"
+        assert (state == "paused") == ("paused" in done.stdout)
+    assert invoke("pipeline", "start", "belt", "--json", "-d", agent.data).exit_code == 0
+
+
+def test_a_pipeline_that_is_not_there(invoke: Any, agent: Running) -> None:
+    done = invoke("pipeline", "stop", "belr", "-d", agent.data)
+    assert done.exit_code == 3
+    assert "there are: belt" in done.stderr
+
+
+def test_what_was_never_ordered_is_cancelled_once(invoke: Any, agent: Running) -> None:
+    done = invoke("cancel", "never-seen", "-d", agent.data)
+    assert (done.exit_code, done.stdout) == (0, "never-seen was unknown\n")
+    done = invoke("cancel", "never-seen", "-d", agent.data)
+    assert done.exit_code == 1
+    assert "cancelled" in done.stderr
+
+
+def test_the_configuration_shown_is_the_running_agents(invoke: Any, agent: Running) -> None:
+    done = invoke("config", "show", "--json", "-d", agent.data)
+    assert done.exit_code == 0, done.output
+    assert "running agent" in done.stderr
+    assert json.loads(done.stdout)["pipelines"]["belt"]["record"]["every"] == 2
+    origins = json.loads(invoke("config", "show", "--origin", "--json", "-d", agent.data).stdout)
+    assert origins["sources.belt.fps"] == {"value": 30.0, "origin": f"{agent.config}:4"}
+    assert origins["mqtt.port"]["origin"] == "default"
+
+
+def test_a_file_that_is_named_is_shown_instead(invoke: Any, agent: Running, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text("[mqtt]\nport = 1999\n")
+    done = invoke("config", "show", tmp_path / "other.toml", "--json", "-d", agent.data)
+    assert json.loads(done.stdout)["mqtt"]["port"] == 1999
+    done = invoke("config", "show", "--set", "mqtt.port=1998", "--json", "-d", agent.data,
+                  "-c", tmp_path / "other.toml")  # fmt: skip
+    assert json.loads(done.stdout)["mqtt"]["port"] == 1998
+
+
+def test_the_doctor_of_the_running_agent(invoke: Any, agent: Running) -> None:
+    done = invoke("doctor", "--json", "-d", agent.data)
+    assert "running agent" in done.stderr
+    report = json.loads(done.stdout)
+    said = {its["check"]: its["what"] for its in report["findings"]}
+    assert "the agent" in said["agent"] and "well" in said["agent"]
+    assert str(agent.config) in str(report)
+    assert done.exit_code == (1 if report["worst"] in ("problem", "failed") else 0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ping"], ["logs"], ["pipeline", "start", "belt"], ["cancel", "x"]]
+)
+def test_what_only_a_running_agent_can_do(
+    invoke: Any, tmp_path: Path, arguments: list[str]
+) -> None:
+    done = invoke(*arguments, "-d", tmp_path / "none")
+    assert done.exit_code == 69
+    assert "no agent runs" in done.stderr
+
+
+def test_without_an_agent_the_files_are_read_and_that_is_said(
+    invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text("[mqtt]\nport = 1997\n")
+    monkeypatch.setattr("edgeagent.config.paths.SYSTEM_CONFIG", file)
+    done = invoke("config", "show", "--json", "-d", tmp_path / "none")
+    assert json.loads(done.stdout)["mqtt"]["port"] == 1997
+    assert "Read from the files: no agent runs" in done.stderr
+    done = invoke("doctor", "--json", "-d", tmp_path / "none")
+    assert "Read from the files: no agent runs" in done.stderr
+    assert str(file) in done.stdout
+
+
+def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Running) -> None:
+    twins = {
+        "ping": "ping", "doctor": "doctor", "config-get": "config show", "logs": "logs",
+        "pipeline": "pipeline", "outbox": "outbox stats", "cancel": "cancel",
+    }  # fmt: skip
+    offered = [
+        name for name in TABLE
+        if "no command" not in str(ControlClient(socket_path(agent.data)).command(name))
+    ]  # fmt: skip
+    for name in offered:
+        assert name in twins, f"{name} has no command of the command line"
+        assert invoke(*twins[name].split(), "--help").exit_code == 0
 
 
 def test_run_until_done_ends_by_itself(tmp_path: Path, repository: Path) -> None:
