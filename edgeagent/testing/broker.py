@@ -23,8 +23,6 @@ from edgeagent.errors import NotFound, Unavailable
 
 NAMES = "DNS:localhost, IP:127.0.0.1"
 """What a server's certificate is made out to."""
-START_S = 10.0
-"""How long a broker may take until it accepts connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,10 @@ class Certificates:
 
 
 class ProcessBroker:
-    """A broker that is a process. Subclasses say how it is started."""
+    """A broker that is a process, in a group of its own. Subclasses say how it is started."""
+
+    start_s = 10.0
+    """How long it may take until it accepts connections."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
@@ -59,16 +60,22 @@ class ProcessBroker:
         return self._process.pid
 
     def command(self) -> list[str]:
+        """What is run. Raises NotFound where it is not installed."""
         raise NotImplementedError
+
+    def environment(self) -> dict[str, str] | None:
+        """Its environment; None = ours."""
+        return None
 
     def start(self) -> None:
         """Start it and wait until it accepts connections. Raises Unavailable."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + START_S
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment(), start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + self.start_s
         while not _accepts(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
