@@ -10,13 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import process, step
+from benchmarks import process, step, track
 
 
 def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as made:
-        for part in (step, process):
+        for part in (step, track, process):
             found = part.measure(Path(made))
             rows.update(found)
             for name, figures in found.items():

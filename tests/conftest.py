@@ -29,6 +29,12 @@ def assets() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether long tests run whole (EDGEAGENT_TESTS=full)."""
+    return os.environ.get("EDGEAGENT_TESTS") == "full"
+
+
 @pytest.fixture(autouse=True)
 def _trusted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # Containers and build machines often run without time synchronisation.

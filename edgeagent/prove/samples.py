@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from edgeagent import plugins
 from edgeagent.capture.pictures import SUFFIXES
-from edgeagent.capture.source import PICTURES, Source, Wanted
+from edgeagent.capture.source import PICTURES, Source, Timed, Wanted
 from edgeagent.config.model import (
     AudioConfig,
     CsvConfig,
@@ -49,7 +50,10 @@ def read_samples(path: Path, package: Package) -> Iterator[Sample]:
     source.open()
     try:
         while True:
-            yield source.read()
+            sample = source.read()
+            if isinstance(source, Timed):
+                sample = replace(sample, stream_ms=source.position_s * 1e3)
+            yield sample
     except SourceEnded:
         return
     finally:
