@@ -171,12 +171,14 @@ def _follow(found: dict[str, Event], its: Arrived) -> None:
     event = found.get(data["id"])
     if event is None:
         box = data.get("box")
-        blobs = record.get("blobs") or []
         event = found[data["id"]] = Event(
             data["id"], record["pipeline"], str(data.get("label", "")), its.at_ns, its.at_ns,
-            float(data.get("score", 0.0)), tuple(box) if box else None,
-            next((blob["sha256"] for blob in blobs if blob["type"].startswith("image/")), ""),
+            float(data.get("score", 0.0)), tuple(box) if box else None, "",
         )  # fmt: skip
+    # Where something must be hidden, the picture follows with an update.
+    blobs = record.get("blobs") or []
+    shots = (blob["sha256"] for blob in blobs if blob["type"].startswith("image/"))
+    event.picture = event.picture or next(shots, "")
     event.end_ns = max(event.end_ns, its.at_ns)
     event.score = max(event.score, float(data.get("score", 0.0)))
     event.over = event.over or data.get("phase") == "end"
