@@ -38,5 +38,16 @@ def make(folder: Path, assets: Path) -> Path:
     return file
 
 
+def pan(folder: Path, assets: Path) -> Path:
+    """A real face that drifts through the picture, hidden by nothing, at first half outside."""
+    portrait = cv2.imread(str(assets / "images" / "grace_hopper.bmp"))
+    portrait = cv2.resize(portrait, (307, 360), interpolation=cv2.INTER_AREA)
+    wide = cv2.copyMakeBorder(portrait, 0, 0, 320, 320, cv2.BORDER_REPLICATE)
+    frames = [_jpeg(np.ascontiguousarray(wide[:, at : at + 480])) for at in range(420, 60, -9)]
+    file = folder / "pan.avi"
+    file.write_bytes(avi(frames, (480, 360), FPS))
+    return file
+
+
 def _jpeg(frame: Any) -> bytes:
     return bytes(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
