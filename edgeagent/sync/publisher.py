@@ -96,7 +96,7 @@ class Publisher:
         """Bytes of the batch that the budget had no room for; 0 = there was room."""
         self._outbox = outbox
         self._settings = settings
-        self._suspects = Suspects()
+        self.suspects = Suspects()
         self._again: deque[Batch] = deque()
         """Parts of a batch that must be sent in smaller messages."""
         self._lost: list[Batch] = []
@@ -150,14 +150,14 @@ class Publisher:
         except StoreError as error:
             self._hold(Reason("busy", str(error), error.remedy))
             return self._not_before
-        waits = [now + _LOOK_AGAIN_S, max(now + 0.01, self._suspects.due())]
+        waits = [now + _LOOK_AGAIN_S, max(now + 0.01, self.suspects.due())]
         if self._lingering_until > now:
             waits.append(self._lingering_until)
         return min(waits)
 
     def farewell(self) -> None:
         self._connected = False
-        for batch in [*self._again, *self._suspects.let_go()]:
+        for batch in [*self._again, *self.suspects.let_go()]:
             self._outbox.release(batch)
         self._again.clear()
 
@@ -192,10 +192,10 @@ class Publisher:
             return None
         if self._again:
             return self._again.popleft()
-        suspect = self._suspects.next(now)
+        suspect = self.suspects.next(now)
         if suspect is not None:
             return suspect
-        if self._suspects.full:
+        if self.suspects.full:
             return None
         # Asking for as many as will fit keeps the outbox from reading rows that don't.
         largest = self._largest(left)
@@ -276,7 +276,7 @@ class Publisher:
         self._outbox.delivered(batch)
         self.records_delivered += len(batch.seqs)
         self.complaint, self._hold_s, self._losses = None, 0.0, 0
-        self._suspects.cleared(batch)
+        self.suspects.cleared(batch)
         if self._care:
             self._calm += 1
             if self._calm >= _RELAX_AFTER:
@@ -299,20 +299,20 @@ class Publisher:
     def _judge(self, batch: Batch, reason: Reason, *, certain: bool) -> None:
         now = time.monotonic()
         delivered = self.records_delivered
-        verdict = self._suspects.strike(batch, certain=certain, delivered=delivered, now=now)
+        verdict = self.suspects.strike(batch, certain=certain, delivered=delivered, now=now)
         if verdict == "dead":
             self._give_up(batch, "by the broker" if certain else "breaks the connection")
             log.error("record %d can't be delivered: %s", batch.first, reason.sentence)
-        elif self._suspects.full:
+        elif self.suspects.full:
             self._hold(reason)
 
     def _give_up(self, batch: Batch, reason: str) -> None:
-        self._suspects.cleared(batch)
+        self.suspects.cleared(batch)
         self._outbox.refused(batch, reason)
         self.records_refused += len(batch.seqs)
 
     def _give_back(self, batch: Batch) -> None:
-        if not self._suspects.interrupted(batch):
+        if not self.suspects.interrupted(batch):
             self._outbox.release(batch)
 
     def _hold(self, reason: Reason) -> None:

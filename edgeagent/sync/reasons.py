@@ -92,6 +92,11 @@ RENEWED = Reason("network", "certificate files have changed")
 TAKEN = Reason("taken", _CODES[0x8E][1], _CODES[0x8E][2], 0x8E)
 
 
+def known_codes() -> tuple[int, ...]:
+    """The reason codes of MQTT 5 by which a broker says no."""
+    return tuple(_CODES)
+
+
 def of_code(code: int) -> Reason:
     """The reason behind an MQTT 5 reason code of 0x80 and more."""
     kind, sentence, advice = _CODES.get(code, ("network", f"reason code 0x{code:02x}", ""))

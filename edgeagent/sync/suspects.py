@@ -32,7 +32,7 @@ class Suspects:
     """Batches of one record each, still in our hands. Times are of time.monotonic()."""
 
     def __init__(self, pause_s: float = 2.0) -> None:
-        self._pause_s = pause_s
+        self.pause_s = pause_s
         self._by_seq: dict[tuple[str, int], _Suspect] = {}
         self._on_trial: set[tuple[str, int]] = set()
 
@@ -54,7 +54,7 @@ class Suspects:
         if suspect.strikes >= needed and delivered > suspect.delivered_before:
             del self._by_seq[key]
             return "dead"
-        suspect.due = now + self._pause_s * 2.0 ** min(suspect.strikes - 1, 8)
+        suspect.due = now + self.pause_s * 2.0 ** min(suspect.strikes - 1, 8)
         return "aside"
 
     def next(self, now: float) -> Batch | None:

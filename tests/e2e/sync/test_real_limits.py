@@ -66,7 +66,7 @@ def test_a_record_over_the_limit_does_not_stop_the_rest(
         publisher = Publisher(
             link, outbox, PublisherSettings(TOPICS.records, "d1", max_message=2000)
         )
-        publisher._suspects = Suspects(pause_s=0.1)
+        publisher.suspects = Suspects(pause_s=0.1)
         link.board(publisher)
         outbox.on_commit(link.wake)
         link.start()

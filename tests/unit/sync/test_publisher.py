@@ -193,7 +193,7 @@ def test_a_poison_record_is_found_and_everything_else_arrives(
     fill(outbox, 1, mark="poison")
     fill(outbox, 40)
     station = make_station(broker.port)
-    station.publisher._suspects._pause_s = 0.05
+    station.publisher.suspects.pause_s = 0.05
     eventually(drained(outbox), timeout=20)
     stats = outbox.stats()
     assert stats.dropped == {"refused: by the broker": 1} and stats.dead_letters == 1
@@ -220,7 +220,7 @@ def test_a_record_that_breaks_the_connection_does_not_stop_the_rest(
     fill(outbox, 1, mark="poison")
     fill(outbox, 40)
     station = make_station(broker.port)
-    station.publisher._suspects._pause_s = 0.05
+    station.publisher.suspects.pause_s = 0.05
     eventually(drained(outbox), timeout=30)
     assert outbox.stats().dropped == {"refused: breaks the connection": 1}
     assert account_closes(outbox)
@@ -254,7 +254,7 @@ def test_a_broker_that_refuses_everything_gets_nothing_thrown_away(
     broker = scripted(puback=lambda m: 0x99 if m.topic.endswith("/records") else 0)
     fill(outbox, 3 * MOST)
     station = make_station(broker.port, publishing={"first_hold_s": 0.05, "longest_hold_s": 0.1})
-    station.publisher._suspects._pause_s = 0.02
+    station.publisher.suspects.pause_s = 0.02
     eventually(lambda: station.publisher.complaint, timeout=10)
     # Long enough for each suspect to have been refused twice, which condemns where others pass.
     eventually(lambda: station.link.counters.messages_refused > 3 * MOST, timeout=20)
