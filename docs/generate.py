@@ -191,8 +191,7 @@ def _rules() -> str:
     text = NOTE + "# Rules\n\n```\n" + doc + "\n```\n\n| name | kind |\n|---|---|\n"
     text += "".join(f"| `{name}` | {kind} |\n" for name, kind in rules.NAMES.items())
     return text + "".join(
-        f"| `{name}('…')`, of a {about} | {kind} |\n"
-        for name, (kind, about) in rules.CALLS.items()
+        f"| `{name}('…')`, of a {about} | {kind} |\n" for name, (kind, about) in rules.CALLS.items()
     )
 
 

@@ -76,7 +76,7 @@ def build(around: Surroundings) -> Built:
         if not pipeline.enabled:
             continue
         try:
-            sources[name] = _source_of(around, name)
+            sources[name] = source_of(around, name)
         except ConfigError as error:
             built.pipelines[name] = Unbuilt(name, error)
             continue
@@ -95,7 +95,8 @@ def _package(library: Library, pipeline: PipelineConfig) -> Package | EdgeAgentE
         return error
 
 
-def _source_of(around: Surroundings, pipeline: str) -> str:
+def source_of(around: Surroundings, pipeline: str) -> str:
+    """Name of the source that a pipeline reads. Raises ConfigError."""
     config = around.config.pipelines[pipeline]
     if config.source:
         return config.source

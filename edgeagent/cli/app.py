@@ -21,6 +21,7 @@ from edgeagent.cli import (
     orders,
     outbox,
     render,
+    replay,
     run,
     status,
 )
@@ -103,6 +104,7 @@ def edgeagent(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
+app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("ping")(orders.ping)

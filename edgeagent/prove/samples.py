@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from edgeagent import plugins
 from edgeagent.capture.pictures import SUFFIXES
@@ -74,25 +75,31 @@ def readable(path: Path) -> bool:
 
 
 def _source(path: Path, package: Package) -> Source:
-    suffix = path.suffix.lower()
     wanted = wanted_by(package)
-    kind, config = _config(path, suffix, wanted)
+    config = file_source(path, wanted)
+    kind = str(config.__struct_config__.tag)
     source: Source = plugins.find("source", kind)(path.name, config, wanted)
     return source
 
 
-def _config(path: Path, suffix: str, wanted: Wanted) -> tuple[str, SourceConfig]:
-    name = str(path)
+def file_source(path: Path, wanted: Wanted) -> SourceConfig:
+    """The source that reads a recording: by its ending; a folder or a glob has pictures.
+
+    Raises InputError where nothing is known of such files.
+    """
+    name, suffix = str(path), path.suffix.lower()
+    if path.is_dir() or any(sign in name for sign in "*?["):
+        return ImagesConfig(path=name)
     if suffix in _VIDEO:
-        return "video", VideoConfig(path=name)
+        return VideoConfig(path=name)
     if suffix == ".wav":
-        return "audio", AudioConfig(path=name)
+        return AudioConfig(path=name)
     if suffix == ".csv":
-        return "csv", CsvConfig(path=name, rate_hz=wanted.rate_hz)
+        return CsvConfig(path=name, rate_hz=wanted.rate_hz)
     if suffix == ".jsonl":
-        return "jsonl", ReplayConfig(path=name, rate_hz=wanted.rate_hz)
+        return ReplayConfig(path=name, rate_hz=wanted.rate_hz)
     if suffix in SUFFIXES:
-        return "images", ImagesConfig(path=name)
+        return ImagesConfig(path=name)
     raise InputError(
         f"{path}: files ending in {suffix or 'nothing'} are no samples",
         remedy="Give pictures, a video, WAV, CSV or JSON lines.",

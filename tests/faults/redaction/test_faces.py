@@ -122,7 +122,9 @@ def test_no_face_is_left(face: Package, clip: Path) -> None:
     hidden = faces(face, kept_pictures(face, clip, Redact(["face"], margin=0.25)))
     assert len(hidden) > 20
     # Six times six colours are no face to anybody, though they faintly look like one to a model.
-    assert max(hidden) < 0.6 and np.mean(hidden) < 0.3, [round(score, 2) for score in hidden if score]
+    assert max(hidden) < 0.6 and np.mean(hidden) < 0.3, [
+        round(score, 2) for score in hidden if score
+    ]
 
 
 def test_every_picture_is_covered_where_the_face_was(face: Package, clip: Path) -> None:
