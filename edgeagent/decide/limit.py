@@ -25,7 +25,7 @@ class Bucket:
         if self._now_ms is not None and now_ms > self._now_ms:
             self._tokens = min(self._most, self._tokens + (now_ms - self._now_ms) * self._per_ms)
         self._now_ms = now_ms
-        if self._tokens < 1.0:
+        if self._tokens < 1.0 - 1e-9:
             return False
         self._tokens -= 1.0
         return True

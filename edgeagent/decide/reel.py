@@ -94,7 +94,8 @@ class Reel:
             self._next_ms = now  # time went back
         # A little early is on time: a camera's frames tremble.
         if now >= self._next_ms - 0.1 * self._every_ms and len(self._waiting) < _WAITING:
-            self._next_ms = max(self._next_ms, now - self._every_ms) + self._every_ms
+            late = now - self._next_ms >= self._every_ms
+            self._next_ms = (now if late else self._next_ms) + self._every_ms
             self._waiting.append((now, scaled(frame.pixels, self._width)))
         self.advance()
 

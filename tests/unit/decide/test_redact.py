@@ -104,6 +104,58 @@ def test_held_for_a_while() -> None:
     assert np.array_equal(redactor.hide(pixels, 1501.0), pixels)
 
 
+def hidden_at(when: float, *seen: tuple[float, Any], hold: str = "1 s", end: float = 5000) -> Any:
+    """A picture of that time by all that was seen until ``end``; white is what is hidden."""
+    redactor = Redactor(Redact(["face"], method="fill", margin=0.0, hold=hold))
+    boxes = dict(seen)
+    for now in range(0, int(end) + 1, 100):
+        box = boxes.get(float(now))
+        found = [Detection("face", 0.9, box, track=3)] if box is not None else []
+        redactor.watch(found, float(now), keep_from_ms=when)
+    hidden = redactor.hide(np.full((10, 100), 200, np.uint8), when)
+    return hidden[5] == 0
+
+
+LEFT, RIGHT = (0.1, 0.0, 0.2, 1.0), (0.7, 0.0, 0.8, 1.0)
+
+
+def test_what_is_found_later_is_hidden_before() -> None:
+    assert hidden_at(1000, (1900, LEFT))[10:20].all()
+    assert not hidden_at(1000, (2100, LEFT)).any()  # longer than it is held
+
+
+def test_between_two_places_all_of_the_way_is_hidden() -> None:
+    way = hidden_at(1500, (1000, LEFT), (2000, RIGHT))
+    assert way[10:80].all() and not way[:10].any() and not way[80:].any()
+    there = hidden_at(1000, (1000, LEFT), (2000, RIGHT))  # found just then: no guess is needed
+    assert there[10:20].all() and not there[20:70].any()
+
+
+def test_what_went_on_unseen_is_hidden_as_far_as_it_may_have_come() -> None:
+    step = (0.2, 0.0, 0.3, 1.0)
+    gone = hidden_at(1400, (1000, LEFT), (1100, step))
+    assert gone[10:60].all() and not gone[61:].any()
+    came = hidden_at(700, (1000, step), (1100, LEFT))  # and where it may have come from
+    assert came[10:60].all() and not came[61:].any()
+
+
+def test_known_once_all_that_is_held_was_watched() -> None:
+    redactor = Redactor(Redact(["face"], hold="500 ms"))
+    for now in (0.0, 100.0, 499.0):
+        redactor.watch([], now)
+        assert not redactor.known(0.0)
+    redactor.watch([], 500.0)
+    assert redactor.known(0.0) and not redactor.known(100.0)
+
+
+def test_a_picture_on_which_a_finder_failed_is_refused() -> None:
+    redactor = Redactor(Redact(["face"]))
+    redactor.watch([], 0.0, None)
+    redactor.watch([], 100.0, [])
+    assert redactor.hide(noise(), 0.0) is None
+    assert redactor.hide(noise(), 100.0) is not None
+
+
 def test_time_that_jumps_back_holds_and_forgets_all_the_same() -> None:
     redactor = Redactor(Redact(["face"], method="fill", hold="500 ms"))
     pixels = noise() // 2 + 100

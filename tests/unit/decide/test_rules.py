@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.decide.rules import DEEPEST, LONGEST, NAMES, Facts, parse
+from edgeagent.decide.rules import CALLS, DEEPEST, LONGEST, NAMES, Facts, Scene, parse
 from edgeagent.errors import ConfigError
 
 FACTS = Facts(
     label="crack", score=0.8, pipeline="door", zones=("belt", "left"), age=0.75, track=17,
-    count=3, speed=0.2, value=21.5,
+    count=3, speed=0.2, value=21.5, lines=("gate", "gate:in"), still=12.0, dwell={"belt": 4.5},
+    scene=Scene(
+        counts={"crack": 3, "dent": 1}, inside={"belt": 4}, crossed={"gate": 7, "gate:in": 5},
+        value_of={"motor": 41.0, "imu.x": -0.2}.get, time=23 * 3600 + 30 * 60, day="sat",
+        clock="synced",
+    ),
 )  # fmt: skip
 
 
@@ -65,6 +70,39 @@ FACTS = Facts(
         ("((((score > 0.1))))", True),
         ("  score>0.1\n and\tlabel=='crack' ", True),
         ("label == zone", False),
+        ("line == 'gate'", True),
+        ("line == 'gate:in'", True),
+        ("line == 'gate:out'", False),
+        ("line != 'gate:out'", True),
+        ("'gate' in lines", True),
+        ("line in ['door', 'gate']", True),
+        ("line not in ['door']", True),
+        ("still > 10 s", True),
+        ("still >= 1 min", False),
+        ("dwell('belt') > 4 s", True),
+        ("dwell('belt') > 5 s", False),
+        ("dwell('left') == 0 s", True),
+        ("inside('belt') >= 4", True),
+        ("inside('left') > 0", False),
+        ("count('dent') == 1", True),
+        ("count('person') == 0", True),
+        ("crossed('gate') == 7", True),
+        ("crossed('gate:in') > crossed('gate:out')", True),
+        ("value('motor') > 40", True),
+        ("value('imu.x') < 0", True),
+        ("value > 20 and value('motor') > 50", False),
+        ("time >= 22:00", True),
+        ("time < 23:30:01", True),
+        ("time in 22:00..06:00", True),
+        ("time in 06:00..22:00", False),
+        ("time not in 06:00..22:00", True),
+        ("time in 23:30..24:00", True),
+        ("time in 23:00..23:30", False),
+        ("day == 'sat'", True),
+        ("day in ['sat', 'sun']", True),
+        ("day not in ['mon', 'tue', 'wed', 'thu', 'fri']", True),
+        ("clock == 'synced'", True),
+        ("label == 'crack' and (time in 22:00..06:00 or clock == 'unsynced')", True),
     ],
 )
 def test_worked_examples(text: str, true: bool) -> None:
@@ -108,6 +146,27 @@ def test_worked_examples(text: str, true: bool) -> None:
         ("and score > 1", 1, "expected a name"),
         ("score > 0.1 and", 16, "expected a name"),
         ("label == ['a']", 7, "can't be compared with a list"),
+        ("line > 'a'", 6, "lines are compared by"),
+        ("score in lines", 7, "can't be in lines: expected a line's name"),
+        ("dwell > 3 s", 1, "dwell is asked with a zone: dwell('…')"),
+        ("dwell('a') > 3", 14, "a duration needs a unit"),
+        ("dwell(a) > 3 s", 7, "with the name of a zone in quotes"),
+        ("dwell('a' > 3 s", 11, "expected )"),
+        ("inside('a') > 'b'", 13, "can't be compared with a text"),
+        ("time > 22", 8, "a time of day is written 22:00"),
+        ("time > 22:60", 8, "22:60 is no time of day"),
+        ("time > 24:01", 8, "24:01 is no time of day"),
+        ("time == 22:00..06:00", 6, "is asked with in"),
+        ("time in 22:00", 6, "in needs a list"),
+        ("time in 22:00..6", 16, "expected a time such as 06:00"),
+        ("age in 22:00..06:00", 5, "can't be in a stretch of time"),
+        ("22:00 in 21:00..23:00", 7, "can't be in a stretch of time"),
+        ("day == 'saturday'", 8, "day is never 'saturday'"),
+        ("day in ['sat', 'son']", 16, "day is never 'son'"),
+        ("clock != 'sync'", 10, "clock is never 'sync'"),
+        ("still > 3", 9, "a duration needs a unit"),
+        ("time > age", 6, "can't be compared"),
+        ("crosed('gate') > 1", 1, "did you mean crossed?"),
     ],
 )
 def test_faults_point_at_the_column(text: str, column: int, words: str) -> None:
@@ -132,6 +191,26 @@ def test_what_has_no_value_is_never_above_or_below() -> None:
     assert not parse("value > 0")(facts) and not parse("value <= 0")(facts)
 
 
+def test_what_it_asks_of_others() -> None:
+    expression = parse("line == 'gate:in' and dwell('hall') > 1 s or value('m.t') > count('a')")
+    assert expression.lines == (("gate:in", 9),)
+    assert expression.zones == (("hall", 29),)
+    assert expression.readings == (("m.t", 52),)
+    assert expression.labels == (("a", 67),)
+    assert expression.names == {"line", "dwell()", "value()", "count()"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["time >= 00:00", "time < 24:00", "time != 03:00", "time in 00:00..24:00",
+     "time not in 03:00..04:00", "day == 'mon'", "day != 'mon'", "day not in ['mon']",
+     "clock == 'synced'"],
+)  # fmt: skip
+def test_nobody_knows_the_time_by_a_clock_that_is_not_trusted(text: str) -> None:
+    assert parse(text)(Facts("a", 0.5)) is False
+    assert parse(f"{text} or clock == 'unsynced'")(Facts("a", 0.5)) is True
+
+
 def test_limits() -> None:
     deep = "(" * (DEEPEST - 1) + "score > 0" + ")" * (DEEPEST - 1)
     assert parse(deep)(FACTS)
@@ -147,8 +226,9 @@ def test_limits() -> None:
 
 
 word = st.sampled_from(
-    [*NAMES, "and", "or", "not", "in", "==", "!=", "<", "<=", "(", ")", "[", "]", ",", "%", "-",
-     "'a'", '"b"', "1", "0.5", "s", "ms", "'", "=", "é", "1e999"]
+    [*NAMES, *CALLS, "..", "22:00", "99:99", "'sat'", "dwell('a')", "and", "or", "not", "in", "==",
+     "!=", "<", "<=", "(", ")", "[", "]", ",", "%", "-", "'a'", '"b"', "1", "0.5", "s", "ms", "'",
+     "=", "é", "1e999"]
 )  # fmt: skip
 
 
