@@ -18,11 +18,11 @@ from edgeagent.errors import NotFound, PackageError
 Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "keyword", "embed"]
 DECODERS = (
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "heatmap", "mask", "embed", "autoencoder", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "autoencoder", "patches", "regress", "none", "plugin",
 )  # fmt: skip
 Decoder = Literal[
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "heatmap", "mask", "embed", "autoencoder", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "autoencoder", "patches", "regress", "none", "plugin",
 ]  # fmt: skip
 
 
@@ -93,8 +93,8 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
     """yolo with ``nms = "graph"`` and one output: what the values of a row are. Absent: 6 are
     ``x1 y1 x2 y2 score class``, 7 are ``batch x1 y1 x2 y2 class score``."""
     layout: Literal["auto", "rows", "columns"] = "auto"
-    """yolo: one row per candidate, or one column (transposed). Maps (ssd, mask, heatmap): columns
-    = channels before rows and columns of the picture."""
+    """yolo: one row per candidate, or one column (transposed). Maps (ssd, mask, heatmap,
+    patches): columns = channels before rows and columns of the picture."""
     boxes: Literal["cxcywh", "xyxy", "yxyx"] = "cxcywh"
     units: Literal["normalized", "pixels"] = "normalized"
     objectness: bool = False
@@ -114,7 +114,8 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
     reduce: Literal["none", "mean", "median", "max", "last"] = "none"
     """regress: one value out of a series over the window."""
     gallery: str = ""
-    """embed: a file of the package with known vectors; the nearest are told as labels."""
+    """embed: a file of the package with known vectors; the nearest are told as labels.
+    patches: what the patches of good pictures look like (``models init --anomaly`` writes it)."""
     name: str = ""
     unit: str = ""
     anchors: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -53,6 +53,7 @@ BUILT_IN: dict[tuple[str, str], str] = {
     ("postprocessor", "mask"): "edgeagent.interpret.segment:Segment",
     ("postprocessor", "embed"): "edgeagent.interpret.embed:Embed",
     ("postprocessor", "autoencoder"): "edgeagent.interpret.anomaly:Autoencoder",
+    ("postprocessor", "patches"): "edgeagent.interpret.patches:Patches",
     ("postprocessor", "regress"): "edgeagent.interpret.regress:Regress",
     ("postprocessor", "none"): "edgeagent.interpret.regress:Nothing",
 }

@@ -180,10 +180,16 @@ class Mask(Struct, frozen=True):
 
 
 class Anomaly(Struct, frozen=True):
-    """How unlike the usual the sample is; alarming when ``score`` exceeds ``threshold``."""
+    """How unlike the usual the sample is; alarming when ``score`` exceeds ``threshold``.
+
+    Of a picture also where: ``regions`` are boxes with their scores, the worst first, and
+    ``heat`` (rows, columns) is a score for each cell of a grid over the captured frame.
+    """
 
     score: float
     threshold: float
+    regions: tuple[tuple[Box, float], ...] = ()
+    heat: NDArray[np.float32] | None = None
 
     @property
     def alarming(self) -> bool:

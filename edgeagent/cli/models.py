@@ -9,6 +9,7 @@ import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.errors import UsageError
 
 app = typer.Typer(help="Models on this device and their packages.", no_args_is_help=True)
 
@@ -60,15 +61,68 @@ def lint(
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="MODEL_FILE", help="A .tflite or .onnx file.")],
-    name: Annotated[str, typer.Option(help="Name of the model [default: from the file].")] = "",
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL_FILE]", help="A .tflite or .onnx file.")
+    ] = None,
+    anomaly: Annotated[
+        Path | None,
+        typer.Option("--anomaly", metavar="FOLDER", help="Pictures of what is as it should be."),
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            metavar="MODEL",
+            help="Package or file whose inner maps describe pictures [default: parts].",
+        ),
+    ] = "",
+    name: Annotated[
+        str, typer.Option(help="Name of the model [default: from the file or folder].")
+    ] = "",
     version: Annotated[str, typer.Option(help="Its version.")] = "0.1.0",
     into: Annotated[
         Path, typer.Option("--into", metavar="DIR", help="Folder of packages to make it in.")
     ] = Path("models"),
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a package of a model file: what can be read from it is filled in."""
+    """Make a package: of a model file, or with --anomaly of a folder of good pictures.
+
+    What can be read from a model file is filled in. Of about 50 good pictures a model is made
+    here that finds what is not like them, and where.
+    """
+    if (file is None) == (anomaly is None) or (backbone and anomaly is None):
+        raise UsageError(
+            "models init takes either a model file or --anomaly FOLDER"
+            + (" (--backbone belongs to the second)" if backbone else ""),
+            remedy="edgeagent models init FILE.tflite, or edgeagent models init --anomaly FOLDER",
+        )
+    if anomaly is not None:
+        _init_anomaly(anomaly, backbone, into, name, version, config, data_dir, as_json)
+    elif file is not None:
+        _init_file(file, into, name, version, as_json)
+
+
+def _init_anomaly(
+    folder: Path, backbone: str, into: Path, name: str, version: str,
+    config: Path | None, data_dir: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    from edgeagent.prove.pictures import BACKBONE, STEPS, fit_pictures, good_pictures
+
+    source = options.library(config, data_dir).find(backbone or BACKBONE)
+    count = len(good_pictures(folder)) + STEPS
+    with render.progress("good pictures:", count, quiet=as_json) as tell:
+        fitted = fit_pictures(folder, source, into, name, version, tell)
+    data = {
+        "folder": str(fitted.package.folder), "pictures": fitted.pictures,
+        "backbone": fitted.backbone, "threshold": fitted.threshold, "usual": fitted.usual,
+        "notes": fitted.notes,
+    }  # fmt: skip
+    render.show(data, as_json, lambda: views.fitted(fitted))
+
+
+def _init_file(file: Path, into: Path, name: str, version: str, as_json: bool) -> None:
     from edgeagent.prove.init import propose, write_package
 
     proposal = propose(file, name, version)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeagent.prove.golden import Report as Proof
     from edgeagent.prove.init import Proposal
     from edgeagent.prove.lint import Finding as Lint
+    from edgeagent.prove.pictures import Fitted
     from edgeagent.store.verify import VerifyReport
     from edgeagent.update.library import Entry
 
@@ -335,6 +336,20 @@ def proposal(made: Package, proposed: Proposal) -> None:
     for reason in proposed.reasons:
         render.plain(f"  {reason}")
     render.plain(f"Check it, then: edgeagent models lint {made.folder}")
+
+
+def fitted(made: Fitted) -> None:
+    render.plain(
+        f"{made.package.folder}: made of {made.pictures} good pictures, "
+        f"described by {made.backbone}"
+    )
+    render.plain(
+        f"  Good pictures that it had not seen score about {made.usual:.3g}; "
+        f"over {made.threshold:.3g} a picture is unusual."
+    )
+    for note in made.notes:
+        render.plain(f"  {note}")
+    render.plain(f"Look at it: edgeagent infer {made.package.folder} PICTURES --save out/")
 
 
 def proof_data(found: Proof) -> dict[str, Any]:

@@ -35,19 +35,15 @@ def as_data(prediction: Prediction) -> dict[str, Any]:
     """One prediction as a table; its keys tell its kind.
 
     label, score · label, score, box[, track][, points] · name, value[, unit] · label
-    ("anomaly"), score, threshold, alarming · label, score, share, polygons · vector · outputs.
+    ("anomaly"), score, threshold, alarming[, regions] · label, score, share, polygons · vector ·
+    outputs.
     """
     if isinstance(prediction, Label):
         return {"label": prediction.label, "score": round(prediction.score, DIGITS)}
     if isinstance(prediction, (Detection, Keypoints)):
         return _boxed(prediction)
     if isinstance(prediction, Anomaly):
-        return {
-            "label": ANOMALY,
-            "score": figures(prediction.score),
-            "threshold": figures(prediction.threshold),
-            "alarming": prediction.alarming,
-        }
+        return _unusual(prediction)
     if isinstance(prediction, Regression):
         data: dict[str, Any] = {"name": prediction.name, "value": figures(prediction.value)}
         if prediction.unit:
@@ -64,6 +60,20 @@ def as_data(prediction: Prediction) -> dict[str, Any]:
         return {"vector": [figures(value) for value in prediction.vector]}
     assert isinstance(prediction, Raw)
     return {"outputs": prediction.outputs}
+
+
+def _unusual(prediction: Anomaly) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "label": ANOMALY,
+        "score": figures(prediction.score),
+        "threshold": figures(prediction.threshold),
+        "alarming": prediction.alarming,
+    }
+    if prediction.regions:
+        data["regions"] = [
+            {"box": rounded(box), "score": figures(score)} for box, score in prediction.regions
+        ]
+    return data
 
 
 def _boxed(prediction: Detection | Keypoints) -> dict[str, Any]:

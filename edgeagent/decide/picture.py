@@ -68,6 +68,7 @@ def draw(pixels: Picture, predictions: Sequence[Prediction]) -> Picture:
             sign = ">" if prediction.alarming else "<="
             text = f"anomaly {prediction.score:.3g} {sign} {prediction.threshold:.3g}"
             lines.append(("anomaly", text))
+            pen.unusual(prediction)
         elif isinstance(prediction, Regression):
             text = f"{prediction.name} {prediction.value:.4g} {prediction.unit}".rstrip()
             lines.append((prediction.name, text))
@@ -135,6 +136,19 @@ class _Pen:
         cv2.polylines(
             self._picture, shapes, True, colour_of(label), self._thick, cv2.LINE_AA, _SHIFT
         )
+
+    def unusual(self, found: Anomaly) -> None:
+        """The heat over the picture, red where it reaches the threshold, and boxes of regions."""
+        if found.heat is not None:
+            share = np.clip(found.heat / max(found.threshold, 1e-9) / 1.5, 0.0, 1.0)
+            size = (self._width, self._height)
+            share = cv2.resize(share.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+            # What is as usual stays as it is: only the upper half of the scale is laid over it.
+            cover = (0.6 * np.clip(2 * share - 0.6, 0.0, 1.0))[..., None]
+            self._picture[:] = self._picture * (1 - cover) + heat * cover
+        for box, score in found.regions:
+            self.box("anomaly", f"{score:.3g}", box)
 
     def list(self, lines: Sequence[tuple[str, str]]) -> None:
         top = 4

@@ -1,0 +1,115 @@
+"""The memory of good pictures: which patches are kept, and what is usual among them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeagent.interpret.patches import Memory, nearest, smoothed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+FOLDS = 5
+KEPT = 1500
+"""Patches in a memory at most."""
+_LOOKED_AT = 30_000
+"""Patches from which those are chosen."""
+_STEADY = 0.05
+"""Directions in which features hardly vary count less: their noise is no sign. In parts of
+the mean variance."""
+_FALSE = 0.01
+"""Share of good pictures that may lie above the threshold."""
+
+
+def remember(pictures: Sequence[Floats]) -> tuple[Memory, list[float]]:
+    """A memory of good pictures, and the score that each has for a memory without its fold.
+
+    Pictures next to each other are of one fold: series of a camera show the same thing twice,
+    and a picture must not be judged by its twin.
+
+    Args:
+        pictures: maps (rows, columns, features) of each, all of one form; at least `FOLDS`.
+    """
+    rng = np.random.default_rng(0)
+    grid = pictures[0].shape[:2]
+    cells = np.concatenate([maps.reshape(-1, maps.shape[2]) for maps in pictures])
+    folds = np.arange(len(pictures)) * FOLDS // len(pictures)
+    owners = np.repeat(folds, grid[0] * grid[1])
+    looked = rng.permutation(len(cells))[:_LOOKED_AT]
+    mean, axes = _space(cells[looked])
+    points = np.asarray((cells - mean) @ axes, np.float32)
+    kept = looked[spread(points[looked], KEPT, rng)]
+    patches, origin = points[kept], owners[kept]
+    apart = [_apart(points[owners == fold], patches, origin != fold) for fold in range(FOLDS)]
+    usual = _usual(apart, len(patches))
+    scores: list[float] = []
+    for distances, near in apart:
+        ratio = (distances[:, 0] / usual[near].mean(axis=1)).reshape(-1, *grid)
+        scores += [float(smoothed(one).max()) for one in ratio]
+    return Memory(mean, axes, patches, usual), scores
+
+
+def threshold_of(scores: Sequence[float]) -> float:
+    """What one good picture in a hundred is expected to exceed, and none of these does.
+
+    A picture's score is a maximum over its patches, and maxima follow Gumbel's distribution
+    (fitted by its moments).
+    """
+    spread_ = float(np.std(scores)) * math.sqrt(6) / math.pi
+    place = float(np.mean(scores)) - 0.5772 * spread_
+    expected = place - spread_ * math.log(-math.log(1 - _FALSE))
+    return max(expected, 1.01 * max(scores))
+
+
+def spread(points: Floats, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Numbers of ``count`` points that leave none of the others far away.
+
+    Source: Gonzalez 1985, the farthest point next (a k-center coreset, as PatchCore takes it).
+    """
+    sizes = (points * points).sum(axis=1)
+    chosen = [int(rng.integers(len(points)))]
+    away = np.full(len(points), np.inf, np.float32)
+    for _ in range(min(count, len(points)) - 1):
+        last = chosen[-1]
+        np.minimum(away, sizes + sizes[last] - 2 * (points @ points[last]), out=away)
+        chosen.append(int(away.argmax()))
+    return np.array(chosen)
+
+
+def _space(cells: Floats) -> tuple[Floats, Floats]:
+    """Mean, and axes along which features vary alike: Mahalanobis' distance, held back."""
+    mean = cells.mean(axis=0)
+    centred = (cells - mean).astype(np.float64)
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(cells))
+    variances = np.maximum(variances, 0)
+    scaled = axes / np.sqrt(variances + _STEADY * variances.mean() + 1e-12)
+    return mean.astype(np.float32), scaled.astype(np.float32)
+
+
+def _apart(
+    points: Floats, patches: Floats, others: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Distances of a fold's points to the nearest patches of other folds, and which."""
+    places = np.flatnonzero(others)
+    found = [nearest(part, patches[places]) for part in np.array_split(points, FOLDS)]
+    distances = np.concatenate([one for one, _ in found])
+    return distances, places[np.concatenate([near for _, near in found])]
+
+
+def _usual(apart: Sequence[tuple[Floats, NDArray[np.intp]]], count: int) -> Floats:
+    """At each kept patch the mean distance of the points that lie near it."""
+    distances = np.concatenate([one[:, 0] for one, _ in apart])
+    near = np.concatenate([places for _, places in apart])
+    overall = float(distances.mean())
+    each = near.shape[1]
+    sums = np.bincount(near.ravel(), np.repeat(distances, each), count)
+    # A patch that few points lie near to is taken for an average one, the fewer the more.
+    prior = 3.0
+    usual = (sums + prior * overall) / (np.bincount(near.ravel(), minlength=count) + prior)
+    return np.maximum(usual, 1e-6).astype(np.float32)
