@@ -29,6 +29,7 @@ is what the command line returns. ``remedy`` is one sentence a person can act on
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar, Literal
 
 Retry = Literal["never", "backoff", "reopen"]
@@ -151,3 +152,23 @@ class CommandRejected(EdgeAgentError):
 
 class SourceEnded(Exception):
     """A finite source (files, a recording) has given its last sample."""
+
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says where writing is not permitted: to this user, or to anybody."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable(place: object, error: OSError) -> EdgeAgentError:
+    """The failure to write a file or folder, as the system's reason has it: `NotPermitted`,
+    `StoreFull`, `NotFound` (its folder), `UsageError` (a file stands in place of a folder)."""
+    said = f"{place}: can't be written: {error.strerror}"
+    if error.errno in FORBIDDEN:
+        return NotPermitted(said, remedy="Name a place that this user may write to.")
+    if error.errno in FULL:
+        return StoreFull(said, remedy="Free space on the disk.")
+    if error.errno == errno.ENOENT:
+        return NotFound(said, remedy="Make its folder first.")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        return UsageError(said, remedy="Name another place.")
+    return StoreError(said, remedy="See what the system says of it: dmesg | tail")

@@ -265,4 +265,6 @@ def told(error: BaseException) -> str:
     if not isinstance(error, EdgeAgentError):
         return repr(error)
     sentence = " ".join(str(error).split())
-    return f"{sentence.rstrip('.')}. {error.remedy}" if error.remedy else sentence
+    if not error.remedy:
+        return sentence
+    return f"{sentence}{'' if sentence.endswith(('.', '?', '!')) else '.'} {error.remedy}"

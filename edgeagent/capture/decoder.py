@@ -184,7 +184,8 @@ class DecoderSource:
             raise SourceLost(f"{self.origin}: {process.death()}{self._cause(process)}")
         if "failed" in message:
             cause = self._explain(process.lines)
-            text = self._told(cause or message["text"])
+            # The child names the device itself, as all errors of files and devices do.
+            text = self._told(cause or message["text"]).removeprefix(f"{self.origin}: ")
             raise _error(message["failed"], f"{self.origin}: {text}", message["remedy"])
         return message
 

@@ -243,7 +243,7 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror}") from error
     if empty:
-        raise InputError(f"{path}: the file is empty (0 bytes)")
+        raise InputError(f"{path}: the file is empty (0 bytes)", remedy="Copy it again.")
 
 
 def _frame(source: str, number: int, pixels: NDArray[np.uint8], origin: str) -> Frame:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.capture import opencv
-from edgeagent.errors import InputError, NotFound, NotPermitted, StoreFull
+from edgeagent.errors import FULL, InputError, NotFound, NotPermitted, unwritable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,16 +74,6 @@ def decode_picture(data: bytes, name: str, *, most_pixels: int = MOST_PIXELS) ->
     return decoded
 
 
-def picture_size(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height as the header says, before rotation.
-
-    Raises:
-        InputError: no header of a known format.
-    """
-    width, height, _ = _header(data, name)
-    return width, height
-
-
 def encode_jpeg(pixels: Picture, *, quality: int = 90) -> bytes:
     """JPEG of a uint8 picture, BGR or grey."""
     cv2 = opencv.load()
@@ -110,13 +100,10 @@ def write_picture(path: Path, pixels: Picture, *, quality: int = 90) -> None:
     try:
         part.write_bytes(data)
         part.replace(path)
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: the folder {path.parent} does not exist") from error
-    except PermissionError as error:
-        raise NotPermitted(f"{path}: may not be written") from error
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreFull(f"{path}: can't be written: {error.strerror}") from error
+        if error.errno in FULL:
+            part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
 
 
 def _encode(cv2: Any, suffix: str, pixels: Picture, options: list[int]) -> bytes:
@@ -167,7 +154,7 @@ Header = tuple[int, int, str]
 
 def _header(data: bytes, name: str) -> Header:
     if not data:
-        raise InputError(f"{name}: the file is empty (0 bytes)")
+        raise InputError(f"{name}: the file is empty (0 bytes)", remedy="Copy it again.")
     for magic, reader in _READERS:
         if data.startswith(magic):
             try:

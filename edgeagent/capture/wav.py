@@ -98,7 +98,7 @@ class WavFile:
 def _layout(stream: IO[bytes], path: Path) -> Layout:
     head = stream.read(12)
     if not head:
-        raise InputError(f"{path}: the file is empty (0 bytes)")
+        raise InputError(f"{path}: the file is empty (0 bytes)", remedy="Copy it again.")
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         raise InputError(
             f"{path}: is no WAV file",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.capture.files import natural
-from edgeagent.errors import InputError, NotFound, NotPermitted
+from edgeagent.errors import InputError, NotFound, NotPermitted, unwritable
 from edgeagent.prove.samples import readable
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ def _suffix(data: bytes) -> str:
 
 
 def write_picture(pixels: Any, predictions: Sequence[Prediction], file: Path) -> None:
-    """A frame with everything that was said about it, as JPEG. Raises NotPermitted."""
+    """A frame with everything that was said about it, as JPEG. Raises as `unwritable`."""
     from edgeagent.decide.picture import draw, jpeg
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(jpeg(draw(pixels, predictions)))
     except OSError as error:
-        raise NotPermitted(f"{file}: can't be written: {error.strerror}") from error
+        raise unwritable(file, error) from error

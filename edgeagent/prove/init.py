@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from edgeagent.config.model import Runtime
-from edgeagent.errors import NotPermitted, StoreFull, UsageError
+from edgeagent.errors import UsageError, unwritable
 from edgeagent.infer import open_package
 from edgeagent.manifest import Manifest, OutputSpec, Package, Variant, load_package
 from edgeagent.prove import families
@@ -101,10 +101,8 @@ def write_package(proposal: Proposal, models: Path) -> Package:
         if labels:
             (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
         (folder / "model.toml").write_text(manifest_text(proposal), encoding="utf-8")
-    except PermissionError as error:
-        raise NotPermitted(f"{folder}: may not be written") from error
     except OSError as error:
-        raise StoreFull(f"{folder}: can't be written: {error.strerror}") from error
+        raise unwritable(folder, error) from error
     return load_package(folder)
 
 

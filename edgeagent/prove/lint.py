@@ -15,7 +15,15 @@ from msgspec import Struct
 
 from edgeagent import __version__
 from edgeagent.config.model import Runtime
-from edgeagent.errors import EdgeAgentError, NotFound, NotPermitted, RuntimeMissing, StoreFull
+from edgeagent.errors import (
+    FULL,
+    EdgeAgentError,
+    NotFound,
+    NotPermitted,
+    RuntimeMissing,
+    StoreError,
+    unwritable,
+)
 from edgeagent.infer import open_package
 from edgeagent.interpret.decoder import open_decoder
 from edgeagent.manifest import FileEntry, Package, Variant, load_package, sha256_of
@@ -60,7 +68,7 @@ def lint(folder: Path, *, fix: bool = False) -> list[Finding]:
         if fix:
             write_files(package)
             package = load_package(folder)
-    except (NotFound, NotPermitted, StoreFull):
+    except (NotFound, NotPermitted, StoreError):
         raise
     except EdgeAgentError as error:
         # One finding per line: the manifest's faults come all at once.
@@ -100,11 +108,10 @@ def write_files(package: Package) -> None:
         text = with_files(file.read_text(encoding="utf-8"), list_files(package.folder))
         part.write_text(text, encoding="utf-8")
         part.replace(file)
-    except PermissionError as error:
-        raise NotPermitted(f"{file}: may not be written") from error
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreFull(f"{file}: can't be written: {error.strerror}") from error
+        if error.errno in FULL:
+            part.unlink(missing_ok=True)
+        raise unwritable(file, error) from error
 
 
 # --- checks: each gives its findings -------------------------------------------------------
@@ -241,7 +248,8 @@ def _variants(package: Package) -> Iterator[Finding]:
                 _open(package, variant)
         except EdgeAgentError as error:
             elsewhere = isinstance(error, RuntimeMissing) or bool(variant.requires)
-            problem = f"not checked here: {error}" if elsewhere else str(error)
+            said = str(error).removeprefix(f"{_place(package)}: ")
+            problem = f"not checked here: {said}" if elsewhere else said
             yield Finding("warning" if elsewhere else "error", place, problem, error.remedy)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeagent.errors import Busy, EdgeAgentError, NotPermitted
+from edgeagent.errors import Busy, EdgeAgentError, NotPermitted, unwritable
 
 log = logging.getLogger("edgeagent.control")
 
@@ -46,7 +46,7 @@ class ControlSocket:
 
     @staticmethod
     def _bind(path: Path) -> socket.socket:
-        """Raises Busy where another daemon listens, NotPermitted where the folder refuses."""
+        """Raises Busy where another daemon listens; as `unwritable` where the folder refuses."""
         if len(os.fsencode(path)) > 107:
             raise NotPermitted(
                 f"{path}: the path of the control socket is longer than 107 bytes",
@@ -63,7 +63,7 @@ class ControlSocket:
             listener.listen(_CONNECTIONS)
         except OSError as error:
             listener.close()
-            raise NotPermitted(f"{path}: can't listen here: {error.strerror}") from error
+            raise unwritable(path, error) from error
         except Busy:
             listener.close()
             raise

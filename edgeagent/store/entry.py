@@ -8,17 +8,16 @@ import os
 from pathlib import Path
 
 from edgeagent.errors import (
+    FORBIDDEN,
     Busy,
     EdgeAgentError,
     NotPermitted,
     StoreError,
-    StoreFull,
     UsageError,
+    unwritable,
 )
 from edgeagent.store import epochs
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _NO_FOLDER = (errno.EEXIST, errno.ENOTDIR)
 
 
@@ -48,20 +47,17 @@ def locked(folder: Path) -> int:
 def refusal(folder: Path, error: OSError) -> EdgeAgentError:
     """The error of ours for what the system says about a data folder."""
     said = f"the data folder {folder} can't be used: {error.strerror}"
-    if error.errno in _FORBIDDEN:
-        remedy = f"Give it to the agent's user: sudo chown -R edgeagent: {folder}. "
-        return NotPermitted(said, remedy=f"{remedy}Or use another --data-dir.")
-    if error.errno == errno.EROFS:
-        remedy = "Name a folder that can be written: --data-dir, or storage.data_dir."
+    if error.errno in FORBIDDEN:
+        remedy = "Name one that can be written: --data-dir, or storage.data_dir."
+        if error.errno != errno.EROFS:
+            remedy = f"Give it to the agent's user: sudo chown -R edgeagent: {folder}"
         return NotPermitted(said, remedy=remedy)
-    if error.errno in _FULL:
-        return StoreFull(said, remedy="Free space on the disk.")
     if error.errno in _NO_FOLDER:
         return UsageError(
             f"the data folder {folder} is not a folder, or lies in something that is none",
             remedy="Name a folder with --data-dir, or with storage.data_dir.",
         )
-    return StoreError(said, remedy="See what the system says of it: dmesg | tail")
+    return unwritable(folder, error)
 
 
 def barred(folder: Path, error: StoreError | OSError) -> EdgeAgentError:

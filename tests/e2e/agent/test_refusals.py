@@ -212,3 +212,13 @@ def test_the_agent_is_found_where_its_service_manager_put_the_socket(tmp_path: P
         agent.until(lambda status: status["uptime_s"] > 0)
         assert ControlClient(find_socket(agent.data)).status()["state"] == "online"
     assert find_socket(agent.data) == agent.data / "run" / "control.sock"
+
+
+def test_a_camera_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    text = QUIET.format(model="parts").replace(
+        'kind = "synthetic"', 'kind = "camera"\ndevice = "/dev/video77"'
+    )
+    with AgentProcess(text, tmp_path) as agent:
+        status = agent.until(lambda s: s if "video77" in str(s["reasons"]) else None)
+    (reason,) = (its for its in status["reasons"] if "video77" in its)
+    assert reason.count("/dev/video77") == 1, reason

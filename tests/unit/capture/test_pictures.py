@@ -17,7 +17,6 @@ from edgeagent.capture.pictures import (
     decode_picture,
     encode_jpeg,
     encode_png,
-    picture_size,
     read_picture,
     write_picture,
 )
@@ -90,7 +89,6 @@ def png_of(width: int, height: int) -> bytes:
 )
 def test_usual_formats(suffix: str, tolerance: int) -> None:
     data = encoded(suffix)
-    assert picture_size(data, "x") == (40, 30)
     pixels = decode_picture(data, "x")
     assert (pixels.dtype, pixels.shape) == (np.uint8, (30, 40, 3))
     # Lossy ones blur colours at edges: judged by the mean.
@@ -237,7 +235,7 @@ def test_writing(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jpg", "a.png"]
     with pytest.raises(InputError, match=r"\.jpg or \.png"):
         write_picture(tmp_path / "a.gif", SCENE)
-    with pytest.raises(NotFound, match="does not exist"):
+    with pytest.raises(NotFound, match="No such file"):
         write_picture(tmp_path / "none" / "a.png", SCENE)
 
 
