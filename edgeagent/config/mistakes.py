@@ -114,3 +114,18 @@ def _stands_for_itself(line: str) -> bool:
     opened = sum(line.count(mark) for mark in "[{") - sum(line.count(mark) for mark in "]}")
     pair = _PAIR.match(line) or _COLON.match(line)
     return bool(pair) and not opened and '"""' not in line and "'''" not in line
+
+
+_ADDRESS = re.compile(
+    r"^(?P<scheme>[a-z]+://)?(?:[^@/\s]*@)?(?P<name>[^:/\s]+)(?::(?P<port>\d+))?(?:/.*)?$"
+)
+
+
+def plain_host(address: str) -> str:
+    """What to write in place of a URL or of a host with its port; empty where it is neither (an
+    address of IPv6)."""
+    match = _ADDRESS.match(address)
+    if match is None or not (match["scheme"] or match["port"]):
+        return ""
+    port = match["port"] or ("8883" if match["scheme"] in ("mqtts://", "ssl://") else "")
+    return f'write host = "{match["name"]}"' + (f" and port = {port}" if port else "")

@@ -7,7 +7,6 @@ run: values of the wrong sort are passed over here, `check` has named them.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,10 +25,6 @@ LOCAL_ONLY: tuple[KeyPath, ...] = (("device", "id"), ("mqtt", "prefix"))
 _SMALLEST_AREA = 1e-6
 """Of a polygon, as a share of the picture: less is a line."""
 
-_ADDRESS = re.compile(
-    r"^(?P<scheme>[a-z]+://)?(?:[^@/\s]*@)?(?P<name>[^:/\s]+)(?::(?P<port>\d+))?(?:/.*)?$"
-)
-"""A URL, or a host with its port."""
 _DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
     (("metrics", "every"), "1 s", "7 d"),
     (("mqtt", "keepalive"), "1 s", "65535 s"),
@@ -162,12 +157,12 @@ def _timezone(look: Look, zone: str) -> Iterator[Fault]:
 
 def _broker(look: Look) -> Iterator[Fault]:
     host = look.text("mqtt", "host")
-    match = _ADDRESS.match(host)
-    if match is None or not (match["scheme"] or match["port"]):
-        return  # a plain name, or an address of IPv6
-    port = match["port"] or ("8883" if match["scheme"] in ("mqtts://", "ssl://") else "")
-    remedy = f'write host = "{match["name"]}"' + (f" and port = {port}" if port else "")
-    yield look.fault(("mqtt", "host"), "a host name or address", f'"{hide(host)}"', remedy)
+    if ":" in host or "/" in host:
+        from edgeagent.config.mistakes import plain_host
+
+        remedy = plain_host(host)
+        if remedy:
+            yield look.fault(("mqtt", "host"), "a host name or address", f'"{hide(host)}"', remedy)
 
 
 def _limits(look: Look) -> Iterator[Fault]:
