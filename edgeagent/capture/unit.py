@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STOP_S = 1.0
 OPEN_S = 60.0
 """How long opening may take before it counts as hanging (a child may have to start)."""
 
@@ -83,7 +82,6 @@ class CaptureUnit:
         self._excused = False
         self._start_of_pace: float | None = None
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self.deadline_s = OPEN_S
         """Seconds without a beat after which the source counts as hanging."""
 
@@ -97,14 +95,6 @@ class CaptureUnit:
             mailbox.end()
         return mailbox
 
-    def start(self) -> None:
-        """Run on a thread of its own. Samples that come before anybody has subscribed are
-        read, counted and seen by nobody."""
-        self._thread = threading.Thread(
-            target=self._run_alone, name=f"capture:{self.name}", daemon=True
-        )
-        self._thread.start()
-
     def stop(self) -> None:
         """Ask it to end, and end what blocks it: a full mailbox, a pause, a child."""
         self._stopping.set()
@@ -112,13 +102,6 @@ class CaptureUnit:
             mailbox.end()
         if isinstance(self.source, Interruptible):
             self.source.interrupt()
-
-    def wait(self, timeout: float | None = STOP_S) -> bool:
-        """Wait for the thread of `start`. False where it goes on: the source is not finished,
-        or blocks in this process and is left behind."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-        return self._thread is None or not self._thread.is_alive()
 
     def failed(self, error: BaseException) -> None:
         """Told by a supervisor that `run` ended with an error."""
@@ -216,12 +199,6 @@ class CaptureUnit:
             self._excused = True
             for mailbox in self._mailboxes:
                 mailbox.end()
-
-    def _run_alone(self) -> None:
-        try:
-            self.run()
-        except EdgeAgentError as error:
-            log.error("source %s can't be used: %s", self.name, error)
 
     def _read_until_lost(self) -> None:
         if self._state != "lost":

@@ -17,9 +17,9 @@ import pytest
 from edgeagent import clock
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.rtsp import MjpegSource, RtspSource
-from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import MjpegConfig, RtspConfig
 from edgeagent.errors import SourceEnded
+from edgeagent.testing.capture import Alone
 from edgeagent.types import Frame
 
 FULL = os.environ.get("EDGEAGENT_TESTS") == "full"
@@ -45,7 +45,7 @@ class Watcher:
         else:
             config = RtspConfig(url=f"rtsp://{address}", **keys)
             self.source = RtspSource("cam", config)
-        self.unit = CaptureUnit("cam", self.source, config)
+        self.unit = Alone("cam", self.source, config)
         self.mailbox = self.unit.subscribe()
         self.seen = 0
         self.last: Frame | None = None

@@ -21,7 +21,6 @@ from edgeagent import clock
 from edgeagent.capture import decoder as decoder_module
 from edgeagent.capture import rhythm
 from edgeagent.capture.decoder import DecoderSource
-from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import SourceKeys
 from edgeagent.errors import (
     Busy,
@@ -31,6 +30,7 @@ from edgeagent.errors import (
     NotPermitted,
     SourceLost,
 )
+from edgeagent.testing.capture import Alone
 from edgeagent.types import Frame
 
 HERE = Path(__file__).parent
@@ -334,7 +334,7 @@ def test_interrupting_ends_what_blocks(play: Callable[..., Played], how: str) ->
 
 def test_a_unit_stops_at_once_though_native_code_blocks(play: Callable[..., Played]) -> None:
     source = play("Ill", {"how": "hang"})
-    unit = CaptureUnit("cam", source, SourceKeys())
+    unit = Alone("cam", source, SourceKeys())
     unit.subscribe()
     unit.start()
     until(lambda: unit.read >= 1)
@@ -350,7 +350,7 @@ def test_a_unit_stops_at_once_though_native_code_blocks(play: Callable[..., Play
 
 def test_a_unit_brings_a_hanging_decoder_back(play: Callable[..., Played], impatient: None) -> None:
     source = play("Ill", {"how": "hang", "after": 3})
-    unit = CaptureUnit("cam", source, SourceKeys())
+    unit = Alone("cam", source, SourceKeys())
     unit.subscribe()
     unit.start()
     until(lambda: unit.reopened >= 1, timeout=10)

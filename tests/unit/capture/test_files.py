@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgeagent.capture.files import ImagesSource, VideoSource, natural, picture_files
-from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import ImagesConfig, VideoConfig
 from edgeagent.errors import InputError, NotFound, SourceEnded
+from edgeagent.testing.capture import Alone
 from edgeagent.types import Frame
 
 
@@ -242,7 +242,7 @@ def test_looping_goes_on_in_time(clips: Path) -> None:
 
 def test_pace_true_follows_the_time_stamps(clips: Path) -> None:
     config = VideoConfig(path=str(clips / "fast.mp4"), pace="true", fps=5)
-    unit = CaptureUnit("s", VideoSource("s", config), config)
+    unit = Alone("s", VideoSource("s", config), config)
     box = unit.subscribe()
     unit.start()
     stamps = []

@@ -13,7 +13,6 @@ import pytest
 from edgeagent.capture import unit as unit_module
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.source import Tally
-from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import SourceKeys
 from edgeagent.errors import (
     ConfigError,
@@ -22,6 +21,7 @@ from edgeagent.errors import (
     SourceEnded,
     SourceLost,
 )
+from edgeagent.testing.capture import Alone
 from edgeagent.types import Frame, Sample
 
 
@@ -70,11 +70,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run() -> Iterator[Callable[..., CaptureUnit]]:
-    units: list[CaptureUnit] = []
+def run() -> Iterator[Callable[..., Alone]]:
+    units: list[Alone] = []
 
-    def make(source: object, **keys: object) -> CaptureUnit:
-        unit = CaptureUnit("s", source, SourceKeys(**keys))  # type: ignore[arg-type]
+    def make(source: object, **keys: object) -> Alone:
+        unit = Alone("s", source, SourceKeys(**keys))  # type: ignore[arg-type]
         units.append(unit)
         return unit
 
@@ -102,7 +102,7 @@ def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
         time.sleep(0.002)
 
 
-def test_a_file_reaches_every_subscriber_whole(run: Callable[..., CaptureUnit]) -> None:
+def test_a_file_reaches_every_subscriber_whole(run: Callable[..., Alone]) -> None:
     unit = run(Script([*range(50), SourceEnded()], live=False))
     boxes = [unit.subscribe() for _ in range(3)]
     results: list[list[int]] = [[], [], []]
@@ -123,7 +123,7 @@ def test_a_file_reaches_every_subscriber_whole(run: Callable[..., CaptureUnit]) 
     assert unit.source.closed >= 1  # type: ignore[attr-defined]
 
 
-def test_a_live_source_never_waits_for_a_pipeline(run: Callable[..., CaptureUnit]) -> None:
+def test_a_live_source_never_waits_for_a_pipeline(run: Callable[..., Alone]) -> None:
     unit = run(Script([*range(50), SourceEnded()]), queue=2)
     box = unit.subscribe()
     unit.start()
@@ -133,7 +133,7 @@ def test_a_live_source_never_waits_for_a_pipeline(run: Callable[..., CaptureUnit
     assert unit.health().detail["dropped"] == 48
 
 
-def test_unusable_samples_are_counted_and_reading_goes_on(run: Callable[..., CaptureUnit]) -> None:
+def test_unusable_samples_are_counted_and_reading_goes_on(run: Callable[..., Alone]) -> None:
     bad = InputError("2.png: is a text file, not a picture")
     unit = run(Script([1, bad, 3, bad, SourceEnded()], live=False))
     box = unit.subscribe(4)
@@ -145,7 +145,7 @@ def test_unusable_samples_are_counted_and_reading_goes_on(run: Callable[..., Cap
 
 
 def test_a_lost_source_is_opened_again_and_told_once(
-    run: Callable[..., CaptureUnit], caplog: pytest.LogCaptureFixture
+    run: Callable[..., Alone], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     refused = [(SourceLost("refused"),)]
@@ -163,7 +163,7 @@ def test_a_lost_source_is_opened_again_and_told_once(
     assert len([text for text in messages if "is back" in text]) == 1
 
 
-def test_health_while_lost_says_why(run: Callable[..., CaptureUnit]) -> None:
+def test_health_while_lost_says_why(run: Callable[..., Alone]) -> None:
     unit = run(Script([1]))
     unit.subscribe()
     unit.start()
@@ -175,9 +175,7 @@ def test_health_while_lost_says_why(run: Callable[..., CaptureUnit]) -> None:
 
 
 @pytest.mark.parametrize("error", [NotFound("no such file"), ConfigError("two cameras")])
-def test_what_can_never_work_ends_the_unit(
-    run: Callable[..., CaptureUnit], error: Exception
-) -> None:
+def test_what_can_never_work_ends_the_unit(run: Callable[..., Alone], error: Exception) -> None:
     source = Script([(error,)])
     unit = run(source)
     box = unit.subscribe()
@@ -189,7 +187,7 @@ def test_what_can_never_work_ends_the_unit(
     assert source.opened == 1
 
 
-def test_run_raises_what_a_supervisor_must_know(run: Callable[..., CaptureUnit]) -> None:
+def test_run_raises_what_a_supervisor_must_know(run: Callable[..., Alone]) -> None:
     unit = run(Script([(NotFound("no such file"),)]))
     with pytest.raises(NotFound):
         unit.run()
@@ -197,7 +195,7 @@ def test_run_raises_what_a_supervisor_must_know(run: Callable[..., CaptureUnit])
     assert unit.state == "failed"
 
 
-def test_a_bug_in_a_plugin_ends_one_session(run: Callable[..., CaptureUnit]) -> None:
+def test_a_bug_in_a_plugin_ends_one_session(run: Callable[..., Alone]) -> None:
     unit = run(Script([1, ZeroDivisionError("oops")], [2, SourceEnded()], live=False))
     box = unit.subscribe(8)
     unit.start()
@@ -205,7 +203,7 @@ def test_a_bug_in_a_plugin_ends_one_session(run: Callable[..., CaptureUnit]) -> 
     assert "ZeroDivisionError: oops" in unit.health().detail["last_error"]
 
 
-def test_flapping_is_told(run: Callable[..., CaptureUnit]) -> None:
+def test_flapping_is_told(run: Callable[..., Alone]) -> None:
     hold = threading.Event()
     unit = run(Script([1], [2], [3], [4, hold.wait, 5]))
     unit.subscribe()
@@ -218,7 +216,7 @@ def test_flapping_is_told(run: Callable[..., CaptureUnit]) -> None:
     assert "lost 3 times in 10 min: nothing comes any more" in health.reason
 
 
-def test_masks_are_applied_before_anybody_sees_the_frame(run: Callable[..., CaptureUnit]) -> None:
+def test_masks_are_applied_before_anybody_sees_the_frame(run: Callable[..., Alone]) -> None:
     half = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)]
     unit = run(Script([1, SourceEnded()], live=False), mask=[half])
     box = unit.subscribe()
@@ -229,7 +227,7 @@ def test_masks_are_applied_before_anybody_sees_the_frame(run: Callable[..., Capt
     assert (sample.pixels[:, 7:] == 255).all()
 
 
-def test_pixels_that_are_shared_can_not_be_written(run: Callable[..., CaptureUnit]) -> None:
+def test_pixels_that_are_shared_can_not_be_written(run: Callable[..., Alone]) -> None:
     unit = run(Script([1, SourceEnded()], live=False))
     boxes = [unit.subscribe(), unit.subscribe()]
     unit.start()
@@ -254,7 +252,7 @@ class Recording(Script):
         return sample
 
 
-def test_pace_true_hands_over_when_it_was_taken(run: Callable[..., CaptureUnit]) -> None:
+def test_pace_true_hands_over_when_it_was_taken(run: Callable[..., Alone]) -> None:
     unit = run(Recording(4, paced=True))
     box = unit.subscribe()
     times = []
@@ -269,7 +267,7 @@ def test_pace_true_hands_over_when_it_was_taken(run: Callable[..., CaptureUnit])
     assert (np.cumsum(gaps) > np.array([0.1, 0.2, 0.3]) - 0.05).all(), gaps
 
 
-def test_pace_max_does_not_wait(run: Callable[..., CaptureUnit]) -> None:
+def test_pace_max_does_not_wait(run: Callable[..., Alone]) -> None:
     unit = run(Recording(100, paced=False))
     box = unit.subscribe()
     began = time.monotonic()
@@ -278,7 +276,7 @@ def test_pace_max_does_not_wait(run: Callable[..., CaptureUnit]) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_fps_thins_a_recording_by_its_own_time(run: Callable[..., CaptureUnit]) -> None:
+def test_fps_thins_a_recording_by_its_own_time(run: Callable[..., Alone]) -> None:
     unit = run(Recording(100, paced=False), fps=2)
     box = unit.subscribe()
     unit.start()
@@ -286,7 +284,7 @@ def test_fps_thins_a_recording_by_its_own_time(run: Callable[..., CaptureUnit]) 
     assert unit.health().detail["thinned"] == 80
 
 
-def test_stop_ends_a_pace_a_full_mailbox_and_a_pause(run: Callable[..., CaptureUnit]) -> None:
+def test_stop_ends_a_pace_a_full_mailbox_and_a_pause(run: Callable[..., Alone]) -> None:
     slow = Recording(5, paced=True)
     slow.read = lambda: (
         setattr(slow, "position_s", slow.position_s + 1e6)
@@ -308,7 +306,7 @@ def test_stop_ends_a_pace_a_full_mailbox_and_a_pause(run: Callable[..., CaptureU
         assert unit.state == "stopped"
 
 
-def test_a_source_that_blocks_is_left_behind_and_told(run: Callable[..., CaptureUnit]) -> None:
+def test_a_source_that_blocks_is_left_behind_and_told(run: Callable[..., Alone]) -> None:
     block = threading.Event()
     unit = run(Script([1, block.wait, 2]))
     unit.subscribe()
@@ -324,7 +322,7 @@ def test_a_source_that_blocks_is_left_behind_and_told(run: Callable[..., Capture
     assert unit.wait(5)
 
 
-def test_waiting_for_a_slow_pipeline_is_no_silence(run: Callable[..., CaptureUnit]) -> None:
+def test_waiting_for_a_slow_pipeline_is_no_silence(run: Callable[..., Alone]) -> None:
     unit = run(Script([1, 2, 3], live=False), queue=1)
     unit.subscribe()
     unit.start()
@@ -335,7 +333,7 @@ def test_waiting_for_a_slow_pipeline_is_no_silence(run: Callable[..., CaptureUni
     assert unit.health().state == "ok"
 
 
-def test_the_deadline_follows_the_rate(run: Callable[..., CaptureUnit]) -> None:
+def test_the_deadline_follows_the_rate(run: Callable[..., Alone]) -> None:
     class Slow(Script):
         tally = Tally(rate_hz=0.5)
 
@@ -349,7 +347,7 @@ def test_the_deadline_follows_the_rate(run: Callable[..., CaptureUnit]) -> None:
 
 
 def test_subscribing_to_what_has_ended_gives_an_ended_mailbox(
-    run: Callable[..., CaptureUnit],
+    run: Callable[..., Alone],
 ) -> None:
     unit = run(Script([SourceEnded()]))
     unit.start()
@@ -358,7 +356,7 @@ def test_subscribing_to_what_has_ended_gives_an_ended_mailbox(
         unit.subscribe().get(0)
 
 
-def test_what_the_source_counts_is_added(run: Callable[..., CaptureUnit]) -> None:
+def test_what_the_source_counts_is_added(run: Callable[..., Alone]) -> None:
     class Counted(Script):
         tally = Tally(dropped=3, corrupt=2, thinned=7, unused=5, note="640x480")
 
