@@ -68,12 +68,11 @@ class Sync:
         agent.outbox.on_commit(self.link.wake)
         self.shelf.keep(topics.state(name) for name in config.pipelines)
         self._states: dict[str, dict[str, Any]] = {}
+        self._told: dict[str, Any] | None = None
 
     def start(self) -> None:
         """Say what this device can do, and connect."""
-        self.presence.capabilities(self._capabilities())
-        applied = {"rev": 0, "state": "applied", "hash": self._agent.loaded.hash}
-        self.presence.reported({"rev": 0, "models": self._models(), "config": applied, "held": []})
+        self._tell_models()
         self.link.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -90,8 +89,22 @@ class Sync:
         others = tuple(reason for reason in reasons if reason not in own)
         self.presence.say("degraded" if others else "online", others)
 
+    def _tell_models(self) -> None:
+        """Publish what this device can do and what it is, where another model runs than before:
+        one may take longer to open than the link waits, or come back on another variant."""
+        models = self._models()
+        if models == self._told:
+            return
+        from edgeagent.agent.capabilities import capabilities
+
+        self._told = models
+        self.presence.capabilities(capabilities(self._agent, self._engine.capabilities()))
+        applied = {"rev": 0, "state": "applied", "hash": self._agent.loaded.hash}
+        self.presence.reported({"rev": 0, "models": models, "config": applied, "held": []})
+
     def tell_states(self) -> None:
         """Publish what is there now, for each pipeline where that has changed."""
+        self._tell_models()
         for name, unit in self._agent.pipelines.items():
             if not hasattr(unit, "present"):
                 continue
@@ -126,24 +139,6 @@ class Sync:
         }
 
     # --- documents -------------------------------------------------------------------------
-
-    def _capabilities(self) -> dict[str, Any]:
-        import platform
-
-        from edgeagent.infer.installed import runtimes
-
-        config = self._agent.loaded.config
-        return {
-            "commands": self._engine.capabilities(),
-            "runtimes": runtimes(),
-            "arch": platform.machine(),
-            "profile": self._agent.profile_name,
-            "sources": {
-                name: type(source).__struct_config__.tag for name, source in config.sources.items()
-            },
-            "models": self._models(),
-            "limits": {"outbox": config.outbox.max, "storage": config.storage.max},
-        }
 
     def _models(self) -> dict[str, Any]:
         """Model → version and variant that run, and the pipelines that run it."""

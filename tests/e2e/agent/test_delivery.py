@@ -152,6 +152,18 @@ def test_presence_is_retained_and_the_will_speaks_after_a_kill(
     subscriber.until(lambda s: (s.last("/status") or {}).get("state") == "online")
     capabilities = subscriber.until(lambda s: s.last("/capabilities"))
     assert {"ping", "doctor", "config-get", "outbox"} <= set(capabilities["commands"])
+    proven = subscriber.until(lambda s: s.last("/capabilities")["delegates"]["proven"])
+    assert "operators on" in proven["parts@1.0.0/int8"]
+    capabilities = subscriber.last("/capabilities")
+    assert capabilities["delegates"]["usable"][:1] in (["xnnpack"], [])
+    (parts,) = capabilities["models"]["parts"]
+    assert (parts["version"], parts["task"], parts["runs"]) == ("1.0.0", "detect", ["int8"])
+    assert {its["runtime"] for its in parts["variants"]} == {"litert", "onnx"}
+    assert set(capabilities["models"]) >= {"bearing", "digits", "parts"}
+    assert capabilities["codecs"]["records"] == ["json", "zlib"]
+    assert capabilities["limits"]["outbox"] and capabilities["runtimes"] and capabilities["arch"]
+    reported = subscriber.until(lambda s: s.last("/reported"))
+    assert reported["models"]["parts"]["state"] == "committed"
     state = subscriber.until(lambda s: (s.last("/state/belt") or {}).get("alarm") and s)
     assert sum(state.last("/state/belt")["counts"].values()) >= 1
     agent.kill()

@@ -1,0 +1,103 @@
+"""What this device can do, for the retained topic `capabilities` (contract §1).
+
+What can be *used* is what is installed; what is *proven* is what a model that runs now has shown
+on its receipt: a library that is there may still take none of a model's operators.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeagent.infer.delegates import LIBRARIES
+from edgeagent.infer.installed import runtimes
+from edgeagent.update.library import Library, default_folders
+
+if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
+
+_LINKER = ("lib", "usr/lib", "usr/local/lib")
+
+
+def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        commands: type → schema and properties, of what others may ask.
+    """
+    config = agent.loaded.config
+    return {
+        "commands": commands,
+        "runtimes": runtimes(),
+        "delegates": {"usable": delegates(), "proven": proven(agent)},
+        "providers": providers(),
+        "codecs": {
+            "records": [config.sync.encoding, config.sync.compression],
+            "pictures": ["image/jpeg"],
+            "decoders": ["opencv"] if find_spec("cv2") else [],
+        },
+        "arch": platform.machine(),
+        "profile": agent.profile_name,
+        "sources": {
+            name: type(source).__struct_config__.tag for name, source in config.sources.items()
+        },
+        "models": models(agent),
+        "limits": {
+            "outbox": config.outbox.max,
+            "storage": config.storage.max,
+            "message": config.sync.max_message,
+        },
+    }
+
+
+def proven(agent: Agent) -> dict[str, str]:
+    """Model that runs → its receipt: which of its operators run where."""
+    return {
+        unit.model: unit.receipt for unit in agent.pipelines.values() if getattr(unit, "model", "")
+    }
+
+
+def delegates(root: Path = Path("/")) -> list[str]:
+    """TFLite delegates whose library lies where the linker looks. Nothing is loaded: one that
+    crashes would take the agent with it."""
+    if "litert" not in runtimes():
+        return []
+    folders = [root / name for name in _LINKER]
+    # Debian keeps libraries of each architecture apart.
+    folders += [root / "usr/lib" / f"{platform.machine()}-linux-gnu"]
+    there = {
+        name for name, file in LIBRARIES.items() if any((its / file).exists() for its in folders)
+    }
+    return ["xnnpack", *sorted(there)]
+
+
+def providers() -> list[str]:
+    """ONNX Runtime's, as it tells them itself; empty while nothing has loaded it."""
+    loaded = sys.modules.get("onnxruntime")
+    return list(loaded.get_available_providers()) if loaded is not None else []
+
+
+def models(agent: Agent) -> dict[str, list[dict[str, Any]]]:
+    """Model → its versions here, each with the variants that may run and the one that does."""
+    running = {unit.model for unit in agent.pipelines.values() if getattr(unit, "model", "")}
+    found: dict[str, list[dict[str, Any]]] = {}
+    folders = default_folders(agent.folder, agent.loaded.config.models.path)
+    for entry in Library(folders).list():
+        if entry.package is None or entry.hidden_by is not None:
+            continue
+        own = f"{entry.name}@{entry.version}/"
+        found.setdefault(entry.name, []).append(
+            {
+                "version": entry.version,
+                "task": entry.package.manifest.task,
+                "variants": [
+                    {"file": its.file, "runtime": its.runtime, "precision": its.precision}
+                    for its in entry.package.manifest.variant
+                ],
+                "runs": [name.removeprefix(own) for name in sorted(running) if own in name],
+            }
+        )
+    return found
