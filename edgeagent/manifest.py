@@ -18,11 +18,13 @@ from edgeagent.errors import NotFound, PackageError
 Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "keyword", "embed"]
 DECODERS = (
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "heatmap", "mask", "embed", "autoencoder", "patches", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
+    "plugin",
 )  # fmt: skip
 Decoder = Literal[
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
-    "movenet", "heatmap", "mask", "embed", "autoencoder", "patches", "regress", "none", "plugin",
+    "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
+    "plugin",
 ]  # fmt: skip
 
 
@@ -37,13 +39,19 @@ class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
     size: tuple[int, int] | None = None
     """width, height; absent = the tensor's own."""
     colour: Literal["rgb", "bgr", "gray"] = "rgb"
-    fit: Literal["letterbox", "stretch", "crop"] = "letterbox"
+    fit: Literal["letterbox", "stretch", "crop", "whole", "line"] = "letterbox"
+    """``whole``: at its own size, but no side below the shorter one of ``size``, in steps of 32
+    pixels (for a model whose width and height are open). ``line``: as high as the tensor, as wide
+    as its aspect asks, at least ``size`` wide (a line of text for a model whose width is open)."""
     resample: Literal["linear", "area", "nearest"] = "linear"
     layout: Literal["auto", "nhwc", "nchw"] = "auto"
     mean: list[float] = msgspec.field(default_factory=list)
     scale: list[float] = msgspec.field(default_factory=list)
     """(x − mean) / scale on values 0..255, then the tensor's own quantization.
     Both empty: the stored pixel values are fed as they are where the tensor is uint8."""
+    pad: list[float] = msgspec.field(default_factory=list)
+    """letterbox, line: what stands around the picture, as values 0..255, one or one per channel in
+    the order of ``colour``; empty = black."""
     # window and audio
     channels: list[str] = msgspec.field(default_factory=list)
     rate_hz: float = 0.0
@@ -114,8 +122,13 @@ class OutputSpec(msgspec.Struct, forbid_unknown_fields=True):
     reduce: Literal["none", "mean", "median", "max", "last"] = "none"
     """regress: one value out of a series over the window."""
     gallery: str = ""
-    """embed: a file of the package with known vectors; the nearest are told as labels.
+    """embed: a file of the package with known vectors; the nearest are told as labels, "unknown"
+    where none reaches the threshold.
     patches: what the patches of good pictures look like (``models init --anomaly`` writes it)."""
+    binary: float = 0.3
+    """db: pixels of the probability map from this value on belong to a text."""
+    unclip: float = 1.6
+    """db: how much larger a text is than the patch that the map shows of it."""
     name: str = ""
     unit: str = ""
     anchors: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -233,6 +246,8 @@ def _check_sense(file: Path, manifest: Manifest) -> None:
     for spec in manifest.input:
         if any(value == 0 for value in spec.scale):
             raise PackageError(f"{file}: input.{spec.name}.scale: 0 divides; use 1 for none")
+        if any(not 0 <= value <= 255 for value in spec.pad):
+            raise PackageError(f"{file}: input.{spec.name}.pad: values lie between 0 and 255")
 
 
 def _labels(folder: Path, manifest: Manifest) -> tuple[str, ...]:

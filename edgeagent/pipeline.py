@@ -56,6 +56,14 @@ class Runs(Protocol):
     def close(self) -> None: ...
 
 
+class Second(Protocol):
+    """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
+
+    def loss(self) -> str: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
 class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 
@@ -74,6 +82,8 @@ class Stages(Struct):
     """A present picture, redacted, or None where that must not be."""
     standing: Callable[[], dict[str, Any]] = dict
     """What is true now without a record: states, counts of lines."""
+    second: Second | None = None
+    """Models that are asked about what the first one found; `decide` asks them."""
 
 
 class Meter:
@@ -257,7 +267,13 @@ class Pipeline:
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
         detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
-        return Health(self.name, state, self._reason, detail)
+        stages, reason = self._stages, self._reason
+        if stages is not None and stages.second is not None:
+            detail["refine"] = stages.second.tally()
+            loss = stages.second.loss()
+            if loss and state == "ok":
+                state, reason = "degraded", loss
+        return Health(self.name, state, reason, detail)
 
 
 def told(error: BaseException) -> str:

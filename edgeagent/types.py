@@ -158,6 +158,8 @@ class Detection(Struct, frozen=True):
     points: tuple[tuple[float, float], ...] = ()
     track: int = 0
     """Identity over frames, given by the tracker; 0 = none yet."""
+    refined: tuple[tuple[str, Prediction], ...] = ()
+    """What further models said about this part of the frame, each under its name."""
 
 
 class Keypoints(Struct, frozen=True):
@@ -168,6 +170,7 @@ class Keypoints(Struct, frozen=True):
     points: tuple[tuple[float, float, float], ...]
     box: Box = (0.0, 0.0, 1.0, 1.0)
     track: int = 0
+    refined: tuple[tuple[str, Prediction], ...] = ()
 
 
 class Mask(Struct, frozen=True):
@@ -210,13 +213,20 @@ class Embedding(Struct, frozen=True):
     vector: tuple[float, ...]
 
 
+class Text(Struct, frozen=True):
+    """What is written there; ``score`` (0..1) is the mean over its letters."""
+
+    text: str
+    score: float
+
+
 class Raw(Struct, frozen=True):
     """Outputs that no decoder reads (``decoder = "none"``): name → nested list."""
 
     outputs: dict[str, Any]
 
 
-Prediction = Union[Label, Detection, Keypoints, Mask, Anomaly, Regression, Embedding, Raw]
+Prediction = Union[Label, Detection, Keypoints, Mask, Anomaly, Regression, Embedding, Text, Raw]
 
 
 # --- records: what is durable and leaves the device ----------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgeagent.agent.cascade import Cascade, open_cascade
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
@@ -31,7 +32,7 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
 
     Raises:
         ModelError: no variant runs, or package and model do not fit.
-        ConfigError: a rule or a label to redact does not fit the model.
+        ConfigError: a rule, a label to redact or one to refine does not fit the model.
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
@@ -45,6 +46,7 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
         finder=finder,
         readings=around.readings,
         timezone=around.config.device.timezone,
+        find=around.library.find,
     )
 
 
@@ -64,10 +66,12 @@ def stages_for(
     runtime: Runtime | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
+    find: Callable[[str, str], Package] | None = None,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
-    ``finder`` finds what ``redact`` hides; the stages own it and close it.
+    ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
+    packages of second models; without it none is asked.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in _TRACKED
@@ -91,20 +95,27 @@ def stages_for(
             readings=readings,
             timezone=timezone,
         )
+        cascade = (
+            open_cascade(name, pipeline.refine, find, predictor.labels, threshold=threshold)
+            if pipeline.refine and find
+            else None
+        )
     except BaseException:
-        _Both(predictor, finder).close()
+        _Together(predictor, finder).close()
         raise
+    decided = _with_hidden(decide, finder) if finder and decide.needs_hidden else decide
     return Stages(
         model=predictor.model,
         receipt=predictor.receipt.sentence(),
-        session=_Both(predictor, finder),
+        session=_Together(predictor, finder, cascade),
         prepare=predictor.prepare,
         interpret=predictor.decoder,
         track=_tracker(threshold, pipeline).update if tracked else _untracked,
-        decide=_with_hidden(decide, finder) if finder and decide.needs_hidden else decide,
+        decide=_refined(decided, cascade) if cascade else decided,
         picture=decide.picture,
         finish=decide.finish,
         standing=decide.standing,
+        second=cascade,
     )
 
 
@@ -130,16 +141,23 @@ def _threshold(name: str, package: Package, pipeline: PipelineConfig) -> float:
     return pipeline.threshold
 
 
-class _Both:
-    """The session of the pipeline's model; closing it closes the finder's too."""
+class _Together:
+    """The session of the pipeline's model; closing it closes the other models too."""
 
-    def __init__(self, predictor: Predictor, finder: Predictor | None) -> None:
+    def __init__(self, predictor: Predictor, *others: Predictor | Cascade | None) -> None:
         self.run = predictor.session.run
-        self._owned = [predictor, *([finder] if finder else [])]
+        self._owned = [predictor, *(other for other in others if other is not None)]
 
     def close(self) -> None:
-        for predictor in self._owned:
-            predictor.close()
+        for owned in self._owned:
+            owned.close()
+
+
+def _refined(
+    decide: Callable[[Sample, list[Prediction]], list[Draft]], cascade: Cascade
+) -> Callable[[Sample, list[Prediction]], list[Draft]]:
+    """Decide with what second models say."""
+    return lambda sample, predictions: decide(sample, cascade(sample, predictions))
 
 
 def _with_hidden(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -11,10 +12,12 @@ import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
-from edgeagent.errors import EdgeAgentError, InputError
+from edgeagent.errors import EdgeAgentError, InputError, UsageError
 
 if TYPE_CHECKING:
+    from edgeagent.agent.cascade import Cascade
     from edgeagent.cli.inputs import Input
+    from edgeagent.config.model import Refine
     from edgeagent.prove.predict import Predictor
 
 
@@ -30,6 +33,15 @@ def infer(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, help="In place of the model's own.")
     ] = None,
+    refine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL[=LABEL,…]", help="Ask it about what the first one found (of LABEL)."
+        ),
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What a model that embeds compares with.")
+    ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -38,9 +50,11 @@ def infer(
     from edgeagent.cli.inputs import find_inputs
     from edgeagent.prove.predict import Predictor
 
-    package = options.library(config, data_dir).find(model)
-    run = Run(save)
+    library = options.library(config, data_dir)
+    package = library.find(model)
     with find_inputs(inputs) as found, Predictor(package, threshold=threshold) as predictor:
+        cascade = _cascade(refine or [], gallery, library.find, predictor)
+        run = Run(save, cascade)
         with render.progress(f"{package.name}:", len(found), quiet=as_json) as tell:
             for line in run.over(predictor, found, tell):
                 if as_json:
@@ -50,15 +64,55 @@ def infer(
         if run.rows:
             views.inference(run.rows)
         views.skipped(run.bad)
+        if cascade is not None:
+            if cascade.loss():
+                render.note(cascade.loss())
+            cascade.close()
         render.note(run.summary(predictor))
     raise typer.Exit(1 if run.bad else 0)
+
+
+def _cascade(
+    refine: list[str], gallery: Path | None, find: Any, predictor: Predictor
+) -> Cascade | None:
+    """Second models, as ``--refine`` names them. Without any, a gallery is the first one's."""
+    from edgeagent.agent.cascade import know, open_cascade
+
+    if gallery is not None and not refine:
+        know("--gallery", str(gallery), predictor)
+    if not refine:
+        return None
+    cascade = open_cascade(
+        "infer", _asked(refine, gallery), find, predictor.labels,
+        threshold=predictor.threshold, forever=True,
+    )  # fmt: skip
+    if cascade.loss():
+        cascade.close()
+        raise UsageError(f"--refine: {cascade.loss()}")
+    return cascade
+
+
+def _asked(refine: list[str], gallery: Path | None) -> dict[str, Refine]:
+    """``MODEL`` or ``MODEL=LABEL,…`` by the model's name."""
+    from edgeagent.config.model import Refine
+
+    if gallery is not None and len(refine) > 1:
+        raise UsageError("--gallery goes with one --refine")
+    asked = {}
+    for text in refine:
+        model, _, labels = text.partition("=")
+        name = model.split("@")[0].rstrip("/").rsplit("/", 1)[-1]
+        wanted = [label.strip() for label in labels.split(",") if label.strip()]
+        asked[name] = Refine(model, labels=wanted, gallery=str(gallery or ""), at_most=256)
+    return asked
 
 
 class Run:
     """One model over many inputs; what can't be used is listed and left out."""
 
-    def __init__(self, save: Path | None) -> None:
+    def __init__(self, save: Path | None, cascade: Cascade | None = None) -> None:
         self.save = save
+        self._cascade = cascade
         self.rows: list[dict[str, Any]] = []
         self.bad: list[EdgeAgentError] = []
         self._took_ms: list[float] = []
@@ -79,17 +133,24 @@ class Run:
 
         for number, sample in enumerate(read_samples(its.path, predictor.package)):
             answer = predictor(sample)
-            self._took_ms.append(answer.total_ms)
+            predictions, refine_ms = answer.predictions, 0.0
+            if self._cascade is not None:
+                began = time.perf_counter()
+                predictions = self._cascade(sample, predictions)
+                refine_ms = (time.perf_counter() - began) * 1e3
+            self._took_ms.append(answer.total_ms + refine_ms)
             line: dict[str, Any] = {
                 "input": its.name, "sample": number, "model": predictor.model,
-                "predictions": [as_data(prediction) for prediction in answer.predictions],
+                "predictions": [as_data(prediction) for prediction in predictions],
                 "ms": {
                     "prepare": round(answer.prepare_ms, 3), "infer": round(answer.infer_ms, 3),
                     "interpret": round(answer.interpret_ms, 3),
                 },
             }  # fmt: skip
+            if self._cascade is not None:
+                line["ms"]["refine"] = round(refine_ms, 3)
             if self.save is not None:
-                line["saved"] = self._save(sample, answer.predictions, its, number)
+                line["saved"] = self._save(sample, predictions, its, number)
             yield line
 
     def _save(self, sample: Any, predictions: Any, its: Input, number: int) -> str | None:

@@ -1,4 +1,4 @@
-"""``edgeagent models``: list, show, lint, init, golden."""
+"""``edgeagent models``: list, show, lint, init, golden, gallery."""
 
 from __future__ import annotations
 
@@ -154,3 +154,37 @@ def golden(
     proof = check_golden(package)
     render.show(views.proof_data(proof), as_json, lambda: views.proof(proof))
     raise typer.Exit(0 if proof.passed else 1)
+
+
+@app.command()
+def gallery(
+    model: Model,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder of pictures for each name.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the vectors there.")],
+    find: Annotated[
+        str, typer.Option(metavar="MODEL", help="Cut out what it finds before comparing.")
+    ] = "",
+    margin: Annotated[float, typer.Option(min=0.0, help="Added to its boxes, a share.")] = 0.0,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a gallery of known things for a model that embeds. Exit 1 if one can't be used."""
+    from contextlib import ExitStack
+
+    from edgeagent.prove.gallery import make_gallery, write_gallery
+    from edgeagent.prove.predict import Predictor
+
+    library = options.library(config, data_dir)
+    with ExitStack() as opened:
+        embedder = opened.enter_context(Predictor(library.find(model)))
+        finder = opened.enter_context(Predictor(library.find(find))) if find else None
+        made = make_gallery(embedder, folder, finder, margin)
+    if made.known:
+        write_gallery(made, out)
+    data = {"file": str(out), "labels": made.labels, "skipped": len(made.skipped)}
+    render.show(data, as_json, lambda: views.gallery(out, made.labels))
+    views.skipped(made.skipped)
+    raise typer.Exit(1 if made.skipped or not made.known else 0)

@@ -385,6 +385,12 @@ def inference(rows: Sequence[dict[str, Any]]) -> None:
     )  # fmt: skip
 
 
+def gallery(file: Path, labels: dict[str, int]) -> None:
+    """How many vectors each name has."""
+    render.table(("NAME", ">VECTORS"), list(labels.items()))
+    render.note(f"{sum(labels.values())} vectors in {file}")
+
+
 def skipped(bad: Sequence[EdgeAgentError]) -> None:
     """Inputs that could not be used, on standard error."""
     for problem in bad:

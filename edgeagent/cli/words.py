@@ -49,7 +49,10 @@ def _one(its: dict[str, Any]) -> str:
         return f"{its['name']} {its['value']:.4g}{' ' + its['unit'] if its.get('unit') else ''}"
     if "box" in its:
         box = " ".join(f"{side:.2f}" for side in its["box"])
-        return f"{its['label']} {its['score']:.2f} [{box}]"
+        second = "".join(f" {name}: {_one(said)}" for name, said in its.get("refined", {}).items())
+        return f"{its['label']} {its['score']:.2f} [{box}]{second}"
+    if "text" in its:
+        return f"{its['text']!r} {its['score']:.2f}"
     if "label" in its:
         return f"{its['label']} {its['score']:.2f}"
     if "vector" in its:

@@ -351,6 +351,34 @@ class Runtime(Struct, forbid_unknown_fields=True):
     options: dict[str, str] = field(default_factory=dict)
 
 
+class Refine(Struct, forbid_unknown_fields=True):
+    """A second model, asked about the parts of the frame where the first one found something."""
+
+    model: str
+    version: str = ""
+    """Version of the model; empty = the newest that is committed on this device."""
+    labels: list[str] = field(default_factory=list)
+    """Of the first model, which it is asked about; empty = all."""
+    threshold: Unit | None = None
+    """In place of the model's own. A label below it is told as "unknown", a text is not told."""
+    gallery: str = ""
+    """A file of known vectors for a model that embeds, made by `models gallery`."""
+    crop: Literal["auto", "box", "quad"] = "auto"
+    """`quad` = the four points of a detection, straightened; `auto` = where it has four."""
+    margin: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    """Share of the box added on each side."""
+    at_most: Annotated[int, Meta(ge=1, le=256)] = 8
+    """Parts of one frame."""
+    budget: Duration = "100 ms"
+    """Time in one frame; what does not fit is asked in the next. One part is always asked."""
+    every: Annotated[int, Meta(ge=1, le=10000)] = 5
+    """Frames after which a track is asked again …"""
+    until: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    """… as long as its best score is below this. Above 1 = for ever; then the newest answer
+    counts, not the best."""
+    runtime: Runtime = field(default_factory=Runtime)
+
+
 class Pipeline(Struct, forbid_unknown_fields=True):
     model: str
     source: str = ""
@@ -367,6 +395,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     clip: Clip | None = None
     limit: Limit = field(default_factory=Limit)
     redact: Redact | None = None
+    refine: dict[Id, Refine] = field(default_factory=dict)
+    """Second models, by the name under which their answers stand in records."""
     runtime: Runtime = field(default_factory=Runtime)
     snapshot: bool = False
     """Keep a (redacted) picture with each new event."""

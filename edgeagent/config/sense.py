@@ -280,6 +280,7 @@ def _pipelines(look: Look) -> Iterator[Fault]:
         yield from _rules(look, path, zones, lines)
         if isinstance(pipeline.get("redact"), dict):
             yield from _redact(look, path)
+        yield from _refine(look, name)
 
 
 def _misspelt(look: Look, name: str, pipeline: dict[str, Any]) -> str:
@@ -404,6 +405,21 @@ def _redact(look: Look, path: KeyPath) -> Iterator[Fault]:
             remedy = did_you_mean(label, every)
             said = f"a label of {' or '.join(models)}"
             yield look.fault((*here, "labels", position), said, f'"{label}"', remedy)
+
+
+def _refine(look: Look, pipeline: str) -> Iterator[Fault]:
+    """Labels that the first model does not have would never be asked about."""
+    path: KeyPath = ("pipelines", pipeline)
+    known = look.labels(*path) or ()
+    for name, _ in look.named("pipelines", pipeline, "refine"):
+        labels = look.get(*path, "refine", name, "labels")
+        for position, label in enumerate(labels if isinstance(labels, list) else ()):
+            if known and isinstance(label, str) and label not in known:
+                from edgeagent.config.words import did_you_mean
+
+                here = (*path, "refine", name, "labels", position)
+                said = f"a label of {look.text(*path, 'model')}"
+                yield look.fault(here, said, f'"{label}"', did_you_mean(label, known))
 
 
 def _serve(look: Look) -> Iterator[Fault]:

@@ -13,6 +13,7 @@ from edgeagent.types import (
     Mask,
     Raw,
     Regression,
+    Text,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def as_data(prediction: Prediction) -> dict[str, Any]:
 
     label, score · label, score, box[, track][, points] · name, value[, unit] · label
     ("anomaly"), score, threshold, alarming[, regions] · label, score, share, polygons · vector ·
-    outputs.
+    text, score · outputs. Things with a box may have ``refined``: such tables by the name of a
+    second model.
     """
     if isinstance(prediction, Label):
         return {"label": prediction.label, "score": round(prediction.score, DIGITS)}
@@ -58,6 +60,8 @@ def as_data(prediction: Prediction) -> dict[str, Any]:
         }
     if isinstance(prediction, Embedding):
         return {"vector": [figures(value) for value in prediction.vector]}
+    if isinstance(prediction, Text):
+        return {"text": prediction.text, "score": round(prediction.score, DIGITS)}
     assert isinstance(prediction, Raw)
     return {"outputs": prediction.outputs}
 
@@ -86,7 +90,14 @@ def _boxed(prediction: Detection | Keypoints) -> dict[str, Any]:
         data["track"] = prediction.track
     if prediction.points:
         data["points"] = [rounded(point) for point in prediction.points]
+    if prediction.refined:
+        data["refined"] = refined(prediction.refined)
     return data
+
+
+def refined(answers: Iterable[tuple[str, Prediction]]) -> dict[str, Any]:
+    """What second models said, by their names."""
+    return {name: as_data(answer) for name, answer in answers}
 
 
 def figures(value: float) -> float:

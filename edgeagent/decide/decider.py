@@ -263,6 +263,7 @@ class Decide:
                 happening.facts.speed = happening.speed
             happening.box = prediction.box
             happening.course = self._courses.get(prediction.track)
+            happening.refined = prediction.refined
         elif isinstance(prediction, Anomaly):
             happening.threshold = prediction.threshold
             happening.doubtful = False

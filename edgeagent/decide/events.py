@@ -6,9 +6,10 @@ before the median of its last ten scores reaches the threshold; a missed sample 
 score 0, and where more than one sample is asked for, a short history is padded to three with
 zeros (Frigate's rule: one bright flicker is not an object). Once begun it is never doubted
 again. It ends after ``off`` samples in a row without it. In between it is told anew when its
-zones change, when it crosses a line, comes to rest or moves on, and once a minute; changes within
-a second of the last record are told together. How many may begin is limited (`Bucket`), so that
-a detector that flickers can't fill the outbox; what was left out is told as ``suppressed``.
+zones or what second models call it change, when it crosses a line, comes to rest or moves on, and
+once a minute; changes within a second of the last record are told together. How many may begin is
+limited (`Bucket`), so that a detector that flickers can't fill the outbox; what was left out is
+told as ``suppressed``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.decide.course import STATIONARY_S
-from edgeagent.decide.data import DIGITS, figures, rounded
+from edgeagent.decide.data import DIGITS, figures, refined, rounded
 
 if TYPE_CHECKING:
     from edgeagent.decide.course import Course
     from edgeagent.decide.limit import Bucket
     from edgeagent.decide.rules import Facts
-    from edgeagent.types import Box
+    from edgeagent.types import Box, Prediction
 
 Phase = Literal["new", "update", "end"]
 
@@ -42,8 +43,8 @@ class Happening:
 
     __slots__ = (
         "box", "course", "doubtful", "event", "facts", "first_ms", "hits", "last_ms",
-        "misses", "refused", "scores", "speed", "suppressed", "threshold", "told", "told_ms",
-        "top",
+        "misses", "refined", "refused", "scores", "speed", "suppressed", "threshold", "told",
+        "told_ms", "top",
     )  # fmt: skip
 
     def __init__(self, facts: Facts, mono_ms: float) -> None:
@@ -54,8 +55,8 @@ class Happening:
         self.event = ""
         """Key of its event while that lasts."""
         self.told_ms = 0.0
-        self.told: tuple[tuple[str, ...], bool] = ((), False)
-        """Zones, and whether it stood still, as the last record says."""
+        self.told: tuple[object, ...] = ()
+        """What was `present` when it was told last."""
         self.top = -math.inf
         self.speed = 0.0
         self.box: Box | None = None
@@ -65,6 +66,8 @@ class Happening:
         """The limit has kept it from being an event."""
         self.suppressed = 0
         """Others that were, since an event was last told."""
+        self.refined: tuple[tuple[str, Prediction], ...] = ()
+        """What second models say about it."""
         self.threshold: float | None = None
         """An anomaly's own, to be told with its score."""
         self.doubtful = True
@@ -83,7 +86,7 @@ class Happening:
 
     def changed(self) -> bool:
         """Whether there is something that its last record does not say."""
-        if self.told != (self.facts.zones, self.stationary):
+        if self.told != self.present:
             return True
         return self.course is not None and bool(self.course.crossings)
 
@@ -91,6 +94,19 @@ class Happening:
     def age_s(self) -> float:
         """Seconds from the first to the last time that it was seen."""
         return (self.last_ms - self.first_ms) / 1000
+
+    @property
+    def present(self) -> tuple[object, ...]:
+        """What is told again as soon as it is otherwise."""
+        return self.facts.zones, self.stationary, self.named
+
+    @property
+    def named(self) -> tuple[tuple[str, str], ...]:
+        """What second models call it: another name is worth telling, another score is not."""
+        return tuple(
+            (name, getattr(answer, "label", "") or getattr(answer, "text", ""))
+            for name, answer in self.refined
+        )
 
     def median(self, padded: int = 1) -> float:
         """Median of the last ten scores, padded with zeros to at least ``padded``."""
@@ -131,6 +147,8 @@ class Happening:
             data["stationary"] = True
         if self.suppressed:
             data["suppressed"] = self.suppressed
+        if self.refined:
+            data["refined"] = refined(self.refined)
         data["age_s"] = round(self.age_s, 3)
         return data
 
@@ -268,5 +286,5 @@ class Happenings:
 
     def _tell(self, happening: Happening, phase: Phase, mono_ms: float) -> Phase:
         happening.told_ms = mono_ms
-        happening.told = (happening.facts.zones, happening.stationary)
+        happening.told = happening.present
         return phase

@@ -18,6 +18,7 @@ from edgeagent.types import (
     Label,
     Mask,
     Regression,
+    Text,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def draw(pixels: Picture, predictions: Sequence[Prediction]) -> Picture:
         elif isinstance(prediction, Regression):
             text = f"{prediction.name} {prediction.value:.4g} {prediction.unit}".rstrip()
             lines.append((prediction.name, text))
+        elif isinstance(prediction, Text):
+            lines.append(("text", f"{prediction.text} {prediction.score:.2f}"))
     pen.list(lines[::-1])
     return picture
 
@@ -98,7 +101,15 @@ def scaled(pixels: Picture, width: int) -> Picture:
 
 def _caption(found: Detection) -> str:
     number = f" #{found.track}" if found.track else ""
-    return f"{found.label}{number} {found.score:.2f}"
+    second = "".join(f" {_spoken(answer)}" for _, answer in found.refined)
+    return f"{found.label}{number} {found.score:.2f}{second}"
+
+
+def _spoken(answer: Prediction) -> str:
+    """A second model's answer in a few letters."""
+    if isinstance(answer, Regression):
+        return f"{answer.value:.4g} {answer.unit}".rstrip()
+    return str(getattr(answer, "text", "") or getattr(answer, "label", ""))
 
 
 def _plain(text: str) -> str:

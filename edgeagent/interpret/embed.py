@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 
+UNKNOWN = "unknown"
+"""The label of what is like nothing known."""
+
+
 class Known(msgspec.Struct):
     """One line of a gallery: a vector of something that has a name."""
 
@@ -81,8 +85,9 @@ def gallery_text(known: Iterable[Known]) -> bytes:
 class Embed:
     """One vector, scaled to length 1.
 
-    With ``output.gallery`` the nearest known labels (``top`` of them) stand before it, scored
-    by their cosine; opposite ones score 0. Like `Classify` it applies no threshold.
+    With ``output.gallery``, or one that a site gives to `know`, the nearest known labels (``top``
+    of them) that reach the threshold stand before it, scored by their cosine; where none does,
+    it is "unknown", scored by the nearest all the same.
     """
 
     def __init__(self, package: Package, outputs: tuple[TensorSpec, ...], threshold: float) -> None:
@@ -92,11 +97,18 @@ class Embed:
         places = stateless(package, outputs)
         self._place = named(package, outputs, "vector").get("vector", places[0])
         self._tensor = outputs[self._place]
-        self._gallery = read_gallery(package.path(how.gallery)) if how.gallery else None
+        self._gallery: Gallery | None = None
         self._top = max(1, how.top)
-        self.labels: tuple[str, ...] = self._gallery.labels if self._gallery else ()
+        self.labels: tuple[str, ...] = ()
+        if how.gallery:
+            self.know(read_gallery(package.path(how.gallery)))
+
+    def know(self, gallery: Gallery) -> None:
+        """Compare with these from now on. Raises PackageError where the lengths differ."""
+        self._gallery = gallery
+        self.labels = (*gallery.labels, UNKNOWN)
         length = self._tensor.shape[-1] if self._tensor.shape else -1
-        if self._gallery and length > 0:
+        if length > 0:
             self._check(length, PackageError)
 
     def __call__(self, outputs: Sequence[NDArray[Any]], _prepared: Prepared) -> list[Prediction]:
@@ -111,10 +123,11 @@ class Embed:
         told: list[Prediction] = []
         if self._gallery:
             self._check(len(vector), InferenceError)
+            nearest = self._gallery.nearest(vector, self._top)
+            limit = np.float32(self.threshold)
             told += [
-                Label(label, max(0.0, cosine))
-                for label, cosine in self._gallery.nearest(vector, self._top)
-            ]
+                Label(label, max(0.0, cosine)) for label, cosine in nearest if cosine >= limit
+            ] or [Label(UNKNOWN, max(0.0, nearest[0][1]))]
         return [*told, Embedding(tuple(vector.tolist()))]
 
     def _check(self, length: int, wrong: type[PackageError | InferenceError]) -> None:

@@ -136,7 +136,7 @@ class Canvas:
     def size(self, prepared: Prepared) -> tuple[int, int]:
         """Width and height of the tensor."""
         spec: InputSpec = self._spec
-        if spec.size is not None:
+        if spec.size is not None and spec.fit != "whole":
             return spec.size
         shape = prepared.tensors[self._place].shape[-3:]
         planar = shape[0] in (1, 3) and spec.layout != "nhwc" and shape[2] not in (1, 3)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # A second thread of OpenCV doubles the CPU time and saves little of the wall time.
 cv2.setNumThreads(1)
 
+_STEP = 32
+"""Pixels: what fully convolutional models with five halvings take."""
+
 
 class Form(Struct, frozen=True):
     """What the tensor holds: one picture of this size, channels last or first (planar)."""
@@ -61,10 +64,16 @@ class ImagePreparer:
     def __init__(self, spec: InputSpec, tensor: TensorSpec) -> None:
         self.name = spec.name
         self.form = form(spec, tensor)
+        if spec.fit == "whole" and tensor.shape[-3:].count(-1) < 2:
+            raise PackageError(
+                f"input.{spec.name}.fit: tensor {tensor.name!r} fixes the picture's size: "
+                f"{_text(tensor.shape)}",
+                remedy='Set fit to "letterbox", "stretch" or "crop".',
+            )
         self._spec = spec
         self._resample = RESAMPLE[spec.resample]
-        self._tensor: NDArray[Any] = np.zeros(self.form.shape, tensor.dtype)
-        self._painter = Painter(spec, tensor, self.form, self._tensor)
+        self._spec_of_tensor = tensor
+        self._resize(self.form)
         self._seen: tuple[int, ...] = ()
 
     def __call__(self, sample: Sample) -> tuple[NDArray[Any], Placement, None]:
@@ -74,21 +83,29 @@ class ImagePreparer:
         the model before preparing another, and don't write into it.
         Raises InputError for a sample that is no usable picture.
         """
-        pixels = _pixels(sample, self.name)
+        pixels = usable(sample, self.name)
         if pixels.shape != self._seen:
             self._settle(pixels)
         self._resample(pixels[self._source], self._small)
         self._paint()
         return self._tensor, self._placement, None
 
+    def _resize(self, to: Form) -> None:
+        self.form = to
+        self._tensor: NDArray[Any] = np.zeros(to.shape, self._spec_of_tensor.dtype)
+        self._painter = Painter(self._spec, self._spec_of_tensor, to, self._tensor)
+
     def _settle(self, pixels: Picture) -> None:
+        if self._spec.fit == "whole":
+            self._resize(whole(self._spec, self.form, pixels.shape[1], pixels.shape[0]))
         place = cut(self._spec.fit, pixels.shape[1], pixels.shape[0], self.form)
         self._source, self._placement = place.source, place.placement
         self._small, self._paint = self._painter.lay(place.target, grey=pixels.ndim == 2)
         self._seen = pixels.shape
 
 
-def _pixels(sample: Sample, name: str) -> Picture:
+def usable(sample: Sample, name: str) -> Picture:
+    """The pixels of a sample for input ``name``. Raises InputError where it is no picture."""
     if not isinstance(sample, Frame):
         raise InputError(
             f"input {name!r} takes pictures, but {sample.source!r} gives windows of values",
@@ -115,11 +132,11 @@ def _pixels(sample: Sample, name: str) -> Picture:
 def cut(fit: str, width: int, height: int, form: Form) -> Cut:
     """How a frame of ``width`` × ``height`` pixels is laid into the tensor.
 
-    letterbox: whole frame, aspect kept, black around it. stretch: whole frame, aspect lost.
+    letterbox: whole frame, aspect kept, ``pad`` around it. stretch: whole frame, aspect lost.
     crop: the middle of the frame that has the tensor's aspect, nothing around it.
     """
     every = slice(None)
-    if fit == "stretch":
+    if fit in ("stretch", "whole"):
         return Cut((every, every), (every, every), Placement())
     if fit == "crop":
         ratio = max(form.width / width, form.height / height)
@@ -142,6 +159,20 @@ def cut(fit: str, width: int, height: int, form: Form) -> Cut:
             left / form.width, top / form.height, inner_w / form.width, inner_h / form.height
         ),
     )
+
+
+def whole(spec: InputSpec, old: Form, width: int, height: int) -> Form:
+    """The form of a tensor for a frame about as large as it is: the shorter side at least that of
+    ``size``, both in steps of 32 pixels. Source: PaddleOCR's ``limit_type = "min"``."""
+    assert spec.size is not None
+    least = min(spec.size)
+    ratio = max(1.0, least / min(width, height))
+    across, down = (
+        max(_STEP, round(int(side * ratio) / _STEP) * _STEP) for side in (width, height)
+    )
+    inner = (old.channels, down, across) if old.planar else (down, across, old.channels)
+    batch = old.shape[: len(old.shape) - 3]
+    return Form(across, down, old.channels, old.planar, (*batch, *inner))
 
 
 def form(spec: InputSpec, tensor: TensorSpec) -> Form:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,8 @@ class Prepare:
                     self._tensors.append(_constant(spec, tensor))
                     continue
                 self._tensors.append(None)
-                kind = "window" if spec.kind == "tensor" else spec.kind
+                kind: str = "window" if spec.kind == "tensor" else spec.kind
+                kind = "line" if kind == "image" and spec.fit == "line" else kind
                 self._preparers.append((place, plugins.find("preparer", kind)(spec, tensor)))
         except PackageError as error:
             raise PackageError(
@@ -55,6 +56,16 @@ class Prepare:
                 f"{package.folder / 'model.toml'}: every [[input]] is constant: nothing is fed",
                 remedy="Take value out of the input that samples go into.",
             )
+
+    def join(self, many: Sequence[Prepared]) -> list[NDArray[Any]]:
+        """Copies of prepared tensors, put together along the batch; lines are made as wide as the
+        widest. The model must leave the batch (and that width) open."""
+        joiners = {place: getattr(prepare, "join", np.concatenate)
+                   for place, prepare in self._preparers}  # fmt: skip
+        return [
+            joiners.get(place, np.concatenate)([one.tensors[place] for one in many])
+            for place in range(len(self._tensors))
+        ]
 
     def __call__(self, sample: Sample) -> Prepared:
         """Tensors in the order of the session's inputs (without state).

@@ -41,11 +41,12 @@ class Painter:
         spec: colour, mean and scale.
         tensor: dtype and quantization of ``out``.
         form: how ``out`` holds a picture.
-        out: is filled with what black becomes, and written by what `lay` gives.
+        out: is filled with what ``pad`` becomes, and written by what `lay` gives.
     """
 
     def __init__(self, spec: InputSpec, tensor: TensorSpec, form: Form, out: NDArray[Any]) -> None:
         entries = table(spec, tensor, form.channels)
+        self._around = border(spec, tensor, form.channels)
         carrier = _CARRIERS[out.dtype.itemsize]
         self._colour = spec.colour
         self._entries = entries.view(carrier)
@@ -58,17 +59,17 @@ class Painter:
         self._buffer = out.view(carrier).reshape((channels, height, width) if form.planar else rows)
 
     def lay(self, target: Region, *, grey: bool) -> tuple[Picture, Paint]:
-        """How frames of one size get into ``target`` (rows, columns); around it is black.
+        """How frames of one size get into ``target`` (rows, columns); around it is ``pad``.
 
         Returns:
             Where the resampled frame must be written: (h, w, 3) BGR, or (h, w) if ``grey``;
             and what to call then. It may be the tensor itself.
         """
-        black, (rows, columns) = self._entries[:, 0], target
+        around, (rows, columns) = self._around.view(self._buffer.dtype), target
         if self._planar:
-            self._buffer[:] = black[:, None, None]
+            self._buffer[:] = around[:, None, None]
             return self._in_planes(self._buffer[:, rows, columns], grey)
-        self._buffer[:] = black if self._buffer.ndim == 3 else black[0]
+        self._buffer[:] = around if self._buffer.ndim == 3 else around[0]
         return self._in_rows(self._buffer[rows, columns], grey)
 
     def _in_rows(self, inner: NDArray[Any], grey: bool) -> tuple[Picture, Paint]:
@@ -148,15 +149,24 @@ def table(spec: InputSpec, tensor: TensorSpec, channels: int) -> NDArray[Any]:
 
     Raises PackageError: mean or scale do not fit the channels, or the tensor holds no numbers.
     """
-    dtype = np.dtype(tensor.dtype)
+    return _stored(spec, tensor, np.tile(np.arange(256.0), (channels, 1)))
+
+
+def border(spec: InputSpec, tensor: TensorSpec, channels: int) -> NDArray[Any]:
+    """(channels,): what the tensor stores around a picture. Raises as `table`."""
+    return _stored(spec, tensor, _per_channel(spec, "pad", spec.pad, 0.0, channels)[:, None])[:, 0]
+
+
+def _stored(spec: InputSpec, tensor: TensorSpec, pixels: NDArray[np.float64]) -> NDArray[Any]:
+    """Values (channels, n) of 0..255 as the tensor's own."""
+    dtype, channels = np.dtype(tensor.dtype), len(pixels)
     if not spec.mean and not spec.scale and dtype.itemsize == 1:
-        same = _PIXELS if dtype == np.uint8 else (_PIXELS ^ 128).view(np.int8)
-        return np.tile(same, (channels, 1))
+        same = np.rint(pixels).astype(np.uint8)
+        return same if dtype == np.uint8 else (same ^ 128).view(np.int8)
     mean = _per_channel(spec, "mean", spec.mean, 0.0, channels)
     scale = _per_channel(spec, "scale", spec.scale, 1.0, channels)
-    real = (_PIXELS.astype(np.float64)[None, :] - mean[:, None]) / scale[:, None]
-    stored = np.empty(real.shape, dtype)
-    Quantize(tensor)(real, stored)
+    stored = np.empty(pixels.shape, dtype)
+    Quantize(tensor)((pixels - mean[:, None]) / scale[:, None], stored)
     return stored
 
 

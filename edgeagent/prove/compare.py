@@ -21,6 +21,7 @@ from edgeagent.types import (
     Mask,
     Prediction,
     Regression,
+    Text,
 )
 
 Told = dict[str, Any]
@@ -68,6 +69,8 @@ def tell(prediction: Prediction) -> Told:
         return {"kind": "regression", "label": prediction.name, "value": _r(prediction.value)}
     if isinstance(prediction, Embedding):
         return {"kind": "embedding", "vector": [_r(value) for value in prediction.vector]}
+    if isinstance(prediction, Text):
+        return {"kind": "label", "label": prediction.text, "score": _r(prediction.score)}
     return {"kind": "raw", "outputs": _rounded(prediction.outputs)}
 
 

@@ -54,10 +54,12 @@ class Predictor:
             NotFound: a variant or decoder of that name does not exist.
         """
         self.package = package
+        self.threshold = package.manifest.output.threshold if threshold is None else threshold
+        """Scores below it are not told."""
         self.session, self.variant = open_package(package, runtime or Runtime())
         try:
             self.prepare = Prepare(package, self.session.inputs)
-            self.decoder = open_decoder(package, self.session.outputs, threshold)
+            self.decoder = open_decoder(package, self.session.outputs, self.threshold)
         except BaseException:
             self.session.close()
             raise

@@ -291,13 +291,14 @@ def test_the_nearest_of_a_gallery(tmp_path: Path) -> None:
     model = package("embed", folder=str(tmp_path), gallery="g.jsonl", top=3)
     made = np.array([[2.0, 2.1, 0.0]], np.float32)
     decode = open_decoder(model, (TensorSpec("t", (1, 3), "float32"),))
-    assert decode.labels == ("bolt", "nut", "hook")
+    assert decode.labels == ("bolt", "nut", "hook", "unknown")
     *told, vector = decode([made], Prepared([]))
-    assert [one.label for one in told] == ["bolt", "nut", "hook"]
+    assert [one.label for one in told] == ["bolt", "nut"]  # the hook's cosine is below 0
     assert told[0] == Label("bolt", pytest.approx(0.9997, abs=1e-4))
     assert told[1].score == pytest.approx(2.1 / math.hypot(2, 2.1), abs=1e-5)
-    assert told[2].score == 0.0
     assert isinstance(vector, Embedding)
+    stranger, _ = decode([np.array([[0.3, 0.0, 1.0]], np.float32)], Prepared([]))
+    assert stranger == Label("unknown", pytest.approx(0.3 / math.hypot(0.3, 1), abs=1e-5))
     with pytest.raises(PackageError, match="3 values, the model's have 4"):
         open_decoder(model, (TensorSpec("t", (1, 4), "float32"),))
 
