@@ -240,17 +240,20 @@ def test_yunet_says_what_opencv_says(
 
 
 @pytest.mark.parametrize(
-    ("file", "size", "scores"),
+    ("file", "name", "size", "scores"),
     [
-        ("yunet_n_dynamic.onnx", (512, 384), (0.935, 0.930, 0.930, 0.920)),
-        ("face_detection_yunet_2023mar.onnx", (640, 640), (0.928, 0.924, 0.924, 0.916)),
+        ("yunet_n_dynamic.onnx", "face.jpg", (512, 384), (0.935, 0.930, 0.930, 0.920)),
+        ("face_detection_yunet_2023mar.onnx", "face.jpg", (640, 640), (0.928, 0.924, 0.924, 0.916)),
+        ("face_detection_yunet_2023mar.onnx", "grace_hopper.bmp", (640, 640), (0.944,)),
+        ("face_detection_yunet_2023mar.onnx", "pets.jpg", (640, 640), ()),
     ],
 )
 def test_yunet_scores_of_a_picture_that_is_not_scaled(
-    opened: Any, picture: Any, file: str, size: tuple[int, int], scores: tuple[float, ...]
-) -> None:
+    opened: Any, picture: Any, file: str, name: str, size: tuple[int, int],
+    scores: tuple[float, ...],
+) -> None:  # fmt: skip
     """The frame in the corner of the tensor, zeros right and below, as OpenCV feeds it."""
-    frame = picture("face.jpg")
+    frame = picture(name)
     rows, columns = frame.pixels.shape[:2]
     padded = np.zeros((size[1], size[0], 3), np.uint8)
     padded[:rows, :columns] = frame.pixels
@@ -557,6 +560,8 @@ def test_wake_word_three_times(opened: Any, sound: Any, listened: Any) -> None:
             ends.append((step * 512 + WAKE) / 16000)
     events = [end for k, end in enumerate(ends) if k == 0 or end - ends[k - 1] > 0.5]
     assert events == pytest.approx([1.22, 4.54, 7.36], abs=0.05)
+    last = [end for k, end in enumerate(ends) if k + 1 == len(ends) or ends[k + 1] - end > 0.5]
+    assert last == pytest.approx([2.14, 5.09, 7.81], abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -698,15 +703,20 @@ def test_anomaly_scores(
 
 
 @pytest.mark.parametrize(
-    ("file", "worst"), [("hello_world_int8.tflite", 0.113), ("hello_world_float.tflite", 0.043)]
+    ("file", "worst", "mean"),
+    [("hello_world_int8.tflite", 0.113, 0.024), ("hello_world_float.tflite", 0.043, 0.0)],
 )
-def test_regression_of_a_sine(opened: Any, window: Any, file: str, worst: float) -> None:
+def test_regression_of_a_sine(
+    opened: Any, window: Any, file: str, worst: float, mean: float
+) -> None:
     model = opened(file, InputSpec("x", "tensor"), OutputSpec("regress", name="sine"))
     errors = [
         abs(model(window([[x]])).predictions[0].value - math.sin(x))
         for x in np.linspace(0, 6.28, 100)
     ]
     assert max(errors) == pytest.approx(worst, abs=0.01)
+    if mean:
+        assert np.mean(errors) == pytest.approx(mean, abs=0.003)
 
 
 @pytest.mark.parametrize(
