@@ -95,6 +95,11 @@ def _boxed(prediction: Detection | Keypoints) -> dict[str, Any]:
     return data
 
 
+def called(answer: Prediction) -> str:
+    """What a second model calls it: its label or text; empty for other answers."""
+    return str(getattr(answer, "label", "") or getattr(answer, "text", ""))
+
+
 def refined(answers: Iterable[tuple[str, Prediction]]) -> dict[str, Any]:
     """What second models said, by their names."""
     return {name: as_data(answer) for name, answer in answers}

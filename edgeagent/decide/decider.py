@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.decide.cases import cases
 from edgeagent.decide.course import Courses
 from edgeagent.decide.darkroom import check_redact, open_darkroom
-from edgeagent.decide.data import ANOMALY, as_data
+from edgeagent.decide.data import ANOMALY, as_data, called
 from edgeagent.decide.events import Happening, Happenings, Phase
 from edgeagent.decide.limit import Bucket
 from edgeagent.decide.lines import Lines
@@ -247,6 +247,9 @@ class Decide:
         if thing.score < self._threshold and self._courses.get(thing.track) is None:
             return None
         facts = Facts(thing.label, thing.score, self.name, track=thing.track)
+        if thing.refined:
+            answers = (called(answer) for _, answer in thing.refined)
+            facts.refined = next(filter(None, answers), "")
         if thing.track:
             course = self._courses.follow(thing.track, thing.box, now)
             facts.zones, facts.lines, facts.still = course.zones, course.lines, course.still_s

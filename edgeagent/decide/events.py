@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.decide.course import STATIONARY_S
-from edgeagent.decide.data import DIGITS, figures, refined, rounded
+from edgeagent.decide.data import DIGITS, called, figures, refined, rounded
 
 if TYPE_CHECKING:
     from edgeagent.decide.course import Course
@@ -103,10 +103,7 @@ class Happening:
     @property
     def named(self) -> tuple[tuple[str, str], ...]:
         """What second models call it: another name is worth telling, another score is not."""
-        return tuple(
-            (name, getattr(answer, "label", "") or getattr(answer, "text", ""))
-            for name, answer in self.refined
-        )
+        return tuple((name, called(answer)) for name, answer in self.refined)
 
     def median(self, padded: int = 1) -> float:
         """Median of the last ten scores, padded with zeros to at least ``padded``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgeagent.decide.data import called
 from edgeagent.errors import InputError
 from edgeagent.types import (
     Anomaly,
@@ -109,7 +110,7 @@ def _spoken(answer: Prediction) -> str:
     """A second model's answer in a few letters."""
     if isinstance(answer, Regression):
         return f"{answer.value:.4g} {answer.unit}".rstrip()
-    return str(getattr(answer, "text", "") or getattr(answer, "label", ""))
+    return called(answer)
 
 
 def _plain(text: str) -> str:

@@ -27,11 +27,13 @@ NAMES: dict[str, Kind] = {
     "time": "time",
     "day": "text",
     "clock": "text",
+    "refined": "text",
 }
 """Names and their kinds. ``age``: since it was first seen; ``still``: since it last moved;
 ``count``: things of this label in this sample; ``speed``: of its foot, in frame sizes a second;
 ``value``: a regression's value or an anomaly's score; ``time``, ``day``: local, by
-``device.timezone``; ``clock``: synced or unsynced."""
+``device.timezone``; ``clock``: synced or unsynced; ``refined``: what the first second model that
+has an answer calls it."""
 
 CALLS: dict[str, tuple[Kind, str]] = {
     "count": ("number", "label"),
@@ -87,6 +89,7 @@ class Facts(Struct):
     count: int = 1
     speed: float = 0.0
     value: float = math.nan
+    refined: str = ""
     lines: tuple[str, ...] = ()
     """Lines that it has crossed, each also with the way of the last time: gate, gate:in."""
     still: float = 0.0

@@ -15,7 +15,7 @@ from edgeagent.agent.cascade import Cascade, Refiner, open_cascade
 from edgeagent.agent.stages import stages_for
 from edgeagent.capture.synthetic import BeltScene
 from edgeagent.config.model import Pipeline as PipelineConfig
-from edgeagent.config.model import RecordWhat, Refine
+from edgeagent.config.model import RecordWhat, Refine, Rule
 from edgeagent.errors import ConfigError, InferenceError, NotFound
 from edgeagent.interpret.embed import Known, gallery_text
 from edgeagent.manifest import Package, load_package
@@ -334,6 +334,80 @@ def test_answers_stand_in_records_and_events(find: Any, monkeypatch: pytest.Monk
     stages.session.close()
 
 
+def test_a_rule_asks_what_the_second_model_says(find: Any) -> None:
+    second = Refine("digits", every=1, until=1.5, threshold=0.0)
+    told: dict[str, list[str]] = {}
+    for when in ("score > 0", "refined == '0'", "refined != '0'", "refined in ['no such']"):
+        config = PipelineConfig("parts", "cam", on=1, refine={"digit": second}, rules=[Rule(when)])
+        stages = stages_for("line", find("parts"), config, find=find)
+        kept = Kept()
+        pipeline = Pipeline("line", None, kept, lambda stages=stages: stages)  # type: ignore
+        for number in range(40, 100):
+            pipeline.step(stages, belt(number))
+        told[when] = [d.data["refined"]["digit"]["label"] for d in kept if d.data["phase"] == "new"]
+        stages.session.close()
+    every, ones, others, none = told.values()
+    assert every and ones and others and not none
+    assert set(ones) == {"0"} and "0" not in others
+
+
+@pytest.mark.assets
+def test_parts_go_together_where_the_batch_is_open(assets: Path, tmp_path: Path) -> None:
+    """An ImageNet classifier with an open batch, on quarters of a picture of two dogs."""
+    cv2 = pytest.importorskip("cv2")
+    (tmp_path / "model.toml").write_text(CLASSIFIER)
+    for file in ("models/mobilenetv2-12-int8.onnx", "labels/imagenet_labels_1001_coral.txt"):
+        shutil.copy(assets / file, tmp_path)
+    package = load_package(tmp_path)
+    frame = Frame("s", 1, cv2.imread(str(assets / "images/pets.jpg")), 0, 0.0)
+    told = {}
+    for together in (True, False):
+        refine = {"what": Refine("imagenet", threshold=0.0)}
+        cascade = open_cascade("p", refine, lambda *_: package, (), forever=True)
+        assert cascade.refiners[0].batch.together
+        cascade.refiners[0].batch.together = together
+        runs = count_runs(cascade.refiners[0])
+        told[together] = [one.refined[0][1] for one in cascade(frame, boxes(5))]
+        assert len(runs) == (1 if together else 5)
+        cascade.close()
+    for one, other in zip(told[True], told[False], strict=True):
+        assert one.label == other.label
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert len({one.label for one in told[True]}) > 1
+
+
+def count_runs(refiner: Refiner) -> list[int]:
+    """Grows by the size of each batch that the session runs."""
+    session, runs = refiner.predictor.session, []
+    run = session.run
+
+    def counted(tensors: Any) -> Any:
+        runs.append(len(tensors[0]))
+        return run(tensors)
+
+    session.run = counted  # type: ignore[method-assign]
+    return runs
+
+
+CLASSIFIER = """
+name = "imagenet"
+version = "1.0.0"
+task = "classify"
+labels = "imagenet_labels_1001_coral.txt"
+[[input]]
+name = "input"
+kind = "image"
+fit = "stretch"
+mean = [123.675, 116.28, 103.53]
+scale = [58.395, 57.12, 57.375]
+[output]
+decoder = "classify"
+activation = "softmax"
+label_offset = 1
+[[variant]]
+file = "mobilenetv2-12-int8.onnx"
+runtime = "onnx"
+"""
 CONFIG = """
 [sources.cam]
 kind = "synthetic"
