@@ -95,8 +95,7 @@ def ours(outbox: Outbox, endpoint: Endpoint) -> tuple[float, float, int]:
     took, used = time.perf_counter() - began, cpu_s() - used
     messages = link.counters.messages_sent - sent
     link.stop()
-    while outbox.stats().pending:
-        time.sleep(0.01)  # The account is settled with the next commit.
+    outbox.flush(10)  # The account is settled with the next commit.
     return took, used, messages
 
 

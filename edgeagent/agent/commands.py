@@ -112,7 +112,17 @@ class Commands:
             return {"purged": outbox.purge_dead_letters(), **account(self._agent)}
         if arguments.action == "drain":
             self._drain(job)
+        if arguments.action == "settle":
+            self._settle(arguments)
         return account(self._agent)
+
+    def _settle(self, arguments: types.OutboxAction) -> None:
+        from edgeagent.store.settle import Carried, apply
+
+        its = arguments.confirm
+        if its is None:
+            raise CommandRejected("invalid", "confirm: expected an object")
+        apply(self._agent.outbox, Carried(its.epoch, its.upto, its.missing, its.by))
 
     def _drain(self, job: Job) -> None:
         """Wait until all that is pending now has been delivered."""

@@ -59,7 +59,7 @@ class Agent:
         self.outbox = Outbox.open(
             folder,
             device=self.device,
-            settings=_outbox_settings(loaded),
+            settings=outbox_settings(loaded),
             boot=self.boot,
             machine=machine_hash(),
         )
@@ -258,7 +258,8 @@ class Agent:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _outbox_settings(loaded: Loaded) -> OutboxSettings:
+def outbox_settings(loaded: Loaded) -> OutboxSettings:
+    """How the configuration wants the outbox."""
     outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
     daily = storage.max_written_per_day
     return OutboxSettings(

@@ -1,15 +1,20 @@
-"""``edgeagent outbox``: stats, peek, verify; on the files, whether an agent runs or not."""
+"""``edgeagent outbox``: on the files, whether an agent runs or not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from edgeagent.serve.client import ControlClient
+    from edgeagent.store.settle import Carried
 
 app = typer.Typer(help="What waits to be sent, and the account of it.", no_args_is_help=True)
 
@@ -75,6 +80,75 @@ def verify(
     data = {**to_builtins(report), "ok": report.ok}
     render.show(data, as_json, lambda: views.verified(report))
     raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def export(
+    form: Annotated[
+        str, typer.Option("--format", metavar="jsonl|csv", help="How records are printed.")
+    ] = "jsonl",
+    carry: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write all that is pending, to be carried by hand."),
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print all records; or write what is pending for `edgeagent fleet import`."""
+    from edgeagent.store import export as taken
+
+    _known("--format", form, ("jsonl", "csv"))
+    folder = options.data_folder(config, data_dir)
+    if carry is not None:
+        files = taken.carry(folder, carry)
+        found = {"folder": str(carry), "files": len(files)}
+        render.show(found, as_json, lambda: render.facts(found.items()))
+        return
+    if form == "csv":
+        for line in taken.csv_lines(folder):
+            typer.echo(line, nl=False)
+        return
+    for line in taken.jsonl(folder):
+        typer.echo(line)
+
+
+@app.command()
+def settle(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Confirms that were carried.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take confirms that were carried back (`edgeagent fleet import … --confirms DIR`)."""
+    from edgeagent.store import settle as carried
+    from edgeagent.store.verify import verify as verified
+
+    data = options.data_folder(config, data_dir)
+    device, epoch, _ = carried.whose(data)
+    found = carried.find(folder, device, epoch)
+    try:
+        account = _by_agent(options.control(config, data_dir), found.confirms)
+    except Unavailable:
+        from edgeagent.agent.running import outbox_settings
+
+        settings = outbox_settings(options.load_config(config, data_dir))
+        carried.settle(data, found.confirms, settings)
+        account = views.account(verified(data))
+    told = {"confirms": len(found.confirms), "passed_over": found.passed_over, **account}
+    render.show(told, as_json, lambda: views.outbox(account))
+    raise typer.Exit(0 if found.confirms else 1)
+
+
+def _by_agent(agent: ControlClient, confirms: Sequence[Carried]) -> dict[str, Any]:
+    """Let the running agent take them; its account. Raises Unavailable where none runs."""
+    account: dict[str, Any] = agent.status()["outbox"]
+    for confirm in confirms:
+        answer = agent.command("outbox", action="settle", confirm=confirm.to_dict())
+        if answer["status"] != "successful":
+            raise UsageError(str(answer.get("detail") or answer["status"]))
+        account = answer["result"]
+    return account
 
 
 def _known(option: str, given: str, choices: Sequence[str]) -> None:

@@ -38,7 +38,9 @@ class PipelineAction(Struct):
 
 
 class OutboxAction(Struct):
-    action: Literal["stats", "drain", "purge-dead-letter"] = "stats"
+    action: Literal["stats", "drain", "purge-dead-letter", "settle"] = "stats"
+    confirm: schema.Confirm | None = None
+    """What ``settle`` is to take, as on ``confirm/{collector}``."""
 
 
 class Bench(Struct):
@@ -92,7 +94,7 @@ LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
     "outbox", OutboxAction,
-    "Show the account (that needs no `at`), send all now, or forget dead letters",
+    "Show the account (that needs no `at`), send all now, forget dead letters, or take a confirm",
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")

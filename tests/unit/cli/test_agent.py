@@ -253,3 +253,24 @@ def test_run_until_done_ends_by_itself(tmp_path: Path, repository: Path) -> None
         env={**os.environ, "PYTHONPATH": str(repository)}, capture_output=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)["produced"] >= 10
+
+
+def test_carried_there_and_back_beside_a_running_agent(
+    invoke: Any, agent: Running, tmp_path: Path
+) -> None:
+    stick, database = tmp_path / "stick", tmp_path / "fleet.db"
+    done = invoke("outbox", "export", "--carry", stick, "--json", "-d", agent.data)
+    assert done.exit_code == 0 and json.loads(done.stdout)["files"] > 0, done.output
+    done = invoke("fleet", "import", stick, "--db", database, "--confirms", stick, "--json")
+    assert done.exit_code == 0, done.output
+    imported = json.loads(done.stdout)
+    done = invoke("outbox", "settle", stick, "--json", "--config", agent.config, "-d", agent.data)
+    assert done.exit_code == 0, done.output
+    settled = json.loads(done.stdout)
+    assert settled["confirms"] == 1
+    assert settled["delivered"] >= imported["records"] > 0
+    lines = invoke("outbox", "export", "-d", agent.data).stdout.splitlines()
+    # What a collector has confirmed is not kept.
+    assert json.loads(lines[0])["seq"] > imported["records"]
+    table = invoke("outbox", "export", "--format", "csv", "-d", agent.data).stdout
+    assert table.startswith("seq,state,kind")

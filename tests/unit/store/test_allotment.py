@@ -47,9 +47,10 @@ def test_others_ask_before_they_write(tmp_path: Path) -> None:
     (tmp_path / "db" / "outbox.db").write_bytes(bytes(3 * MIB))
     (tmp_path / "models").mkdir()
     with allotment.claim(4 * MIB, "model parts 1.3.0"):
-        allotment.claim(6 * MIB, "model other 1")
-        over = allotment.claim(6 * MIB, "model other 1")
-        with pytest.raises(StoreFull, match=r"other 1 needs .* storage\.max leaves"), over:
+        with (
+            pytest.raises(StoreFull, match=r"model other 1 needs .* storage\.max leaves"),
+            allotment.claim(6 * MIB, "model other 1"),
+        ):
             raise AssertionError
         assert allotment.left() == room - 4 * MIB
         (tmp_path / "models" / "parts.tflite").write_bytes(os.urandom(4 * MIB))
