@@ -64,10 +64,19 @@ def checks(folder: Path) -> dict[str, Any]:
 
 
 def data_folder(given: Path | None, data: Path | None) -> Path:
-    """The data folder that is meant: as given, as the configuration says, or the default."""
+    """The data folder that is meant: as given, as the configuration says, or the default.
+
+    Where nothing is named and no service is set up on this machine, it is the person's own: that
+    of `edgeagent run --config FILE` in another shell.
+    """
+    from edgeagent.config import paths
     from edgeagent.config.load import data_dir_of
 
-    return data.absolute() if data else data_dir_of(config_file(given), ())
+    if data:
+        return data.absolute()
+    if given is None and not any(map(paths.there, (paths.SYSTEM_CONFIG, paths.SYSTEM_DATA))):
+        return paths.data_dir()
+    return data_dir_of(config_file(given), ())
 
 
 def library(given: Path | None, data: Path | None) -> Library:

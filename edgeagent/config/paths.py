@@ -29,6 +29,14 @@ def data_dir(named: str | Path | None = None, config_file: Path | None = None) -
     return Path(home).expanduser().absolute() / "edgeagent"
 
 
+def there(path: Path) -> bool:
+    """Whether a file or folder exists; yes where this user may not look."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def shipped(name: str, data: Path | None = None, *, working: bool = False) -> list[Path]:
     """Folders ``name`` (``models``, ``device_profiles``) that exist, in the order of search:
     data folder, installed share, source checkout.

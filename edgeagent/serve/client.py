@@ -26,7 +26,10 @@ ANNOUNCEMENT = "control"
 
 _SYSTEM_SOCKET = Path("/run/edgeagent/control.sock")
 """Where the service listens (``RuntimeDirectory=edgeagent``)."""
-_HINT = "Start one with: edgeagent run --config FILE (or systemctl start edgeagent)."
+_HINT = (
+    "Start one with: edgeagent run --config FILE (or systemctl start edgeagent). "
+    "One that runs with its own --config or --data-dir is found by the same."
+)
 
 
 def socket_path(data_dir: Path) -> Path:

@@ -179,3 +179,19 @@ def test_the_service_is_found_without_an_announcement(
 def test_an_announcement_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="can't be written"):
         announce(tmp_path / "none", Path("/run/edgeagent/control.sock"))
+
+
+def test_without_a_service_the_persons_own_agent_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeagent.cli import options
+
+    system = tmp_path / "etc" / "agent.toml", tmp_path / "var"
+    monkeypatch.setattr("edgeagent.config.paths.SYSTEM_CONFIG", system[0])
+    monkeypatch.setattr("edgeagent.config.paths.SYSTEM_DATA", system[1])
+    own = tmp_path / "xdg_data_home" / "edgeagent"
+    assert options.data_folder(None, None) == own
+    assert options.data_folder(None, tmp_path / "named") == tmp_path / "named"
+    system[1].mkdir()
+    assert options.data_folder(None, None) == system[1]
+    assert options.data_folder(tmp_path / "mine.toml", None) == own
