@@ -77,22 +77,27 @@ def schema(as_json: AsJson = False) -> None:
     render.json_line(config_schema())
 
 
-@app.command()
-def diff(
+@app.command("diff")
+def diff_(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", readable=False)],
     after: Annotated[Path | None, typer.Argument(metavar="[AFTER]", readable=False)] = None,
     config: ConfigFile = None,
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """What two configurations differ in (AFTER: the one in use). Exit 1 if they do."""
     import msgspec
 
-    from edgeagent.config.diff import diff as compare
+    from edgeagent.config.diff import changes, diff
 
-    changes = compare(
-        options.load_config(before).config, options.load_config(after or config).config
-    )
-    rows = [(its.key, its.before, its.after) for its in changes]
-    data = msgspec.to_builtins(changes)
+    named = after or config
+    earlier = options.load_config(before)
+    told = None if named else options.from_agent(None, data_dir, "config-get")
+    if told:
+        found = changes(earlier.shown(), told["value"])
+    else:
+        found = diff(earlier.config, options.load_config(named, data_dir).config)
+    rows = [(its.key, its.before, its.after) for its in found]
+    data = msgspec.to_builtins(found)
     render.show(data, as_json, lambda: views.keys(("KEY", "BEFORE", "AFTER"), rows))
-    raise typer.Exit(1 if changes else 0)
+    raise typer.Exit(1 if found else 0)

@@ -23,8 +23,13 @@ class Change(Struct, frozen=True):
 def diff(before: Config, after: Config) -> list[Change]:
     """Changes in the order of keys. Arrays are compared whole, as they are replaced whole;
     secrets are hidden (a change of one is told as a change)."""
+    return changes(to_builtins(before), to_builtins(after))
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
+    """As `diff`, of the tables: those of an agent of another version may have other keys."""
     found: list[Change] = []
-    _compare((), to_builtins(before), to_builtins(after), found)
+    _compare((), before, after, found)
     return sorted(found, key=lambda change: change.key)
 
 

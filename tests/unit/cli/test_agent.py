@@ -193,6 +193,15 @@ def test_a_file_that_is_named_is_shown_instead(invoke: Any, agent: Running, tmp_
     assert json.loads(done.stdout)["mqtt"]["port"] == 1998
 
 
+def test_a_file_is_compared_with_what_runs(invoke: Any, agent: Running, tmp_path: Path) -> None:
+    old = tmp_path / "old.toml"
+    old.write_text(agent.config.read_text().replace("fps = 30", "fps = 29"))
+    done = invoke("config", "diff", old, "--json", "-d", agent.data)
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout) == [{"key": "sources.belt.fps", "before": 29.0, "after": 30.0}]
+    assert invoke("config", "diff", agent.config, "-d", agent.data).exit_code == 0
+
+
 def test_the_doctor_of_the_running_agent(invoke: Any, agent: Running) -> None:
     done = invoke("doctor", "--json", "-d", agent.data)
     assert "running agent" in done.stderr
