@@ -13,6 +13,9 @@ from edgeagent.update.library import Library, default_folders
 
 _DARK_S = 1.0
 """How long the agent stays dead."""
+_AWAY_S = 1.0
+"""How long the collector is away."""
+_HEAL_TIMEOUT_S = 8.0
 _READY_TIMEOUT_S = 25.0
 _DRAIN_TIMEOUT_S = 20.0
 
@@ -67,6 +70,28 @@ def restore_uplink(scene: Scene) -> None:
     scene.act("the uplink is back", "uplink back")
 
 
+def forget(scene: Scene) -> None:
+    """The broker is killed while it keeps records for a collector that is away."""
+    reader = scene.stage.reader
+    if not scene.stage.installed:
+        scene.act("left out: a broker that forgets (mosquitto is not installed)")
+        return
+    reader.nap()
+    scene.act("the collector is away; the broker takes its records and says so")
+    until = scene.at_s + _AWAY_S
+    scene.watch_for(lambda _report: scene.at_s >= until, _READY_TIMEOUT_S)
+    scene.stage.kill_broker()
+    scene.act("the broker is killed with SIGKILL and has forgotten them", "broker killed")
+    reader.wake()
+    if not scene.watch_for(lambda _report: reader.holes > 0, _HEAL_TIMEOUT_S):
+        scene.act("nothing was lost by it this time")
+        return
+    missed = reader.holes
+    scene.act(f"the collector is back, misses {missed:,} records and asks for them")
+    if scene.watch_for(lambda _report: not reader.holes, _HEAL_TIMEOUT_S):
+        scene.act(f"the agent has given all {missed:,} again", "healed")
+
+
 def close(scene: Scene, folders: Folders) -> None:
     """Stop producing, let everything out, stop the agent and have the accounts drawn up."""
     from edgeagent.store.verify import verify
@@ -78,6 +103,8 @@ def close(scene: Scene, folders: Folders) -> None:
     scene.story.drained = scene.watch_for(_all_out, _DRAIN_TIMEOUT_S)
     if not scene.story.drained:
         scene.act("not everything got out in time")
+    # The broker has all of it; the reader may still be asking for some.
+    scene.watch_for(lambda _report: not scene.stage.reader.holes, _HEAL_TIMEOUT_S)
     assert scene.agent is not None
     agent, scene.agent = scene.agent, None
     scene.look()

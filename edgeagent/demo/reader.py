@@ -2,8 +2,10 @@
 
 It shares no code with the agent (an MQTT client, JSON and zlib are all it uses), so its account
 is a second opinion: every number of an epoch has either arrived or is told as lost by a record
-that arrived. Batches go to FILE, one a line, with the time of their arrival. It runs until its
-standard input closes; the last line on standard output is its account.
+that arrived. Batches go to FILE, one a line, with the time of their arrival. As a collector
+does it confirms what it has and names what it misses, so that the agent gives that again. A line
+``nap`` on standard input sends it away from the broker, ``wake`` brings it back. It runs until
+its standard input closes; the last line on standard output is its account.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 REPORT_EVERY_S = 0.5
+CONFIRM_EVERY_S = 2.0
+"""At most so often for a device (contract)."""
+RANGES_MAX = 256
 
 
 class Ledger:
@@ -58,6 +63,17 @@ class Ledger:
             "doubles": self.doubles,
             "holes": holes,
         }
+
+
+def ranges(numbers: list[int]) -> list[list[int]]:
+    """Ascending numbers as [first, last] each."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return found
 
 
 def gap_numbers(gap: dict[str, Any]) -> Iterator[int]:
@@ -100,11 +116,39 @@ class Reader:
             CallbackAPIVersion.VERSION2,
             client_id=f"independent-reader-{time.time_ns()}",
             protocol=mqtt.MQTTv311,
+            clean_session=False,
         )
         self._client.on_connect = self._on_connect
         self._client.on_message = self._on_message
-        self._client.connect(host, port, keepalive=20)
+        self._where = (host, port)
+        self._confirmed: dict[str, tuple[float, bytes]] = {}
+        self.wake()
+
+    def wake(self) -> None:
+        """Connect; the broker has kept what came meanwhile, or should have."""
+        self._client.connect(*self._where, keepalive=20)
         self._client.loop_start()
+
+    def nap(self) -> None:
+        """Leave the broker for a while; its session stays."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def confirm(self) -> None:
+        """Tell each device what is here of its present epoch and what is missing."""
+        if not self._client.is_connected():
+            return
+        for epoch in {its["device"]: its for its in self.account()["epochs"]}.values():
+            missing = ranges(epoch["holes"])
+            upto = missing[RANGES_MAX][0] - 1 if len(missing) > RANGES_MAX else epoch["last"]
+            document = {"epoch": epoch["epoch"], "upto": upto, "missing": missing[:RANGES_MAX],
+                        "by": "main"}  # fmt: skip
+            payload, device, now = json.dumps(document).encode(), epoch["device"], time.monotonic()
+            said_at, said = self._confirmed.get(device, (-CONFIRM_EVERY_S, b""))
+            if now - said_at >= CONFIRM_EVERY_S and (missing or payload != said):
+                self._confirmed[device] = (now, payload)
+                topic = f"{self._prefix}/{device}/confirm/main"
+                self._client.publish(topic, payload, 1, retain=True)
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
         client.subscribe([(f"{self._prefix}/+/records", 1), (f"{self._prefix}/+/status", 1)])
@@ -141,26 +185,24 @@ class Reader:
                 ],
             }
 
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
 
 def main(host: str, port: int, prefix: str, path: str) -> None:
     """Read until standard input closes, telling how far it is."""
     ended = threading.Event()
-
-    def wait_for_end() -> None:
-        sys.stdin.buffer.read()
-        ended.set()
-
-    threading.Thread(target=wait_for_end, daemon=True).start()
     with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 - a script on its own
         reader = Reader(host, port, prefix, file)
+
+        def obey() -> None:
+            for line in sys.stdin:
+                {"nap": reader.nap, "wake": reader.wake}[line.strip()]()
+            ended.set()
+
+        threading.Thread(target=obey, daemon=True).start()
         while not ended.wait(REPORT_EVERY_S):
+            reader.confirm()
             sys.stdout.write(json.dumps(reader.account()) + "\n")
             sys.stdout.flush()
-        reader.close()
+        reader.nap()
         sys.stdout.write(json.dumps(reader.account()) + "\n")
 
 

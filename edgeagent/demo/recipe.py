@@ -26,6 +26,7 @@ version = "{protocol}"
 
 [sync]
 linger = "200 ms"
+resend_after = "1 s"
 
 [models]
 path = [{models}]

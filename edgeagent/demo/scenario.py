@@ -12,8 +12,9 @@ from edgeagent.demo.story import Story
 
 SHORTEST_S = 10.0
 LONGEST_S = 60.0
-CUT, KILL, RETURN = 0.25, 0.42, 0.6
-"""When the uplink is cut, the agent killed and the uplink returns, as shares of the whole."""
+CUT, KILL, RETURN, FORGET = 0.25, 0.42, 0.6, 0.74
+"""When the uplink is cut, the agent killed, the uplink returns and the broker forgets, as shares
+of the whole."""
 
 
 def play(folders: Folders, kit: Kit, wishes: Wishes, show: Show) -> Story:
@@ -35,6 +36,8 @@ def play(folders: Folders, kit: Kit, wishes: Wishes, show: Show) -> Story:
         acts.kill_and_restart(scene)
         scene.watch_until(RETURN)
         acts.restore_uplink(scene)
+        scene.watch_until(FORGET)
+        acts.forget(scene)
         scene.watch_until(1.0)
         acts.close(scene, folders)
         return scene.story

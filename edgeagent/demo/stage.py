@@ -128,6 +128,23 @@ class ReaderProcess(Process):
         for line in self.child.stdout:
             self.account = json.loads(line)
 
+    def nap(self) -> None:
+        """Away from the broker, until `wake`."""
+        self._tell("nap")
+
+    def wake(self) -> None:
+        self._tell("wake")
+
+    def _tell(self, word: str) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write(f"{word}\n".encode())
+        self.child.stdin.flush()
+
+    @property
+    def holes(self) -> int:
+        """Numbers of which it knows nothing, as of its last account."""
+        return sum(len(epoch["holes"]) for epoch in self.account.get("epochs", []))
+
     def finish(self) -> dict[str, Any]:
         """End it and return its final account. Raises EdgeAgentError where it has none."""
         assert self.child.stdin is not None
@@ -152,6 +169,8 @@ class Stage:
         self._exits = ExitStack()
         self.broker = ""
         """Which broker it is, for people."""
+        self.installed = True
+        """It is mosquitto, not the embedded one."""
         self.protocol = "auto"
         """``mqtt.version`` for it."""
         try:
@@ -187,6 +206,11 @@ class Stage:
     def restore_uplink(self) -> None:
         self._uplink.mode = "pass"
 
+    def kill_broker(self) -> None:
+        """SIGKILL: what it kept for others is gone. A new one takes its place."""
+        self._broker.kill()
+        self._run_broker(self._broker_command, self._broker_port)
+
     def _start_broker(self) -> int:
         try:
             program = find_mosquitto()
@@ -199,13 +223,16 @@ class Stage:
     def _start_embedded(self) -> int:
         port = free_port()
         # It knows nothing newer and does not even refuse MQTT 5, it falls silent.
-        self.protocol = "3.1.1"
+        self.protocol, self.installed = "3.1.1", False
         self.broker = f"embedded broker (amqtt; mosquitto is not installed) on port {port}"
         command = [sys.executable, "-m", "edgeagent.demo.broker", str(port)]
         return self._run_broker(command, port)
 
     def _run_broker(self, command: list[str], port: int) -> int:
-        broker = Process("broker", command, self._folders.logs / "broker.log", site=self._kit.site)
+        self._broker_command, self._broker_port = command, port
+        broker = self._broker = Process(
+            "broker", command, self._folders.logs / "broker.log", site=self._kit.site
+        )
         self._exits.callback(broker.stop)
         if not await_true(lambda: _accepts(port) or not broker.running, _BROKER_TIMEOUT_S):
             raise Unavailable(f"the broker did not start: {broker.last_words()}")

@@ -111,7 +111,8 @@ def test_nothing_is_lost_and_it_says_so(visit: dict[str, Any]) -> None:
 
 def test_every_act_took_place_in_order(visit: dict[str, Any]) -> None:
     acts = ("3 pipelines at work", "the uplink is cut", "killed with SIGKILL",
-            "a new agent is at work", "the uplink is back", "pipelines pause")  # fmt: skip
+            "a new agent is at work", "the uplink is back", "the broker is killed with SIGKILL",
+            "records and asks for them", "the agent has given all", "pipelines pause")  # fmt: skip
     places = [next(n for n, line in enumerate(visit["lines"]) if act in line) for act in acts]
     assert places == sorted(places)
     assert any(re.search(r"parts@\S+ on litert .* operators on", line) for line in visit["lines"])
@@ -222,6 +223,7 @@ def test_without_mosquitto_the_embedded_broker_does_it(
     text = "\n".join(line for _, line in run.lines())
     assert run.child.wait(10) == 0, text
     assert "embedded broker (amqtt; mosquitto is not installed)" in text
+    assert "left out: a broker that forgets" in text
     assert "none lost" in text and "0 missing" in text
     assert run.left_running() == []
     match = re.search(r"not installed\) on port (\d+)", text)
