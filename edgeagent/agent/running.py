@@ -235,6 +235,8 @@ class Agent:
         assert self.sync is not None
         waiting = threading.Event()
         while self.sync.up and self.outbox.stats().pending and time.monotonic() < until:
+            if self.sync.held:
+                return
             waiting.wait(0.02)
 
     # --- for others ------------------------------------------------------------------------

@@ -83,6 +83,11 @@ class Sync:
     def up(self) -> bool:
         return self.link.state == "up"
 
+    @property
+    def held(self) -> bool:
+        """Results wait for a budget, however long one waits for them."""
+        return not self.budget.open("results")
+
     def say(self, reasons: tuple[str, ...]) -> None:
         """How the agent does; what the link itself knows is added by it."""
         own = set(self.reasons())

@@ -63,7 +63,8 @@ class Tls(Struct, forbid_unknown_fields=True):
 
 class Mqtt(Struct, forbid_unknown_fields=True):
     host: str = ""
-    """Empty = no link: the agent works offline and keeps its records."""
+    """Empty = no link: the agent works offline and keeps its records. Several, separated by
+    commas and each with its own ``:port`` if need be, are tried in this order."""
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     username: str = ""
     password_file: str = ""

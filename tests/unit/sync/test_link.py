@@ -431,6 +431,31 @@ def test_mutual_tls_and_certificates_that_change(
 
 
 @pytest.mark.broker
+def test_a_certificate_that_ends_soon_is_complained_of_until_it_is_renewed(
+    tmp_path: Path, mosquitto_installed: None, make_link: MakeLink,
+    eventually: Callable[..., Any],
+) -> None:  # fmt: skip
+    broker = Mosquitto(tmp_path / "b", tls=True, client_certificates=True, days=20)
+    files = broker.certificates
+    assert files is not None
+    with broker:
+        where = Endpoint("localhost", broker.port, tls=True, ca=str(files.ca),
+                         cert=str(files.client), key=str(files.client_key))  # fmt: skip
+        link = make_link(0, endpoint=where, files_every_s=0.1)
+        assert link.wait_up(5), link.last_error
+        complaint = eventually(lambda: link.complaints)[0]
+        assert f"{files.client} ends on" in complaint.sentence and "Renew it" in complaint.advice
+        renewed = make_certificates(tmp_path / "new", days=300)
+        # A broker that trusts both authorities, as during any change of one.
+        files.ca.write_bytes(files.ca.read_bytes() + renewed.ca.read_bytes())
+        broker.restart()
+        files.client_key.write_bytes(renewed.client_key.read_bytes())
+        files.client.write_bytes(renewed.client.read_bytes())
+        eventually(lambda: link.state == "up" and not link.complaints, timeout=15)
+        assert wait_all(link, "x", [b"x"]) == [None]
+
+
+@pytest.mark.broker
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 def test_no_step_of_44_ms(
     tmp_path: Path, mosquitto_installed: None, make_link: MakeLink, tls: bool,

@@ -149,6 +149,21 @@ def test_the_window_and_the_size_are_kept(
         assert len(zlib.decompress(message.payload)) <= 4096
 
 
+def test_a_backlog_lets_evidence_pass_and_live_records_do_not(
+    scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually
+) -> None:
+    broker = scripted(puback=lambda m: -1 if m.topic.endswith("/records") else 0)
+    fill(outbox, 5)
+    station = make_station(broker.port)
+    eventually(lambda: len(broker.records()) == 1)
+    assert not station.publisher.busy
+    fill(outbox, 1)
+    eventually(lambda: len(broker.records()) == 2)
+    eventually(lambda: station.publisher.busy)
+    broker.acknowledge(broker.records()[1].mid)
+    eventually(lambda: not station.publisher.busy)
+
+
 def test_one_place_is_left_for_status_and_commands(
     scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually
 ) -> None:
