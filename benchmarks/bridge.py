@@ -273,11 +273,11 @@ def outage(way: str, folder: Path, count: int, rate: float) -> dict[str, float]:
         its.kill()
         with remote, Counter(remote.port) as counter:
             its.start(0, 0.0)
-            before = -1
-            while before != (before := len(counter.seen)) or not before:
-                counter.until(count, 4)
-                if len(counter.seen) == before:
-                    break
+            counter.until(1, 60)
+            before = 0
+            while before < len(counter.seen) < count:
+                before = len(counter.seen)
+                counter.until(count, 10)
             return {
                 "lost": count - len(counter.seen), "written": cost.written / count,
                 "cpu_us": cost.cpu_s / count * 1e6,

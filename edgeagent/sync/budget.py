@@ -106,7 +106,7 @@ class Budget:
         now_ms = clock.mono_ms()
         self._spans: dict[Span, _Used] = {span: _Used(since_ms=now_ms) for span in SPANS}
         self._sent: dict[str, int] = dict.fromkeys(CLASSES, 0)
-        self._records: dict[str, int] = {"events": 0, "results": 0}
+        self._units: dict[str, int] = {"events": 0, "results": 0}
         self._rolled_ms = self._noted_ms = float("-inf")
         self._quiet = self._trusted = self._changed = self._faulty = False
         self._told: dict[str, str] = {}
@@ -128,14 +128,15 @@ class Budget:
     def open(self, traffic: Traffic) -> bool:
         return self.left(traffic) > 0
 
-    def charge(self, traffic: Traffic, count: int, records: int = 0) -> None:
-        """``count`` bytes are about to be sent, or have been received."""
+    def charge(self, traffic: Traffic, count: int, units: int = 0) -> None:
+        """``count`` bytes are about to be sent, or have been received, for so many events or
+        results."""
         with self._lock:
             self._roll(self._clock.mono_ms())
             self._changed = True
             self._sent[traffic] += count
-            if records:
-                self._records[traffic] += records
+            if units:
+                self._units[traffic] += units
             for used in self._spans.values():
                 for name in (traffic, _TOTAL):
                     used.bytes[name] = used.bytes.get(name, 0) + count
@@ -198,12 +199,10 @@ class Budget:
         per = {
             f"bytes_per_{name}": round(self._sent[plural] / count)
             for name, plural in (("event", "events"), ("result", "results"))
-            if (count := self._records[plural])
+            if (count := self._units[plural])
         }
-        if self._records["events"] and self._sent["evidence"]:
-            per["evidence_bytes_per_event"] = round(
-                self._sent["evidence"] / self._records["events"]
-            )
+        if self._units["events"] and self._sent["evidence"]:
+            per["evidence_bytes_per_event"] = round(self._sent["evidence"] / self._units["events"])
         limits = {name: dict(spans) for name, spans in self._settings.limits.items() if spans}
         return {
             **per,

@@ -7,13 +7,14 @@ import base64
 import json
 import sys
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.demo.reader import Ledger, decode, gap_numbers
+from edgeagent.demo.reader import Ledger, decode, gap_numbers, ranges
 
 
 def bitmap(first: int, dropped: set[int]) -> str:
@@ -69,6 +70,13 @@ def test_a_gap_of_an_older_epoch_hides_no_hole_of_this_one() -> None:
     ledger.add({"seq": 1, "kind": "gap", "epoch": "old", "from": 2, "to": 900})
     ledger.add({"seq": 3, "kind": "result"})
     assert ledger.account()["holes"] == [2]
+
+
+@given(st.sets(st.integers(1, 400)))
+def test_ranges_name_every_number_once_and_never_touch(numbers: set[int]) -> None:
+    found = ranges(sorted(numbers))
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(found))
 
 
 def test_doubles_are_counted_once_each() -> None:
