@@ -9,6 +9,7 @@ from edgeagent.agent.cascade import Cascade, open_cascade
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
+from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Stages
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
-
-_TRACKED = ("detect", "pose")
-_DOUBTFUL = 0.4
-"""Share of the threshold from which on detections are looked at: what is doubtful keeps a track
-alive though it never begins one, and is hidden, because showing somebody is worse than hiding
-a shadow."""
 
 
 def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
@@ -52,7 +47,7 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
 
 def _finder(around: Surroundings, model: str) -> Predictor:
     package = around.library.find(model)
-    return Predictor(package, threshold=package.manifest.output.threshold * _DOUBTFUL)
+    return Predictor(package, threshold=package.manifest.output.threshold * DOUBTFUL)
 
 
 def stages_for(
@@ -74,8 +69,8 @@ def stages_for(
     packages of second models; without it none is asked.
     """
     threshold = _threshold(name, package, pipeline)
-    tracked = package.manifest.task in _TRACKED
-    lowest = threshold * _DOUBTFUL if tracked else threshold
+    tracked = package.manifest.task in TASKS
+    lowest = threshold * DOUBTFUL if tracked else threshold
     try:
         predictor = Predictor(package, runtime or pipeline.runtime, lowest)
     except BaseException:

@@ -17,6 +17,7 @@ from edgeagent.errors import EdgeAgentError, InputError, UsageError
 if TYPE_CHECKING:
     from edgeagent.agent.cascade import Cascade
     from edgeagent.cli.inputs import Input
+    from edgeagent.cli.overlay import Overlay
     from edgeagent.config.model import Refine
     from edgeagent.prove.predict import Predictor
 
@@ -42,19 +43,27 @@ def infer(
     gallery: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What a model that embeds compares with.")
     ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Show the zones and lines of this pipeline, too."),
+    ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a model on pictures or recordings. Exit 1 if an input could not be used."""
+    """Run a model on pictures or recordings; what is in a video is followed from frame to frame.
+    Nothing is redacted. Exit 1 if an input could not be used."""
     from edgeagent.cli.inputs import find_inputs
+    from edgeagent.cli.overlay import Overlay
     from edgeagent.prove.predict import Predictor
 
     library = options.library(config, data_dir)
     package = library.find(model)
-    with find_inputs(inputs) as found, Predictor(package, threshold=threshold) as predictor:
+    shown = options.pipeline(pipeline, config, data_dir) if pipeline else None
+    overlay = Overlay(shown, package, threshold)
+    with find_inputs(inputs) as found, Predictor(package, threshold=overlay.lowest) as predictor:
         cascade = _cascade(refine or [], gallery, library.find, predictor)
-        run = Run(save, cascade)
+        run = Run(save, overlay, cascade)
         with render.progress(f"{package.name}:", len(found), quiet=as_json) as tell:
             for line in run.over(predictor, found, tell):
                 if as_json:
@@ -110,8 +119,9 @@ def _asked(refine: list[str], gallery: Path | None) -> dict[str, Refine]:
 class Run:
     """One model over many inputs; what can't be used is listed and left out."""
 
-    def __init__(self, save: Path | None, cascade: Cascade | None = None) -> None:
+    def __init__(self, save: Path | None, overlay: Overlay, cascade: Cascade | None = None) -> None:
         self.save = save
+        self._overlay = overlay
         self._cascade = cascade
         self.rows: list[dict[str, Any]] = []
         self.bad: list[EdgeAgentError] = []
@@ -129,11 +139,12 @@ class Run:
 
     def _file(self, predictor: Predictor, its: Input) -> Iterator[dict[str, Any]]:
         from edgeagent.decide.data import as_data
-        from edgeagent.prove.samples import read_samples
+        from edgeagent.prove.samples import is_video, read_samples
 
+        self._overlay.begin(video=is_video(its.path))
         for number, sample in enumerate(read_samples(its.path, predictor.package)):
             answer = predictor(sample)
-            predictions, refine_ms = answer.predictions, 0.0
+            predictions, refine_ms = self._overlay(sample, answer.predictions), 0.0
             if self._cascade is not None:
                 began = time.perf_counter()
                 predictions = self._cascade(sample, predictions)
@@ -162,7 +173,7 @@ class Run:
             return None
         stem = "stdin" if its.name == "-" else its.path.stem
         file = self.save / f"{stem}{f'-{number:05d}' if number else ''}.jpg"
-        write_picture(sample.pixels, predictions, file)
+        write_picture(sample.pixels, predictions, file, self._overlay.scenery())
         return str(file)
 
     def summary(self, predictor: Predictor) -> str:

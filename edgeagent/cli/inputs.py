@@ -7,22 +7,23 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from edgeagent.capture.files import natural
 from edgeagent.errors import InputError, NotFound, NotPermitted, unwritable
 from edgeagent.prove.samples import readable
 
 if TYPE_CHECKING:
+    from edgeagent.decide.picture import Scenery
     from edgeagent.types import Prediction
 
 STDIN = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """One file, and what people call it."""
 
     path: Path
@@ -86,12 +87,14 @@ def _suffix(data: bytes) -> str:
     return ".png"
 
 
-def write_picture(pixels: Any, predictions: Sequence[Prediction], file: Path) -> None:
+def write_picture(
+    pixels: Any, predictions: Sequence[Prediction], file: Path, scenery: Scenery | None = None
+) -> None:
     """A frame with everything that was said about it, as JPEG. Raises as `unwritable`."""
     from edgeagent.decide.picture import draw, jpeg
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(jpeg(draw(pixels, predictions)))
+        file.write_bytes(jpeg(draw(pixels, predictions, scenery)))
     except OSError as error:
         raise unwritable(file, error) from error

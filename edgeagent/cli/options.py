@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgeagent.config.load import Loaded
+    from edgeagent.config.model import Pipeline
     from edgeagent.serve.client import ControlClient
     from edgeagent.update.library import Library
 
@@ -93,6 +94,20 @@ def library(given: Path | None, data: Path | None) -> Library:
             if given is not None:
                 raise
     return Library(default_folders(data_folder(given, data), further, working=True))
+
+
+def pipeline(name: str, given: Path | None, data: Path | None) -> Pipeline:
+    """A pipeline of the configuration. Raises NotFound, ConfigError."""
+    from edgeagent.config.words import did_you_mean
+    from edgeagent.errors import NotFound
+
+    known = load_config(given, data).config.pipelines
+    if name not in known:
+        raise NotFound(
+            f"{config_file(given)} has no pipeline {name!r}",
+            remedy=did_you_mean(name, list(known)),
+        )
+    return known[name]
 
 
 def control(given: Path | None, data: Path | None) -> ControlClient:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from msgspec import Struct, field
 
 from edgeagent.decide.data import called
 from edgeagent.errors import InputError
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     from edgeagent.types import Prediction
 
     Picture = NDArray[np.uint8]
-    Colour = tuple[int, int, int]
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
 
 QUALITY = 85
 
@@ -37,6 +42,14 @@ _COLOURS: tuple[Colour, ...] = (
     (0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240),
     (178, 114, 0), (0, 94, 213), (167, 121, 204),
 )  # fmt: skip
+_BONES = (
+    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12),
+    (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
+"""Which of COCO's 17 key points are joined."""
+_SURE = 0.3
+"""A key point that scores less is a guess and is not drawn."""
+_WHITE: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4
 """Fraction bits of the coordinates given to OpenCV."""
@@ -47,20 +60,37 @@ def colour_of(label: str) -> Colour:
     return _COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]
 
 
-def draw(pixels: Picture, predictions: Sequence[Prediction]) -> Picture:
+class Scenery(Struct):
+    """What a pipeline looks at besides its model: zones, lines, where things came from."""
+
+    zones: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    lines: Mapping[str, tuple[Point, Point]] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Line → way → crossings."""
+    trails: Mapping[int, Sequence[Point]] = field(default_factory=dict)
+    """Track → where its foot was, oldest first."""
+
+
+def draw(
+    pixels: Picture, predictions: Sequence[Prediction], scenery: Scenery | None = None
+) -> Picture:
     """A BGR copy of a frame, uint8 (h, w, 3) or (h, w), with everything that was said about it.
 
     Boxes, landmarks and polygons stand where they are, the rest is a list in the corner.
     """
     picture = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
     pen = _Pen(picture)
+    if scenery is not None:
+        _draw_scenery(pen, scenery, predictions)
     lines: list[tuple[str, str]] = []
     for prediction in reversed(predictions):  # the best comes first and is drawn last, on top
         if isinstance(prediction, Detection):
             pen.box(prediction.label, _caption(prediction), prediction.box)
             pen.points(prediction.label, prediction.points)
         elif isinstance(prediction, Keypoints):
-            pen.points(prediction.label, [point[:2] for point in prediction.points])
+            pen.pose(prediction.label, prediction.points)
+            if prediction.track:
+                pen.box(prediction.label, _caption(prediction), prediction.box)
         elif isinstance(prediction, Mask):
             pen.polygons(prediction.label, prediction.polygons)
             lines.append((prediction.label, f"{prediction.label} {prediction.share:.0%}"))
@@ -78,6 +108,21 @@ def draw(pixels: Picture, predictions: Sequence[Prediction]) -> Picture:
             lines.append(("text", f"{prediction.text} {prediction.score:.2f}"))
     pen.list(lines[::-1])
     return picture
+
+
+def _draw_scenery(pen: _Pen, scenery: Scenery, predictions: Sequence[Prediction]) -> None:
+    for name, polygon in scenery.zones.items():
+        pen.polygons(name, [polygon])
+        x, y = max(polygon, key=lambda point: (point[1], -point[0]))
+        pen.text(name, name, x, y, above=True)
+    for name, (start, end) in scenery.lines.items():
+        ways = scenery.counts.get(name, {})
+        counted = "".join(f" {way} {count}" for way, count in ways.items())
+        pen.line(name, f"{name}{counted}", start, end)
+    for prediction in predictions:
+        trail = scenery.trails.get(getattr(prediction, "track", 0), ())
+        if isinstance(prediction, (Detection, Keypoints)) and len(trail) > 1:
+            pen.trail(prediction.label, trail)
 
 
 def jpeg(pixels: Picture, quality: int = QUALITY) -> bytes:
@@ -100,7 +145,7 @@ def scaled(pixels: Picture, width: int) -> Picture:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _caption(found: Detection) -> str:
+def _caption(found: Detection | Keypoints) -> str:
     number = f" #{found.track}" if found.track else ""
     second = "".join(f" {_spoken(answer)}" for _, answer in found.refined)
     return f"{found.label}{number} {found.score:.2f}{second}"
@@ -132,9 +177,46 @@ class _Pen:
         cv2.rectangle(
             self._picture, *corners, colour_of(label), self._thick, cv2.LINE_AA, _SHIFT
         )  # fmt: skip
-        left = round(min(max(box[0], 0.0), 1.0) * self._width)
-        top = round(min(max(box[1], 0.0), 1.0) * self._height)
-        self._text(caption, label, left, top, above=True)
+        self.text(caption, label, box[0], box[1], above=True)
+
+    def text(self, text: str, label: str, x: float, y: float, *, above: bool) -> None:
+        """Beside a point in 0..1."""
+        left = round(min(max(x, 0.0), 1.0) * self._width)
+        top = round(min(max(y, 0.0), 1.0) * self._height)
+        self._text(text, label, left, top, above=above)
+
+    def pose(self, label: str, points: Sequence[tuple[float, float, float]]) -> None:
+        """Key points that are sure; COCO's 17 are joined."""
+        for one, other in _BONES if len(points) == 17 else ():
+            if points[one][2] >= _SURE and points[other][2] >= _SURE:
+                self._stroke(points[one], points[other], colour_of(label))
+        self.points(label, [point[:2] for point in points if point[2] >= _SURE])
+
+    def line(self, label: str, text: str, start: Point, end: Point) -> None:
+        """A line with an arrow that shows which way is in."""
+        self._stroke(start, end, colour_of(label))
+        (ax, ay), (bx, by) = (
+            (x * self._width, y * self._height) for x, y in (start, end)
+        )  # fmt: skip
+        length = math.hypot(bx - ax, by - ay) or 1.0
+        size = max(8.0, 0.04 * min(self._width, self._height))
+        x, y = (ax + bx) / 2, (ay + by) / 2
+        tip = x - (by - ay) / length * size * 2, y + (bx - ax) / length * size * 2
+        cv2.arrowedLine(
+            self._picture, (round(x), round(y)), (round(tip[0]), round(tip[1])),
+            colour_of(label), self._thick, cv2.LINE_AA, tipLength=0.4,
+        )  # fmt: skip
+        self.text(text, label, *end, above=False)
+
+    def trail(self, label: str, points: Sequence[Point]) -> None:
+        """Where something came from."""
+        for one, other in pairwise(points):
+            self._stroke(one, other, colour_of(label))
+
+    def _stroke(self, one: Sequence[float], other: Sequence[float], colour: Colour) -> None:
+        ends = self._at(one[:2]), self._at(other[:2])
+        cv2.line(self._picture, *ends, _WHITE, self._thick + 2, cv2.LINE_AA, _SHIFT)
+        cv2.line(self._picture, *ends, colour, self._thick, cv2.LINE_AA, _SHIFT)
 
     def points(self, label: str, points: Sequence[tuple[float, float]]) -> None:
         radius = (self._thick + 1) << _SHIFT
@@ -145,6 +227,8 @@ class _Pen:
 
     def polygons(self, label: str, polygons: Sequence[Sequence[tuple[float, float]]]) -> None:
         shapes = [np.array([self._at(p) for p in polygon], np.int32) for polygon in polygons]
+        if not shapes:
+            return
         cv2.polylines(
             self._picture, shapes, True, colour_of(label), self._thick, cv2.LINE_AA, _SHIFT
         )

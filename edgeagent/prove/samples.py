@@ -74,6 +74,11 @@ def readable(path: Path) -> bool:
     return suffix in SUFFIXES or suffix in _VIDEO or suffix in _RECORDINGS
 
 
+def is_video(path: Path) -> bool:
+    """Whether the samples of a file follow one another as those of a camera do."""
+    return path.suffix.lower() in _VIDEO
+
+
 def _source(path: Path, package: Package) -> Source:
     wanted = wanted_by(package)
     config = file_source(path, wanted)

@@ -7,4 +7,11 @@ one, for what is seen in every sample.
 from edgeagent.decide.track.overlap import IouTracker
 from edgeagent.decide.track.port import Tracker, iou
 
-__all__ = ["IouTracker", "Tracker", "iou"]
+TASKS = ("detect", "pose")
+"""Of models whose predictions are followed."""
+DOUBTFUL = 0.4
+"""Share of the threshold from which on detections are looked at: what is doubtful keeps a track
+alive though it never begins one, and is hidden, because showing somebody is worse than hiding
+a shadow."""
+
+__all__ = ["DOUBTFUL", "TASKS", "IouTracker", "Tracker", "iou"]

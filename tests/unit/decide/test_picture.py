@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeagent.decide.picture import colour_of, draw, jpeg
+from edgeagent.decide.picture import Scenery, colour_of, draw, jpeg
 from edgeagent.errors import InputError
 from edgeagent.types import (
     Anomaly,
@@ -79,3 +79,36 @@ def test_jpeg() -> None:
     assert jpeg(np.zeros((8, 8), np.uint8))[:2] == b"\xff\xd8"
     with pytest.raises(InputError):
         jpeg(np.zeros((0, 0, 3), np.uint8))
+
+
+def test_zones_lines_and_trails_stand_where_they_are() -> None:
+    scenery = Scenery(
+        zones={"door": [(0.6, 0.1), (0.9, 0.1), (0.9, 0.6), (0.6, 0.6)]},
+        lines={"gate": ((0.2, 0.2), (0.2, 0.8))},
+        counts={"gate": {"in": 3, "out": 2}},
+        trails={7: [(0.4, 0.5), (0.45, 0.55), (0.5, 0.5)], 8: [(0.1, 0.1), (0.3, 0.1)]},
+    )
+    found = [Detection("crack", 0.9, (0.45, 0.3, 0.55, 0.5), track=7)]
+    picture = draw(GREY, found, scenery)
+    touched = changed(picture)
+
+    def at(x: float, y: float) -> bool:
+        column, row = round(x * 320), round(y * 240)
+        return bool(touched[row - 2 : row + 3, column - 2 : column + 3].any())
+
+    assert at(0.6, 0.3) and at(0.75, 0.1)  # the zone's sides
+    assert at(0.2, 0.4) and at(0.2, 0.7)  # the line
+    assert at(0.42, 0.52)  # the trail of what is there
+    assert not at(0.25, 0.1)  # not of what is gone
+    # Seen from the first point to the second, in is to the right: here the left of the picture.
+    left, right = touched[110:131, 48:60].sum(), touched[110:131, 70:82].sum()
+    assert left > 0 and right == 0
+
+
+def test_a_pose_is_joined_where_it_is_sure() -> None:
+    points = [(0.1 + 0.05 * n, 0.2 if n % 2 else 0.8, 0.9) for n in range(17)]
+    whole = changed(draw(GREY, [Keypoints("person", 0.8, tuple(points))])).sum()
+    points[5] = (*points[5][:2], 0.1)
+    assert 0 < changed(draw(GREY, [Keypoints("person", 0.8, tuple(points))])).sum() < whole
+    dots = changed(draw(GREY, [Keypoints("person", 0.8, tuple(points[:4]))])).sum()
+    assert 0 < dots < whole / 4
