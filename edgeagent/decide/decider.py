@@ -139,7 +139,7 @@ class Decide:
         if self._events or self._states or len(self._lines):
             drafts = self._happened(sample, predictions)
         if self._darkroom is not None:
-            drafts += self._developed(sample.at_ns, sample.mono_ms, self._darkroom.ready())
+            drafts += self._developed(self._draft("event", sample, {}), self._darkroom.ready())
         if self._every and self._number % self._every == 0:
             drafts.append(self._result(sample, predictions))
         return drafts
@@ -160,7 +160,7 @@ class Decide:
         if self._darkroom is not None:
             darkroom = self._darkroom
             done = darkroom.ready(ended=True) if ended or not self._hides else darkroom.give_up()
-            drafts += self._developed(at_ns, mono_ms, done)
+            drafts += self._developed(Draft("event", self.name, at_ns, mono_ms), done)
         return drafts
 
     def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
@@ -321,10 +321,9 @@ class Decide:
         self._open.pop(key, None)
         return [draft]
 
-    def _developed(
-        self, at_ns: int, mono_ms: float, done: Sequence[tuple[str, Evidence | None]]
-    ) -> list[Draft]:
-        """Records for pictures that are ready: the event's waiting end, or an update."""
+    def _developed(self, now: Draft, done: Sequence[tuple[str, Evidence | None]]) -> list[Draft]:
+        """Records for pictures that are ready: the event's waiting end, or an update like
+        ``now``."""
         drafts: list[Draft] = []
         for key, evidence in done:
             end, happening = self._ending.get(key), self._open.get(key)
@@ -332,9 +331,11 @@ class Decide:
             if draft is None:
                 if happening is None:
                     continue
-                data = happening.data("update")
-                draft = Draft("event", self.name, at_ns, mono_ms, data, self._model, self._config,
-                              event=key)  # fmt: skip
+                draft = Draft(
+                    "event", self.name, now.at_ns, now.mono_ms, happening.data("update"),
+                    self._model, self._config, now.source, now.frame, key,
+                )  # fmt: skip
+                happening.told_all()
                 drafts.append(draft)
             if evidence is not None:
                 draft.evidence = (*draft.evidence, evidence)

@@ -77,5 +77,5 @@ def test_case(case: Path, tmp_path: Path) -> None:
 
 
 def test_two_runs_give_the_same_records(tmp_path: Path) -> None:
-    case = Path(__file__).parent / "belt"
+    case = Path(__file__).parent / "gate"
     assert run(case, tmp_path / "one") == run(case, tmp_path / "two")
