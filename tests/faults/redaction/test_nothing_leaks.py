@@ -8,6 +8,7 @@ same film without redaction finds the board everywhere, or it would prove nothin
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -20,6 +21,7 @@ import paho.mqtt.client as mqtt
 import pytest
 import scan
 
+from edgeagent.store.export import jsonl
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 
@@ -166,6 +168,34 @@ def test_nothing_of_it_is_left(
     found = watch(tmp_path, models, the_film, REDACT.format(method=method), width=width)
     assert found.at == []
     assert found.pictures > 60, "pictures were made, and nothing is in them"
+
+
+def test_what_a_mask_covers_is_nowhere(tmp_path: Path, models: Path, the_film: Path) -> None:
+    mask = "\n[sources.cam]\nmask = [[[0.5, 0.6], [1, 0.6], [1, 1], [0.5, 1]]]\n"
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "mask.toml").write_text(mask)
+    found = watch(tmp_path, models, the_film)
+    assert found.at == [] and found.pictures > 10
+
+
+def test_an_agent_that_is_stopped_keeps_no_picture_that_waits(
+    tmp_path: Path, models: Path, the_film: Path
+) -> None:
+    """The first event's picture waits for a second, and SIGTERM comes within it."""
+    text = CONFIG.format(port=1, models=models, film=the_film, pictures="events", width=640)
+    text = text.replace('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', "")
+    text += REDACT.format(method="fill") + 'hold = "60 s"\n'
+    with AgentProcess(text, tmp_path) as agent:
+        agent.until(lambda status: status["pipelines"]["door"]["records"] > 1, 60)
+        agent.stop()
+    found = scan.Found()
+    found.folder(agent.data)
+    assert found.pictures == 0 and found.at == []
+    ends = [
+        record["data"] for record in map(json.loads, jsonl(agent.data))
+        if record["kind"] == "event" and record["data"]["phase"] == "end"
+    ]  # fmt: skip
+    assert ends and all(data["picture"] == "withheld" for data in ends)
 
 
 def test_never_means_never(tmp_path: Path, models: Path, the_film: Path) -> None:

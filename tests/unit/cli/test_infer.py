@@ -106,6 +106,34 @@ def test_a_video_gives_a_line_per_frame(invoke: Any, tmp_path: Path) -> None:
     assert [line["sample"] for line in lines_of(done)] == [0, 1, 2, 3, 4, 5]
 
 
+def test_what_is_in_a_video_is_followed_over_the_lines_of_a_pipeline(
+    invoke: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "belt.avi"
+    film = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 15, (320, 240))
+    scene = BeltScene(3, (320, 240))
+    for number in range(45):
+        film.write(scene.render(number)[0])
+    film.release()
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        '[sources.a]\nkind = "synthetic"\n[pipelines.belt]\nsource = "a"\nmodel = "parts"\n'
+        "[pipelines.belt.lines.gate]\npoints = [[0.5, 0], [0.5, 1]]\n"
+    )
+    keys = ("--json", "--save", tmp_path / "out", "--config", config)
+    plain = lines_of(invoke("infer", "parts", file, *keys))
+    tracks = [its.get("track") for line in plain for its in line["predictions"]]
+    assert all(tracks) and 3 <= len(set(tracks)) <= 9
+    before = cv2.imread(plain[30]["saved"])
+    shown = lines_of(invoke("infer", "parts", file, *keys, "--pipeline", "belt"))
+    after = cv2.imread(shown[30]["saved"])
+    assert [line["predictions"] for line in plain] == [line["predictions"] for line in shown]
+    differs = (before != after).any(axis=2)
+    assert differs[:, 155:165].any(axis=1).mean() > 0.9  # the line
+    done = invoke("infer", "parts", file, *keys, "--pipeline", "bel")
+    assert done.exit_code == 3 and "belt" in done.stderr
+
+
 def test_json_lines_from_standard_input_reach_the_autoencoder(shell: Any) -> None:
     from edgeagent.capture.synthetic import VibrationScene
     from edgeagent.manifest import load_package
