@@ -240,8 +240,8 @@ class _Pen:
             size = (self._width, self._height)
             share = cv2.resize(share.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
             heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-            # What is as usual stays as it is: only the upper half of the scale is laid over it.
-            cover = (0.6 * np.clip(2 * share - 0.6, 0.0, 1.0))[..., None]
+            # What is as usual stays as it is: the heat shows from 3/4 of the threshold on.
+            cover = (0.6 * np.clip(3 * share - 1.5, 0.0, 1.0))[..., None]
             self._picture[:] = self._picture * (1 - cover) + heat * cover
         for box, score in found.regions:
             self.box("anomaly", f"{score:.3g}", box)

@@ -1,10 +1,12 @@
 """Anomaly of pictures: how far each patch is from all patches of good pictures.
 
-A backbone's inner feature maps describe each cell of a grid over the picture. The memory holds
-what the cells of good pictures look like; a cell that is far from its nearest neighbour there
-is unusual. Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"
-(PatchCore), with one change: a distance counts in parts of what is usual at that place of the
-memory, or busy but sound parts (the teeth of a gear) would hide the faults of plain ones.
+A backbone's inner feature maps and the colours (`Cells`) describe each cell of a grid over the
+picture. The memory holds what the cells of good pictures look like; a cell that is far from its
+nearest neighbour there is unusual.
+
+Source: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection" (PatchCore),
+with one change: a distance counts in parts of what is usual at that place of the memory, or
+busy but sound parts (the teeth of a gear) would hide the faults of plain ones.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from edgeagent.errors import InferenceError, PackageError
+from edgeagent.errors import PackageError
+from edgeagent.interpret.cells import Cells
 from edgeagent.interpret.contour import outlines
-from edgeagent.interpret.outputs import real, shapes, stateless
+from edgeagent.interpret.outputs import stateless
 from edgeagent.types import Anomaly
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
+_TABLES = ("mean", "axes", "patches", "usual", "pixels")
 _REGIONS = 8
 _FAINT = 0.8
 """A region reaches as far as its cells have this share of the threshold."""
@@ -44,13 +48,14 @@ class Memory(Struct, frozen=True):
 
     ``mean`` (features,) and ``axes`` (features, d) lead from feature maps to the space in
     which distances are taken; ``patches`` (n, d) are kept ones, ``usual`` (n,) the distance at
-    which patches of other good pictures lie there.
+    which patches of other good pictures lie there. ``pixels`` is for `Cells`.
     """
 
     mean: Floats
     axes: Floats
     patches: Floats
     usual: Floats
+    pixels: Floats
 
     def placed(self, features: Floats) -> Floats:
         """Features (…, features) of cells as points (cells, d)."""
@@ -68,9 +73,7 @@ class Memory(Struct, frozen=True):
     def data(self) -> bytes:
         """The file that `read_memory` takes."""
         stream = io.BytesIO()
-        np.savez(
-            stream, mean=self.mean, axes=self.axes, patches=self.patches, usual=self.usual
-        )  # fmt: skip
+        np.savez(stream, **{name: getattr(self, name) for name in _TABLES})
         return stream.getvalue()
 
 
@@ -96,7 +99,7 @@ def read_memory(file: Path) -> Memory:
     """A memory from its file. Raises PackageError."""
     try:
         with np.load(file, allow_pickle=False) as stored:
-            memory = Memory(*(stored[name] for name in ("mean", "axes", "patches", "usual")))
+            memory = Memory(*(stored[name] for name in _TABLES))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise PackageError(
             f"{file}: no memory of good pictures can be read from it: {error}",
@@ -108,68 +111,9 @@ def read_memory(file: Path) -> Memory:
     )
     if (memory.axes.shape, memory.patches.shape) != wanted or not len(memory.patches):
         raise PackageError(f"{file}: its tables do not fit each other")
-    if not all(np.isfinite(table).all() for table in (memory.axes, memory.patches, memory.usual)):
+    if not all(np.isfinite(getattr(memory, name)).all() for name in _TABLES):
         raise PackageError(f"{file}: it holds NaN or infinity")
     return memory
-
-
-class Maps:
-    """Feature maps of a session as one array (rows, columns, features) on the finest grid.
-
-    Args:
-        tensors: outputs [1, rows, columns, features], or features first where ``planar``.
-
-    Raises:
-        PackageError: an output is no map.
-    """
-
-    def __init__(self, tensors: Sequence[TensorSpec], *, planar: bool) -> None:
-        self._tensors = list(tensors)
-        self._planar = planar
-        for tensor in tensors:
-            if len(tensor.shape) != 4 or -1 in tensor.shape[1:]:
-                raise PackageError(
-                    f"output.decoder: patches reads feature maps, {tensor.name!r} is "
-                    f"{shapes((tensor,), [0])}",
-                    remedy="Make the package with: edgeagent models init --anomaly FOLDER",
-                )
-        sizes = [self._form(tensor)[:2] for tensor in tensors]
-        self.grid = max(sizes)
-        """Rows and columns."""
-        self._spread = [
-            None
-            if size == self.grid
-            else (_between(size[0], self.grid[0]), _between(size[1], self.grid[1]))
-            for size in sizes
-        ]
-        self.features = sum(self._form(tensor)[2] for tensor in tensors)
-
-    def _form(self, tensor: TensorSpec) -> tuple[int, int, int]:
-        _, one, two, three = tensor.shape
-        return (two, three, one) if self._planar else (one, two, three)
-
-    def __call__(self, outputs: Sequence[NDArray[Any]]) -> Floats:
-        """Raises InferenceError for NaN and infinity."""
-        maps = []
-        for output, tensor, spread in zip(outputs, self._tensors, self._spread, strict=True):
-            values = real(output, tensor)[0]
-            planes = values if self._planar else values.transpose(2, 0, 1)
-            if spread is not None:
-                planes = spread[0] @ planes @ spread[1].T
-            maps.append(planes)
-        features = np.concatenate(maps).transpose(1, 2, 0)
-        if not np.isfinite(features).all():
-            raise InferenceError(
-                "the model answered with NaN or infinity",
-                remedy="Check its input scaling (mean, scale) and its file.",
-            )
-        return np.ascontiguousarray(features)
-
-
-def _between(have: int, want: int) -> Floats:
-    """(want, have): values at the centres of ``want`` cells, linear between ``have`` ones."""
-    places = np.clip((np.arange(want) + 0.5) * have / want - 0.5, 0, have - 1)
-    return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(have))), np.float32)
 
 
 class Patches:
@@ -190,17 +134,19 @@ class Patches:
                 remedy="Make the package with: edgeagent models init --anomaly FOLDER",
             )
         self._places = stateless(package, outputs)
-        self._maps = Maps([outputs[at] for at in self._places], planar=how.layout == "columns")
         self._memory = read_memory(package.path(how.gallery))
-        if self._maps.features != len(self._memory.mean):
+        maps = [outputs[at] for at in self._places]
+        self._cells = Cells(maps, self._memory.pixels, planar=how.layout == "columns")
+        if self._cells.features != len(self._memory.mean):
             raise PackageError(
                 f"output.gallery: it knows {len(self._memory.mean)} features, the model gives "
-                f"{self._maps.features}",
+                f"{self._cells.features}",
                 remedy="Make the package anew: edgeagent models init --anomaly FOLDER",
             )
 
     def __call__(self, outputs: Sequence[NDArray[Any]], prepared: Prepared) -> list[Prediction]:
-        cells = self._memory.unlikeness(self._maps([outputs[at] for at in self._places]))
+        maps = [outputs[at] for at in self._places]
+        cells = self._memory.unlikeness(self._cells(maps, prepared.tensors[0]))
         place = prepared.placement
         heat = cells[_shown(place.top, place.height, len(cells))]
         heat = heat[:, _shown(place.left, place.width, cells.shape[1])]

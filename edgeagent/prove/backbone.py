@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from edgeagent.config.model import Runtime
 from edgeagent.errors import ModelError, NotPermitted, StoreFull
 from edgeagent.infer import open_package
 from edgeagent.manifest import InputSpec, Manifest, OutputSpec, Package, Variant
-from edgeagent.prepare.image import form
+from edgeagent.prepare.image import form, table
 from edgeagent.prove.cut import ending_at, inner
 from edgeagent.types import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FINEST, _COARSEST = 32, 6
 """Cells along the longer side of a grid: finer ones describe grain, coarser ones no place."""
@@ -29,6 +34,8 @@ class Backbone(Struct, frozen=True):
     variant: Variant
     input: InputSpec
     planar: bool
+    pixels: NDArray[np.float32]
+    """(2, channels): factor and offset from the input tensor to grey levels 0..255."""
     origin: str
     """``parts@1.0.0, parts-int8.tflite``"""
     maps: tuple[str, ...]
@@ -55,6 +62,7 @@ def cut_backbone(package: Package, folder: Path) -> Backbone:
     try:
         picture = form(specs[0], session.inputs[0])
         width, height = picture.width, picture.height
+        pixels = _pixels(table(specs[0], session.inputs[0], picture.channels))
     finally:
         session.close()
     source = package.path(variant.file)
@@ -76,6 +84,7 @@ def cut_backbone(package: Package, folder: Path) -> Backbone:
         cut,
         msgspec.structs.replace(specs[0], size=(width, height)),
         suffix == ".onnx",
+        pixels,
         f"{package.name}@{package.version}, {variant.file}",
         tuple(_text(everything[at], suffix == ".onnx") for at in chosen),
     )
@@ -114,6 +123,13 @@ def _maps(tensors: Sequence[TensorSpec], width: int, height: int, *, planar: boo
         if abs(rows * width - columns * height) <= max(width, height):
             last[rows, columns] = at
     return [last[grid] for grid in sorted(last, reverse=True)[:_MAPS]]
+
+
+def _pixels(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """The straight lines that lead back from what a tensor stores for 0..255, (channels, 256)."""
+    levels = np.arange(256.0)
+    lines = [np.polyfit(one.astype(np.float64), levels, 1) for one in stored]
+    return np.ascontiguousarray(np.transpose(lines), np.float32)
 
 
 def _text(tensor: TensorSpec, planar: bool) -> str:

@@ -22,7 +22,7 @@ from edgeagent.capture.pictures import SUFFIXES
 from edgeagent.config.model import Runtime
 from edgeagent.errors import InputError, NotFound, NotPermitted, StoreFull, UsageError
 from edgeagent.infer import open_package
-from edgeagent.interpret.patches import Maps
+from edgeagent.interpret.cells import Cells
 from edgeagent.manifest import Golden, Manifest, OutputSpec, Package, load_package
 from edgeagent.prepare.inputs import Prepare
 from edgeagent.prove.backbone import Backbone, cut_backbone
@@ -63,7 +63,7 @@ class Fitted(Struct):
 
 class _Seen(Struct):
     files: list[Path] = field(default_factory=list)
-    maps: list[NDArray[np.float32]] = field(default_factory=list)
+    cells: list[NDArray[np.float32]] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)
 
@@ -120,7 +120,7 @@ def _fit(
     backbone = cut_backbone(source, part)
     seen = _look(files, backbone, part, tell)
     tell("remembering")
-    memory, scores = remember(seen.maps)
+    memory, scores = remember(seen.cells, backbone.pixels)
     (part / _MEMORY).write_bytes(memory.data())
     threshold = round(threshold_of(scores), 3)
     manifest = _manifest(named, source, backbone, threshold, scores)
@@ -129,7 +129,7 @@ def _fit(
     _golden(part, seen, scores)
     write_files(load_package(part))
     return Fitted(
-        load_package(part), len(seen.maps), f"{backbone.origin}, maps {', '.join(backbone.maps)}",
+        load_package(part), len(seen.cells), f"{backbone.origin}, maps {', '.join(backbone.maps)}",
         threshold, statistics.median(scores), _notes(seen),
     )  # fmt: skip
 
@@ -144,22 +144,21 @@ def _look(files: list[Path], backbone: Backbone, part: Path, tell: Callable[[str
     package = Package(part, described, ())
     session, _ = open_package(package, Runtime())
     try:
-        prepare, maps = (
-            Prepare(package, session.inputs),
-            Maps(session.outputs, planar=backbone.planar),
-        )
+        prepare = Prepare(package, session.inputs)
+        cells = Cells(session.outputs, backbone.pixels, planar=backbone.planar)
         for file in files:
             tell(file.name)
             try:
                 frame = first_sample(file, package)
-                outputs = session.run(prepare(frame).tensors)
+                tensors = prepare(frame).tensors
+                outputs = session.run(tensors)
             except InputError as error:
                 seen.left_out.append(str(error))
                 continue
             assert isinstance(frame, Frame)
             seen.sizes[frame.pixels.shape[1], frame.pixels.shape[0]] += 1
             seen.files.append(file)
-            seen.maps.append(maps(outputs))
+            seen.cells.append(cells(outputs, tensors[0]))
     finally:
         session.close()
     if len(seen.files) < LEAST:

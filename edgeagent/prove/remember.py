@@ -20,14 +20,14 @@ KEPT = 1500
 """Patches in a memory at most."""
 _LOOKED_AT = 30_000
 """Patches from which those are chosen."""
-_STEADY = 0.05
+_STEADY = 0.3
 """Directions in which features hardly vary count less: their noise is no sign. In parts of
-the mean variance."""
+the mean variance of features that were brought to one scale."""
 _FALSE = 0.01
 """Share of good pictures that may lie above the threshold."""
 
 
-def remember(pictures: Sequence[Floats]) -> tuple[Memory, list[float]]:
+def remember(pictures: Sequence[Floats], pixels: Floats) -> tuple[Memory, list[float]]:
     """A memory of good pictures, and the score that each has for a memory without its fold.
 
     Pictures next to each other are of one fold: series of a camera show the same thing twice,
@@ -35,6 +35,7 @@ def remember(pictures: Sequence[Floats]) -> tuple[Memory, list[float]]:
 
     Args:
         pictures: maps (rows, columns, features) of each, all of one form; at least `FOLDS`.
+        pixels: what leads from the input tensor to grey levels (`Cells`).
     """
     rng = np.random.default_rng(0)
     grid = pictures[0].shape[:2]
@@ -52,7 +53,7 @@ def remember(pictures: Sequence[Floats]) -> tuple[Memory, list[float]]:
     for distances, near in apart:
         ratio = (distances[:, 0] / usual[near].mean(axis=1)).reshape(-1, *grid)
         scores += [float(smoothed(one).max()) for one in ratio]
-    return Memory(mean, axes, patches, usual), scores
+    return Memory(mean, axes, patches, usual, pixels), scores
 
 
 def threshold_of(scores: Sequence[float]) -> float:
@@ -85,10 +86,11 @@ def spread(points: Floats, count: int, rng: np.random.Generator) -> NDArray[np.i
 def _space(cells: Floats) -> tuple[Floats, Floats]:
     """Mean, and axes along which features vary alike: Mahalanobis' distance, held back."""
     mean = cells.mean(axis=0)
-    centred = (cells - mean).astype(np.float64)
+    scale = cells.std(axis=0, dtype=np.float64) + 1e-6
+    centred = (cells - mean) / scale
     variances, axes = np.linalg.eigh(centred.T @ centred / len(cells))
     variances = np.maximum(variances, 0)
-    scaled = axes / np.sqrt(variances + _STEADY * variances.mean() + 1e-12)
+    scaled = axes / scale[:, None] / np.sqrt(variances + _STEADY * variances.mean() + 1e-12)
     return mean.astype(np.float32), scaled.astype(np.float32)
 
 
