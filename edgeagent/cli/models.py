@@ -80,6 +80,9 @@ def init(
         str, typer.Option(help="Name of the model [default: from the file or folder].")
     ] = "",
     version: Annotated[str, typer.Option(help="Its version.")] = "0.1.0",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the model, which no file tells: Apache-2.0 …")
+    ] = "",
     into: Annotated[
         Path, typer.Option("--into", metavar="DIR", help="Folder of packages to make it in.")
     ] = Path("models"),
@@ -101,7 +104,7 @@ def init(
     if anomaly is not None:
         _init_anomaly(anomaly, backbone, into, name, version, config, data_dir, as_json)
     elif file is not None:
-        _init_file(file, into, name, version, as_json)
+        _init_file(file, into, name, version, licence, as_json)
 
 
 def _init_anomaly(
@@ -122,10 +125,12 @@ def _init_anomaly(
     render.show(data, as_json, lambda: views.fitted(fitted))
 
 
-def _init_file(file: Path, into: Path, name: str, version: str, as_json: bool) -> None:
+def _init_file(
+    file: Path, into: Path, name: str, version: str, licence: str, as_json: bool
+) -> None:
     from edgeagent.prove.init import propose, write_package
 
-    proposal = propose(file, name, version)
+    proposal = propose(file, name, version, licence)
     package = write_package(proposal, into)
     data = {
         "folder": str(package.folder), "family": proposal.family,

@@ -14,7 +14,8 @@ from edgeagent.config.model import Runtime
 from edgeagent.errors import ModelError, NotPermitted, StoreFull
 from edgeagent.infer import open_package
 from edgeagent.manifest import InputSpec, Manifest, OutputSpec, Package, Variant
-from edgeagent.prepare.image import form, table
+from edgeagent.prepare.image import form
+from edgeagent.prepare.paint import table
 from edgeagent.prove.cut import ending_at, inner
 from edgeagent.types import TensorSpec
 

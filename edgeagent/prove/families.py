@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable
 
 from edgeagent.manifest import InputSpec, OutputSpec, StateSpec
-from edgeagent.prove import maps
+from edgeagent.prove import maps, sounds
 from edgeagent.prove.guess import Guess, Picture, Specs, picture_of
+from edgeagent.prove.probe import strides_of
 from edgeagent.types import TensorSpec
 
 
 def recognise(inputs: Specs, outputs: Specs) -> Guess:
     """The family that fits first, from the most particular to the most general."""
+    published = sounds.heard(inputs, outputs)
+    if published:
+        return published
     states = _states(inputs, outputs)
     fed = [spec for spec in inputs if spec.name not in {state.input for state in states}]
     made = [spec for spec in outputs if spec.name not in {state.output for state in states}]
@@ -83,12 +87,15 @@ def _yolo(inputs: Specs, outputs: Specs) -> Guess | None:
     if picture is None or len(outputs) != 1 or len(outputs[0].shape) != 3:
         return None
     _, first, second = outputs[0].shape
-    cells = _cells(picture)
+    size = (picture.width, picture.height)
+    if min(size) <= 0:
+        return None
     for count, values, layout in ((second, first, "columns"), (first, second, "rows")):
-        anchors = count / cells if cells and count > 0 else 0
-        if anchors not in (1.0, 3.0) or values < 5:
+        found = strides_of(size, count)
+        if found is None or not 5 <= values < count:
             continue
-        objectness = anchors == 3.0
+        strides, each = found
+        objectness = each == 3
         classes = values - (5 if objectness else 4)
         if classes < 1:
             continue
@@ -100,7 +107,7 @@ def _yolo(inputs: Specs, outputs: Specs) -> Guess | None:
                 objectness=objectness,
                 units="pixels" if outputs[0].quantization is None else "normalized",
             ),
-            [f"{count} candidates are what strides 8, 16 and 32 give for "
+            [f"{count} candidates are what strides {_and(strides)} give for "
              f"{picture.width} × {picture.height}"
              f"{' with 3 anchors each' if objectness else ''}: a YOLO with {classes} classes.",
              "Check `units` (exports differ) and write the labels in the order of the classes."],
@@ -170,7 +177,7 @@ def _input(spec: TensorSpec, guess: Guess) -> InputSpec:
         if constant is not None:
             guess.reasons.append(f"Input {name} is a single value: set `value` for it.")
         return InputSpec(name=name, kind="tensor", tensor=tensor, value=constant)
-    mean, scale, why = _scaling(spec, picture, guess.family)
+    mean, scale, why = _scaling(spec, picture, "ultraface" if _ultraface(guess) else guess.family)
     guess.reasons.append(why)
     open_size = -1 in (picture.width, picture.height)
     return InputSpec(
@@ -185,6 +192,10 @@ def _input(spec: TensorSpec, guess: Guess) -> InputSpec:
         mean=mean,
         scale=scale,
     )
+
+
+def _ultraface(guess: Guess) -> bool:
+    return guess.labels == ("background", "face")
 
 
 def _scaling(
@@ -202,6 +213,8 @@ def _scaling(
         if low > -0.01 * high:
             return [0.0], [255.0], "The input's quantization spans 0..1: pixels / 255."
         return [127.5], [127.5], "The input's quantization spans −1..1: (pixels − 127.5) / 127.5."
+    if family == "ultraface":
+        return [127.0], [128.0], "UltraFace takes (pixels − 127) / 128."
     if family == "blazeface":
         return [127.5], [127.5], "MediaPipe scales to −1..1."
     if family in ("yolo", "fastestdet"):
@@ -237,13 +250,9 @@ def _short(name: str) -> str:
     return plain.rpartition("/")[2] or name
 
 
-def _cells(picture: Picture) -> int:
-    if min(picture.width, picture.height) <= 0:
-        return 0
-    return sum(
-        math.ceil(picture.width / stride) * math.ceil(picture.height / stride)
-        for stride in (8, 16, 32)
-    )
+def _and(numbers: tuple[int, ...]) -> str:
+    *first, last = (str(number) for number in numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _is_row(spec: TensorSpec) -> bool:

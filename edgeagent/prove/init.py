@@ -18,7 +18,8 @@ from edgeagent.config.model import Runtime
 from edgeagent.errors import UsageError, unwritable
 from edgeagent.infer import open_package
 from edgeagent.manifest import Manifest, OutputSpec, Package, Variant, load_package
-from edgeagent.prove import families
+from edgeagent.prove import families, probe
+from edgeagent.prove.lint import write_files
 from edgeagent.prove.semver import is_version
 from edgeagent.prove.tomltext import table_text
 from edgeagent.types import TensorSpec
@@ -38,8 +39,8 @@ class Proposal(Struct):
     """What was seen, and what a person must still check."""
 
 
-def propose(file: Path, name: str = "", version: str = "0.1.0") -> Proposal:
-    """Describe a bare ``.tflite`` or ``.onnx`` file.
+def propose(file: Path, name: str = "", version: str = "0.1.0", licence: str = "") -> Proposal:
+    """Describe a bare ``.tflite`` or ``.onnx`` file. Only a person knows its licence.
 
     Raises:
         ModelError: the file can't be opened; RuntimeMissing where its runtime isn't installed.
@@ -52,6 +53,7 @@ def propose(file: Path, name: str = "", version: str = "0.1.0") -> Proposal:
     stub = Manifest(
         name=name or _name(file.stem),
         version=version,
+        licence=licence,
         task="embed",
         output=OutputSpec(decoder="none"),
         input=[],
@@ -60,9 +62,11 @@ def propose(file: Path, name: str = "", version: str = "0.1.0") -> Proposal:
     session, _ = open_package(Package(file.parent, stub, ()), Runtime())
     try:
         inputs, outputs = session.inputs, session.outputs
+        guess = families.recognise(inputs, outputs)
+        stub.input, stub.state = guess.inputs, guess.states
+        probe.settle(guess, session, Package(file.parent, stub, ()))
     finally:
         session.close()
-    guess = families.recognise(inputs, outputs)
     variant.precision = _precision(inputs, outputs)
     stub.task = guess.task
     stub.output = guess.output
@@ -101,6 +105,7 @@ def write_package(proposal: Proposal, models: Path) -> Package:
         if labels:
             (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
         (folder / "model.toml").write_text(manifest_text(proposal), encoding="utf-8")
+        write_files(load_package(folder))
     except OSError as error:
         raise unwritable(folder, error) from error
     return load_package(folder)

@@ -85,6 +85,14 @@ def raw_ssd(inputs: Specs, outputs: Specs) -> Guess | None:
         (one, four), (other, scores) = (other, scores), (one, four)
     if four != 4 or one != other or one < 100 or scores < 2:
         return None
+    picture = _shown(inputs)
+    if scores == 2 and one in (4420, 17640) and picture and picture.planar:
+        return Guess(
+            "ssd", "sure", "detect",
+            OutputSpec(decoder="ssd", boxes="xyxy", background=True, threshold=0.7, nms_iou=0.3),
+            [f"{one} candidates with a box and two scores: UltraFace (RFB or slim)."],
+            labels=("background", "face"),
+        )  # fmt: skip
     # With four columns in both nothing but names could tell, and a wrong guess reads rubbish.
     names = {} if scores != 4 else {"boxes": outputs[0].name}
     return Guess(
