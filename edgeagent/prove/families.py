@@ -88,7 +88,8 @@ def _yolo(inputs: Specs, outputs: Specs) -> Guess | None:
         return None
     _, first, second = outputs[0].shape
     size = (picture.width, picture.height)
-    if min(size) <= 0:
+    numbers = outputs[0].dtype.startswith(("int", "uint")) and outputs[0].quantization is None
+    if min(size) <= 0 or numbers:
         return None
     for count, values, layout in ((second, first, "columns"), (first, second, "rows")):
         found = strides_of(size, count)

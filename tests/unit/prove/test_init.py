@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import wave
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeagent.config.toml import parse_toml
 from edgeagent.errors import ModelError, UsageError
+from edgeagent.manifest import Manifest, Package, Variant, load_package
 from edgeagent.prove.families import recognise
 from edgeagent.prove.init import manifest_text, propose, write_package
 from edgeagent.prove.lint import lint
 from edgeagent.prove.predict import Predictor
+from edgeagent.prove.probe import settle
 from edgeagent.types import Frame, Quantization, TensorSpec, Window
 
 
@@ -27,9 +31,6 @@ from edgeagent.types import Frame, Quantization, TensorSpec, Window
         ("vww_96_int8.tflite", "classify", "likely", (96, 96), ([0], [255])),
         ("ic_resnet8_int8.tflite", "classify", "likely", (32, 32), ([0], [1])),
         ("keras_lstm_mnist_ptq.tflite", "classify", "likely", (28, 28), ([], [])),
-        ("kws_ref_model.tflite", "classify", "likely", None, ([], [])),
-        ("yamnet.tflite", "classify", "guess", None, ([], [])),
-        ("ad01_int8.tflite", "autoencoder", "likely", None, ([], [])),
         ("hello_world_int8.tflite", "regress", "guess", None, ([], [])),
         ("deeplabv3_257_mv_float.tflite", "mask", "likely", (257, 257), ([127.5], [127.5])),
         ("deeplabv3_mnv2_dm05_pascal_quant.tflite", "mask", "likely", (513, 513), ([], [])),
@@ -45,8 +46,11 @@ from edgeagent.types import Frame, Quantization, TensorSpec, Window
             (224, 224),
             ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
         ),
-        ("silero_vad.onnx", "regress", "guess", None, ([], [])),
-        ("ultraface_rfb_320.onnx", "ssd", "guess", (320, 240), None),
+        ("ultraface_rfb_320.onnx", "ssd", "sure", (320, 240), ([127], [128])),
+        ("mobilenet_v1_0.25_128_quant.tflite", "classify", "likely", (128, 128), ([], [])),
+        ("vww_96_float.tflite", "classify", "likely", (96, 96), None),
+        ("ic_resnet8_float.tflite", "classify", "likely", (32, 32), None),
+        ("hello_world_float.tflite", "regress", "guess", None, ([], [])),
     ],
 )
 def test_families_of_real_models(
@@ -75,7 +79,7 @@ def test_families_of_real_models(
         ("FastestDet.onnx", "street_people_dog_cars.jpg", {"class 0": 2, "class 2": 2}),
         ("yunet_n_dynamic.onnx", "face.jpg", {"face": 4}),
         ("face_detection_yunet_2023mar.onnx", "grace_hopper.bmp", {"face": 1}),
-        ("ultraface_rfb_320.onnx", "face.jpg", {"class 1": 4}),
+        ("ultraface_rfb_320.onnx", "face.jpg", {"face": 4}),
         ("movenet_single_pose_lightning_ptq.tflite", "squat.bmp", {"person": 1}),
         ("deeplabv3_257_mv_float.tflite", "cat_720p.jpg", {"class 0": 1, "class 8": 1}),
         ("coco_ssd_mobilenet_v1_quant.tflite", "pets.jpg", {"class 17": 2}),
@@ -93,12 +97,178 @@ def test_a_proposal_already_sees(
     assert all(found[label] >= count for label, count in least.items()), found
 
 
-def test_our_own_models(repository: Path) -> None:
-    parts = propose(next((repository / "models/parts").rglob("*.tflite")))
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("name", "family", "task", "confidence", "kind", "labels"),
+    [
+        ("kws_ref_model.tflite", "classify", "keyword", "likely", "audio", 12),
+        ("kws_ref_model_float32.tflite", "classify", "keyword", "likely", "audio", 12),
+        ("sww_marvin_int8.tflite", "classify", "keyword", "likely", "audio", 3),
+        ("okay_nabu.tflite", "classify", "keyword", "likely", "window", 1),
+        ("micro_speech_quantized.tflite", "classify", "keyword", "likely", "window", 4),
+        ("yamnet.tflite", "classify", "classify", "sure", "audio", 0),
+        ("silero_vad.onnx", "classify", "classify", "sure", "audio", 1),
+        ("swift_f0.onnx", "regress", "regress", "likely", "audio", 0),
+        ("ad01_int8.tflite", "autoencoder", "anomaly", "likely", "window", 0),
+        ("ad01_fp32.tflite", "autoencoder", "anomaly", "likely", "window", 0),
+    ],
+)
+def test_families_that_hear(
+    assets: Path, name: str, family: str, task: str, confidence: str, kind: str, labels: int
+) -> None:
+    proposal = propose(assets / "models" / name)
+    manifest = proposal.package.manifest
+    assert (proposal.family, manifest.task, proposal.confidence) == (family, task, confidence)
+    assert manifest.input[0].kind == kind and len(proposal.package.labels) == labels
+
+
+@pytest.mark.assets
+def test_every_model_of_the_assets_is_described_and_sound(assets: Path, tmp_path: Path) -> None:
+    """Whatever opens becomes a package that lint finds no error in, and no decoder is missing."""
+    refused = {}
+    for file in sorted((assets / "models").iterdir()):
+        try:
+            proposal = propose(file, licence="Apache-2.0")
+        except ModelError as error:
+            refused[file.name] = str(error)
+            continue
+        package = write_package(proposal, tmp_path / file.suffix[1:])
+        assert [one for one in lint(package.folder) if one.level == "error"] == [], file.name
+        assert package.manifest.output.decoder != "none", file.name
+    assert set(refused) == {"audio_preprocessor_int8.tflite", "logreg_iris.onnx"}
+    assert "SignalWindow" in refused["audio_preprocessor_int8.tflite"]
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize(
+    ("name", "recording", "label", "score"),
+    [
+        ("kws_ref_model.tflite", "yes_1000ms.wav", "yes", 0.996),
+        ("kws_ref_model_float32.tflite", "yes_1000ms.wav", "yes", 0.99),
+        ("sww_marvin_int8.tflite", "marvin_617de221_0.wav", "wake-word", 0.996),
+        ("silero_vad.onnx", "yes_1000ms.wav", "speech", 1.0),
+        ("yamnet.tflite", "yes_1000ms.wav", "class 0", 0.95),
+    ],
+)
+def test_a_proposal_already_hears(
+    assets: Path, tmp_path: Path, name: str, recording: str, label: str, score: float
+) -> None:
+    from edgeagent.prove.samples import read_samples
+
+    package = write_package(propose(assets / "models" / name), tmp_path)
+    file = assets / "audio" / recording
+    with wave.open(str(file)) as stored:
+        rate, channels = stored.getframerate(), stored.getnchannels()
+        values = np.frombuffer(stored.readframes(stored.getnframes()), np.int16)
+    mono = tmp_path / "mono.wav"
+    with wave.open(str(mono), "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(rate)
+        written.writeframes(values[::channels].tobytes())
+    with Predictor(package) as model:
+        said = [one for sample in read_samples(mono, package) for one in model(sample).predictions]
+    best = max(said, key=lambda one: getattr(one, "score", 0.0))
+    assert getattr(best, "label", "") == label
+    assert getattr(best, "score", 0.0) == pytest.approx(score, abs=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "onnx"])
+def test_our_own_models(repository: Path, tmp_path: Path, suffix: str) -> None:
+    cv2 = pytest.importorskip("cv2")
+    source = repository / "models/parts/1.0.0"
+    parts = propose(source / f"parts-int8.{suffix}")
     assert parts.package.manifest.name == "parts-int8"
-    assert parts.package.manifest.variant[0].precision == "int8"
-    bearing = propose(next((repository / "models/bearing").rglob("*.tflite")))
+    assert (parts.family, parts.confidence) == ("yolo", "likely")
+    assert parts.package.manifest.output.units == "normalized"
+    frame = Frame("files", 1, cv2.imread(str(source / "golden/1.png")), 0, 0.0)
+    with (
+        Predictor(write_package(parts, tmp_path)) as guessed,
+        Predictor(load_package(source)) as described,
+    ):
+        found, wanted = guessed(frame).predictions, described(frame).predictions
+    assert [one.box for one in found] == [
+        pytest.approx(one.box, abs=0.03) for one in wanted
+    ] and wanted
+    bearing = propose(next((repository / "models/bearing").rglob(f"*.{suffix}")))
     assert bearing.family == "autoencoder"
+
+
+class Answers:
+    """A session that gives one answer: what an exporter's graph would."""
+
+    def __init__(self, picture: TensorSpec, answer: np.ndarray[Any, Any]) -> None:
+        self.inputs = (picture,)
+        self.outputs = (TensorSpec("output0", answer.shape, "float32"),)
+        self._answer = answer.astype(np.float32)
+
+    def run(self, tensors: Any) -> list[Any]:
+        return [self._answer]
+
+
+def candidates(side: int, classes: int, each: int = 1) -> np.ndarray[Any, Any]:
+    """Decoded rows as a YOLO gives them: middles near their cells, in pixels."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for stride in (8, 16, 32):
+        y, x = np.mgrid[0 : side // stride, 0 : side // stride].reshape(2, -1)
+        for _ in range(each):
+            middle = (np.stack([x, y], 1) + 0.5 + rng.normal(0, 0.4, (len(x), 2))) * stride
+            size = rng.uniform(0.5, 4, (len(x), 2)) * stride
+            rest = rng.uniform(0, 1, (len(x), classes + (each == 3)))
+            rows.append(np.concatenate([middle, size, rest], axis=1))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "decoder", "units", "layout", "objectness"),
+    [
+        ("v5", "yolo", "pixels", "rows", True),
+        ("v5 tflite", "yolo", "normalized", "rows", True),
+        ("v8", "yolo", "pixels", "columns", False),
+        ("v11 normalised", "yolo", "normalized", "columns", False),
+        ("x", "yolox", "normalized", "auto", False),
+    ],
+)
+def test_a_trial_run_tells_units_and_yolox(
+    kind: str, decoder: str, units: str, layout: str, objectness: bool
+) -> None:
+    rows = candidates(160, 80, 3 if objectness else 1)
+    if units == "normalized":
+        rows[:, :4] /= 160
+    if kind == "x":
+        rng = np.random.default_rng(5)
+        rows = np.concatenate([rng.normal(0, 1, (len(rows), 4)), rows[:, 3:]], axis=1)
+    picture = image(160, 160)
+    session = Answers(picture, (rows.T if layout == "columns" else rows)[None])
+    guess = recognise(session.inputs, session.outputs)
+    variant = [Variant("m.onnx", "onnx")]
+    manifest = Manifest("m", "1.0.0", "detect", guess.output, guess.inputs, variant)
+    settle(guess, session, Package(Path(), manifest, ()))  # type: ignore[arg-type]
+    told = guess.output
+    assert (told.decoder, told.units, told.layout, told.objectness) == (
+        decoder, units, layout, objectness,
+    )  # fmt: skip
+    assert "80 classes" in guess.reasons[0] and any("trial run" in one for one in guess.reasons)
+
+
+@pytest.mark.parametrize(
+    ("values", "activation", "told"),
+    [
+        ([-3.0, 5.0, 0.2], "softmax", "logits"),
+        ([0.1, 0.7, 0.2], "none", "add up to 1"),
+        ([0.9, 0.8, 0.0], "none", "each for itself"),
+    ],
+)
+def test_a_trial_run_tells_logits(values: list[float], activation: str, told: str) -> None:
+    session = Answers(image(64, 64), np.array([values]))
+    guess = recognise(session.inputs, session.outputs)
+    manifest = Manifest(
+        "m", "1.0.0", "classify", guess.output, guess.inputs, [Variant("m.onnx", "onnx")]
+    )
+    settle(guess, session, Package(Path(), manifest, ()))  # type: ignore[arg-type]
+    assert guess.output.activation == activation
+    assert any(told in reason for reason in guess.reasons)
 
 
 def image(width: int, height: int, dtype: str = "float32") -> TensorSpec:
@@ -186,7 +356,7 @@ def test_what_is_written_is_a_package_that_runs(assets: Path, tmp_path: Path) ->
     assert package.labels == ("face",)
     text = (package.folder / "model.toml").read_text()
     assert "# Proposed from face_detection_short_range.tflite: blazeface (sure)." in text
-    left = [one.problem for one in lint(package.folder, fix=True)]
+    left = [one.problem for one in lint(package.folder)]
     assert left == [
         "nothing says under which licence the model may be used",
         "there are no golden answers",
@@ -218,8 +388,10 @@ def test_every_proposal_is_a_valid_manifest(assets: Path, tmp_path: Path, name: 
 def test_a_proposed_autoencoder_runs_on_a_window(assets: Path) -> None:
     proposal = propose(assets / "models/ad01_int8.tflite")
     with Predictor(proposal.package) as predictor:
-        values = np.full((640, 1), -20, np.float32)
-        (anomaly,) = predictor(Window("t", 1, values, 1.0, ("x",), 0, 0.0)).predictions
+        values = np.full((5, 128), -20, np.float32)
+        (anomaly,) = predictor(
+            Window("t", 1, values, 1.0, tuple(map(str, range(128))), 0, 0.0)
+        ).predictions
     assert anomaly.score > 0
 
 
