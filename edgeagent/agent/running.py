@@ -276,6 +276,11 @@ def outbox_settings(loaded: Loaded) -> OutboxSettings:
         collectors=tuple(sync.collectors),
         resend_after_s=seconds(sync.resend_after),
         priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
+        shares={
+            name: pipeline.share
+            for name, pipeline in loaded.config.pipelines.items()
+            if pipeline.share < 1.0
+        },
         written_per_day=size_bytes(daily) if daily else None,
         storage_bytes=size_bytes(storage.max),
     )

@@ -408,6 +408,10 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    """When the outbox is full: each step keeps twice as many of its results."""
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """When the outbox is full: the part of it that this pipeline's results may take; with twice
+    as much half of them are kept."""
 
 
 class Serve(Struct, forbid_unknown_fields=True):

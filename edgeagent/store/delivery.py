@@ -81,10 +81,11 @@ class Delivery:
                 "INSERT OR REPLACE INTO dead SELECT ?, seq, ?, ?, body FROM record WHERE seq = ?",
                 (epoch, reason, at, seq),
             )
+        # Newest by number: the time may be one of 1970.
         db.run(
-            "DELETE FROM dead WHERE (epoch, seq) NOT IN"
-            " (SELECT epoch, seq FROM dead ORDER BY at DESC, seq DESC LIMIT ?)",
-            (DEAD_LETTERS,),
+            "DELETE FROM dead WHERE (epoch, seq) NOT IN (SELECT epoch, seq FROM dead"
+            " ORDER BY epoch = ? DESC, CASE epoch WHEN ? THEN '' ELSE at END DESC, seq DESC LIMIT ?)",
+            (epoch, epoch, DEAD_LETTERS),
         )
         if refused:
             self._stand.ledger.drop(refused, f"refused: {reason}")

@@ -161,6 +161,7 @@ class Room:
         return thinnable(
             (row for row in rows if row[0] not in ledger.settled and row[0] not in busy),
             self._settings.priorities,
+            self._settings.shares,
         )
 
     def _thin_block(self, block: int, newest: int) -> bool:

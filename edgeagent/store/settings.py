@@ -38,6 +38,8 @@ class OutboxSettings(Struct, frozen=True):
     resend_after_s: float = 30.0
     priorities: Mapping[str, int] = field(default_factory=dict)
     """Pipeline → 0..9 (5 where absent); each step keeps twice as much when thinning."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Pipeline → part of the outbox (0..1) beyond which it is thinned more than others."""
     written_per_day: int | None = None
     """Bytes that this process may put on the medium a day; beyond it results get coarser."""
     storage_bytes: int = 0

@@ -10,6 +10,7 @@ those of the next, thinning again only ever merges neighbours.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ _TURN = 24
 ends when there is one in 19 days (2^24): not before everything else."""
 _SHARE = 0.25
 """A level is worth its work if it frees this share."""
+_LEAST_SHARE = 0.001
 _BLOB = KIND_NUMBER["blob"]
 
 
@@ -53,12 +55,19 @@ class Thinnable(Struct):
     score: float
     finer: int
     """Levels by which its slots are finer than the level asked for."""
+    bytes: int = 0
 
 
 def thinnable(
-    rows: Iterable[tuple[int, int, bytes]], priorities: Mapping[str, int]
+    rows: Iterable[tuple[int, int, bytes]],
+    priorities: Mapping[str, int],
+    shares: Mapping[str, float] | None = None,
 ) -> list[Thinnable]:
-    """Read rows (seq, kind, body) of one block. Gaps and deployments are never thinned."""
+    """Read rows (seq, kind, body) of one block. Gaps and deployments are never thinned.
+
+    ``shares``: pipeline → part of the block's bytes that its records may take (1 where absent);
+    with twice as much its slots are a level coarser, with four times two, and so on.
+    """
     found: list[Thinnable] = []
     labels: Counter[str] = Counter()
     sights: list[tuple[Thinnable, set[str], set[tuple[str, int]]]] = []
@@ -73,6 +82,7 @@ def thinnable(
         group, finer = _rank(kind, sight.data)
         finer += priorities.get(sight.pipeline, 5) - 5
         item = Thinnable(seq, sight.pipeline, sight.boot, sight.mono_ms, group, score, finer)
+        item.bytes = len(body)
         found.append(item)
         if not group:
             labels.update(seen)
@@ -80,7 +90,25 @@ def thinnable(
     for item in _telling(sights, labels):
         item.group = "telling"
         item.finer += _TELLING
+    if shares:
+        _keep_to_shares(found, shares)
     return found
+
+
+def _keep_to_shares(items: Sequence[Thinnable], shares: Mapping[str, float]) -> None:
+    taken: Counter[str] = Counter()
+    for item in items:
+        taken[item.pipeline] += item.bytes
+    total = taken.total()
+    coarser = {
+        name: math.ceil(math.log2(taken[name] / (max(share, _LEAST_SHARE) * total)))
+        for name, share in shares.items()
+        if taken[name] > max(share, _LEAST_SHARE) * total
+    }
+    for item in items:
+        # What an event says is not paid for with its pipeline's results.
+        if item.group in ("", "telling"):
+            item.finer -= coarser.get(item.pipeline, 0)
 
 
 def _rank(kind: int, data: Any) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from store_play import Opener, Receiver, TurnedClock, drain, event, result
 
 from edgeagent.store import thin
 from edgeagent.store.encode import KIND_NUMBER
-from edgeagent.store.export import records
+from edgeagent.store.export import dead_letters, records
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.verify import verify
 from edgeagent.types import Draft
@@ -233,6 +233,72 @@ def test_priorities_shift_by_a_level_a_step() -> None:
     left = survivors(rows, 4, p=7, q=4)
     counts = Counter("pq"[n % 2] for n in left)
     assert (counts["p"], counts["q"]) == (200 // 2**2, -(-200 // 2**5))
+
+
+def test_a_share_holds_back_who_takes_more() -> None:
+    """Two of the same rate, one of them with records four times as large."""
+
+    def rows() -> list[tuple[int, int, bytes]]:
+        made = []
+        for number in range(2000):
+            name, fill = (("wide", 1100), ("narrow", 200))[number % 2]
+            body = {
+                "pipeline": name,
+                "boot": "b",
+                "mono_ms": number * 100,
+                "data": {"f": "x" * fill},
+            }
+            made.append((number + 1, KIND_NUMBER["result"], json.dumps(body).encode()))
+        return made
+
+    def left(shares: dict[str, float]) -> Counter[str]:
+        items = thin.thinnable(rows(), {}, shares)
+        gone = set(thin.victims(items, 5))
+        return Counter(item.pipeline for item in items if item.seq not in gone)
+
+    even = left({})
+    assert abs(even["wide"] - even["narrow"]) <= 1
+    held = left({"wide": 0.2})
+    assert held["narrow"] == even["narrow"] and held["wide"] * 4 <= even["wide"] + 4
+    assert left({"wide": 0.9, "narrow": 0.9}) == even
+
+
+def test_a_noisy_pipeline_takes_nothing_from_a_quiet_one(
+    opened: Opener, clock: TurnedClock
+) -> None:
+    outbox = opened(clock=clock, max_bytes=MIB, queue=8000)
+    for number in range(20_000):
+        clock.go(0.05)
+        drafts = [result(number, pipeline="noisy", size=200)]
+        if number % 400 == 0:
+            drafts.append(result(number, pipeline="quiet", size=200))
+        for draft in drafts:
+            draft.mono_ms = clock.mono
+            outbox.append(draft)
+        if number % 1000 == 999:
+            assert outbox.flush(30)
+    kept = Counter(r["pipeline"] for r, _ in records(outbox.folder) if r["kind"] == "result")
+    assert sum(outbox.stats().dropped.values()) > 15_000
+    assert kept["quiet"] == 50 and kept["noisy"] > 200
+
+
+def test_dead_letters_of_an_untrusted_clock_are_the_newest(
+    opened: Opener, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.store.delivery.DEAD_LETTERS", 3)
+    outbox = opened(clock=clock)
+    for number in range(8):
+        if number == 4:
+            clock.wall, clock.trust = 10**9, False
+        outbox.append(result(number))
+        assert outbox.flush(5)
+        batch = outbox.next_batch(max_bytes=4000)
+        assert batch
+        outbox.refused(batch, "no")
+        assert outbox.flush(5)
+        outbox.next_batch(max_bytes=4000)
+    letters = [letter["record"]["data"]["n"] for letter in dead_letters(outbox.folder)]
+    assert letters == [5, 6, 7]
 
 
 def test_boots_have_slots_of_their_own() -> None:
