@@ -70,6 +70,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "uptime_s": round(time.monotonic() - agent.began, 1),
         "link": agent.sync.status() if agent.sync else {"state": "off", "detail": "no mqtt.host"},
         "outbox": account(agent),
+        "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
@@ -97,7 +98,19 @@ def account(agent: Agent) -> dict[str, Any]:
         "dead_letters": stats.dead_letters,
         "oldest_pending_age_s": round(stats.oldest_pending_age_s, 1),
         "written_bytes": stats.written_bytes,
+    }
+
+
+def storage(agent: Agent) -> dict[str, Any]:
+    """What the agent keeps and has written, beside what it may."""
+    stats, allotment = agent.outbox.stats(), agent.outbox.allotment
+    others = allotment.others() if allotment else 0
+    return {
+        "max_bytes": allotment.cap if allotment else 0,
+        "used_bytes": stats.bytes + stats.blob_bytes + others,
+        "others_bytes": others,
         "written_today_bytes": stats.written_today_bytes,
+        "max_written_per_day_bytes": agent.outbox.settings.written_per_day or 0,
     }
 
 

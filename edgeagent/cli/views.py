@@ -111,6 +111,7 @@ def status(report: dict[str, Any]) -> None:
             ("link", _link(link)),
             ("traffic", _traffic(link.get("traffic") or {})),
             ("outbox", _outbox_line(outbox)),
+            ("storage", _storage(report.get("storage") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
         ]
     )
@@ -172,6 +173,15 @@ def _held(traffic: dict[str, Any]) -> list[tuple[str, str]]:
     for name, why in traffic["held"].items():
         found.setdefault(why, []).append(name)
     return [(", ".join(names), why) for why, names in found.items()]
+
+
+def _storage(storage: dict[str, Any]) -> str | None:
+    if not storage:
+        return None
+    said = f"{render.size(storage['used_bytes'])} of {render.size(storage['max_bytes'])} used"
+    said += f", {render.size(storage['written_today_bytes'])} written in 24 h"
+    most = storage["max_written_per_day_bytes"]
+    return f"{said} of {render.size(most)}" if most else said
 
 
 def _outbox_line(outbox: dict[str, Any]) -> str:

@@ -83,8 +83,8 @@ class Delivery:
             )
         # Newest by number: the time may be one of 1970.
         db.run(
-            "DELETE FROM dead WHERE (epoch, seq) NOT IN (SELECT epoch, seq FROM dead"
-            " ORDER BY epoch = ? DESC, CASE epoch WHEN ? THEN '' ELSE at END DESC, seq DESC LIMIT ?)",
+            "DELETE FROM dead WHERE (epoch, seq) NOT IN (SELECT epoch, seq FROM dead ORDER BY"
+            " epoch = ? DESC, CASE epoch WHEN ? THEN '' ELSE at END DESC, seq DESC LIMIT ?)",
             (epoch, epoch, DEAD_LETTERS),
         )
         if refused:

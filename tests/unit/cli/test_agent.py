@@ -264,6 +264,12 @@ def test_run_until_done_ends_by_itself(tmp_path: Path, repository: Path) -> None
     assert json.loads(done.stdout)["produced"] >= 10
 
 
+def test_status_shows_what_is_kept_and_written(invoke: Any, agent: Running) -> None:
+    storage = json.loads(invoke("status", "--json", "-d", agent.data).stdout)["storage"]
+    assert 0 < storage["used_bytes"] < storage["max_bytes"] == 512 << 20
+    assert "of 512" in invoke("status", "-d", agent.data).stdout
+
+
 def test_carried_there_and_back_beside_a_running_agent(
     invoke: Any, agent: Running, tmp_path: Path
 ) -> None:
