@@ -186,6 +186,16 @@ class Device:
             elif word != "produced" and line.endswith("\n"):
                 self.committed.setdefault(word, set()).update(map(int, rest))
 
+    def commits(self, more: int) -> None:
+        """Wait until it has committed so many more records."""
+        wanted, deadline = self._count() + more, time.monotonic() + 30
+        while self._count() < wanted:
+            assert time.monotonic() < deadline, f"{self._count()} of {wanted}"
+            time.sleep(0.01)
+
+    def _count(self) -> int:
+        return sum(len(seqs) for seqs in list(self.committed.values()))
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -209,15 +219,15 @@ def test_every_committed_record_arrives_though_everything_is_killed(tmp_path: Pa
         try:
             for _ in range(3):
                 device.start(60)
-                time.sleep(0.7)
+                device.commits(40)
                 proxy.cut(reset=True)
-                time.sleep(0.3)
+                device.commits(20)
                 broker.kill()
-                time.sleep(0.2)
+                device.commits(10)
                 broker.start()
-                time.sleep(0.3)
+                device.commits(20)
                 proxy.cut_after(20_000)
-                time.sleep(0.5)
+                device.commits(30)
                 device.kill()
             device.start(0.5)
             assert device.finish() == 0
