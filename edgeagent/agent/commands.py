@@ -138,6 +138,11 @@ class Commands:
             sent = stats.delivered - began.delivered
             if stats.pending == 0 or sent >= began.pending:
                 return
+            if sync.held:
+                raise Unavailable(
+                    f"{stats.pending} records wait for a budget: {sync.held}",
+                    remedy="Raise it in [sync.budget], or wait.",
+                )
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")

@@ -84,9 +84,9 @@ class Sync:
         return self.link.state == "up"
 
     @property
-    def held(self) -> bool:
-        """Results wait for a budget, however long one waits for them."""
-        return not self.budget.open("results")
+    def held(self) -> str:
+        """Why results wait, however long one waits for them; empty = they don't."""
+        return self.budget.held("results")
 
     def say(self, reasons: tuple[str, ...]) -> None:
         """How the agent does; what the link itself knows is added by it."""

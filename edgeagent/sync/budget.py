@@ -190,6 +190,12 @@ class Budget:
 
     # --- for people
 
+    def held(self, traffic: Traffic) -> str:
+        """Why a class waits; empty = it does not."""
+        with self._lock:
+            self._roll(self._clock.mono_ms())
+            return self._held().get(traffic, "")
+
     def status(self) -> dict[str, Any]:
         """For `edgeagent status`: used, limits, what is held back and until when."""
         with self._lock:

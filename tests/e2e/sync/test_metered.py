@@ -62,6 +62,8 @@ def test_results_stop_events_go_on_and_a_crash_gives_nothing(
             assert counted["bytes_per_event"] > 50 and counted["bytes_per_result"] > 10
             # A tenth for CONNECT, SUBSCRIBE and pings, which no budget counts.
             assert sum(counted["sent"].values()) * 1.1 > proxy.bytes_up
+            end = agent.client.command("outbox", action="drain")
+            assert end["status"] == "failed" and "wait for a budget" in end["detail"]
             agent.kill()
             agent.start()
             agent.until(lambda s: s["link"]["state"] == "up")
