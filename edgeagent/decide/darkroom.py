@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from edgeagent.decide.redact import Redactor
     from edgeagent.types import Box, Prediction, Sample
 
-_SNAPSHOTS = 8
-"""Frames that may wait at the same time; further ones are withheld."""
+_FRAMES = 4
+"""Frames that may wait at the same time; snapshots of further ones are withheld."""
 
 Ready = tuple[str, "Evidence | None"]
 
@@ -69,7 +69,8 @@ class Darkroom:
         if self._redactor is None:
             return _jpeg(frame.pixels)
         doubtful = self._redactor.covers(frame.when_ms) is None
-        if len(self._undeveloped) < _SNAPSHOTS and not doubtful:
+        waiting = {id(its) for _, its in self._undeveloped} | {id(frame)}
+        if len(waiting) <= _FRAMES and not doubtful:
             self._undeveloped.append((key, frame))
             self._expect(key)
         return None

@@ -276,6 +276,29 @@ def test_pace_max_does_not_wait(run: Callable[..., Alone]) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("paced", [True, False])
+def test_recordings_carry_their_own_time_whatever_the_pace(
+    run: Callable[..., Alone], paced: bool
+) -> None:
+    unit = run(Recording(4, paced=paced))
+    box = unit.subscribe()
+    unit.start()
+    times = []
+    with pytest.raises(SourceEnded):
+        while (sample := box.get(5)) is not None:
+            times.append((sample.when_ms, sample.stream_ms))
+    assert times == [(100.0 * n, 100.0 * n) for n in range(4)]
+
+
+def test_the_living_world_has_the_time_of_the_machine(run: Callable[..., Alone]) -> None:
+    unit = run(Script([1, 2]))
+    box = unit.subscribe()
+    unit.start()
+    sample = box.get(5)
+    assert sample is not None
+    assert sample.stream_ms is None and sample.when_ms == sample.mono_ms
+
+
 def test_fps_thins_a_recording_by_its_own_time(run: Callable[..., Alone]) -> None:
     unit = run(Recording(100, paced=False), fps=2)
     box = unit.subscribe()

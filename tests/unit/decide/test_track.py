@@ -158,6 +158,15 @@ def test_forgotten_by_samples_and_by_seconds(
     assert tracks(tracker.update([thing(0.5)], 300.0 + away_s * 1000)) == [number]
 
 
+def test_a_new_stream_has_new_numbers() -> None:
+    tracker = ByteTracker(0.5)
+    for frame in range(3):
+        assert tracks(tracker.update([thing(0.2)], 100.0 * frame)) == [1]
+    tracker.reset()
+    for frame in range(3):
+        assert tracks(tracker.update([thing(0.2)], 100.0 * frame)) == [2]
+
+
 def test_what_was_seen_but_once_is_soon_forgotten() -> None:
     tracker = ByteTracker(0.5)
     tracker.update([thing(0.5)], 0.0)

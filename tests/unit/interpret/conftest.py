@@ -52,9 +52,6 @@ def opened(assets: Path) -> Iterator[Callable[..., Predictor]]:
             cache[key] = Predictor(Package(assets / "models", manifest, names))
         predictor = cache[key]
         predictor.reset()
-        forget = getattr(predictor.decoder, "reset", None)  # smoothed scores
-        if forget is not None:
-            forget()
         return predictor
 
     yield open_it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.capture.pictures import read_picture
@@ -37,6 +38,17 @@ def test_digits(package: Package) -> None:
             stages = (answer.prepare_ms, answer.infer_ms, answer.interpret_ms)
             assert min(stages) > 0
             assert answer.total_ms == pytest.approx(sum(stages))
+
+
+def test_a_new_stream_begins_without_the_scores_of_the_last(package: Package) -> None:
+    output = msgspec.structs.replace(package.manifest.output, smooth=4)
+    manifest = msgspec.structs.replace(package.manifest, output=output)
+    with Predictor(Package(package.folder, manifest, package.labels)) as predictor:
+        for _ in range(4):
+            predictor(digit(package, 3))
+        assert predictor(digit(package, 7)).predictions[0].label == "3"  # the mean of four
+        predictor.reset()
+        assert predictor(digit(package, 7)).predictions[0].label == "7"
 
 
 def test_the_configured_variant(package: Package) -> None:
