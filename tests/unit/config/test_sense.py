@@ -35,7 +35,15 @@ def labels_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str]
     return labels and (*labels, *filter(None, [version, *folders]))
 
 
-PORTS = Ports(zones_in, ("event", "snapshot"), labels_in, labels_of)
+def lines_in(when: str) -> Sequence[str]:
+    return [part.split("'")[1] for part in when.split("line == ")[1:]]
+
+
+def readings_in(when: str) -> Sequence[str]:
+    return [part.split("'")[1] for part in when.split("value(")[1:]]
+
+
+PORTS = Ports(zones_in, ("event", "snapshot"), labels_in, labels_of, lines_in, readings_in)
 
 
 def faults(tmp_path: Path, text: str) -> list[str]:
@@ -135,6 +143,32 @@ def faults(tmp_path: Path, text: str) -> list[str]:
 )  # fmt: skip
 def test_message(tmp_path: Path, text: str, said: str) -> None:
     assert faults(tmp_path, text) == [said]
+
+
+GATE = "[pipelines.door.lines.gate]\npoints = [[0,0.5],[1,0.5]]\n"
+RULE = "[[pipelines.door.rules]]\nwhen = "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DOOR + GATE.replace("[1,0.5]", "[0,0.5]"),
+         "a.toml:7: pipelines.door.lines.gate.points: the line has no length: its two points are "
+         "the same; give two points"),
+        (DOOR + GATE + RULE + "\"line == 'gat'\"",
+         'a.toml:9: pipelines.door.rules[0].when: expected a line, found "gat"; did you mean '
+         '"gate"?'),
+        (DOOR + RULE + "\"line == 'gate'\"",
+         'a.toml:7: pipelines.door.rules[0].when: expected a line, found "gate"; add '
+         "[pipelines.door.lines.gate]"),
+        (DOOR + RULE + "\"value('dor') > 1\"",
+         "a.toml:7: pipelines.door.rules[0].when: expected a pipeline or a source, found "
+         '"dor"; did you mean "door"?'),
+        (DOOR + GATE + RULE + "\"line == 'gate' or value('door') > 1 or value('cam0') > 1\"", ""),
+    ],
+)  # fmt: skip
+def test_lines_and_values_that_rules_name(tmp_path: Path, text: str, said: str) -> None:
+    assert faults(tmp_path, text) == ([said] if said else [])
 
 
 def test_sound_configurations_pass(tmp_path: Path) -> None:
