@@ -202,6 +202,7 @@ class Pipeline:
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
+        recorded = False
         try:
             while not self._stop.is_set():
                 self._beat = time.monotonic()
@@ -212,8 +213,12 @@ class Pipeline:
                     break
                 if sample is None or self._paused.is_set():
                     continue
+                recorded = sample.stream_ms is not None
                 self._guarded_step(stages, sample)
-            for draft in stages.finish(wall_ns(), mono_ms(), ended=self._state == "ended"):
+            # Only a recording that was read to its end holds nothing more. A source that is
+            # stopped, or a camera that is given up, ends its mailboxes as well.
+            over = self._state == "ended" and recorded and not self._stop.is_set()
+            for draft in stages.finish(wall_ns(), mono_ms(), ended=over):
                 self._append(draft)
         finally:
             self._stages = None

@@ -184,6 +184,7 @@ def test_an_agent_that_is_stopped_keeps_no_picture_that_waits(
     """The first event's picture waits for a second, and SIGTERM comes within it."""
     text = CONFIG.format(port=1, models=models, film=the_film, pictures="events", width=640)
     text = text.replace('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', "")
+    text = text.replace('kind = "video"', 'kind = "video"\nloop = true')
     text += REDACT.format(method="fill") + 'hold = "60 s"\n'
     with AgentProcess(text, tmp_path) as agent:
         agent.until(lambda status: status["pipelines"]["door"]["records"] > 1, 60)
