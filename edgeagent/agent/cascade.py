@@ -42,6 +42,8 @@ log = logging.getLogger("edgeagent.cascade")
 
 _FORGET = 500
 """Frames after which a track that is seen no more is forgotten."""
+_TOGETHER = 8
+"""Parts in one run: more need much memory at once and save little time."""
 _SMALLEST = 4
 """Pixels: smaller parts show nothing."""
 
@@ -92,7 +94,7 @@ class Refiner:
         self._how = how
         self.predictor = predictor
         self.batch = Batch(predictor)
-        self._limit = predictor.threshold if how.threshold is None else how.threshold
+        self._limit = predictor.threshold
         self._threshold = threshold
         self._budget_s = float("inf") if forever else seconds(how.budget)
         self._labels = frozenset(how.labels)
@@ -191,7 +193,7 @@ class Refiner:
 
     def _affordable(self, spent: float, left: int, *, first: bool) -> int:
         """How many parts the rest of the budget bears; one in any case at first."""
-        most = left if self.batch.together else 1
+        most = min(left, _TOGETHER) if self.batch.together else 1
         if self._each_s and self._budget_s != float("inf"):
             most = min(most, int(max(0.0, self._budget_s - spent) / self._each_s))
         elif spent > self._budget_s:

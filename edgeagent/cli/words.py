@@ -30,7 +30,8 @@ def record_text(its: dict[str, Any]) -> str:
     if its["kind"] == "event":
         picture = ", with picture" if its.get("blobs") else ""
         score = data.get("score", data.get("value", ""))
-        return f"{data.get('id')} {data.get('phase')} {data.get('label')} {score}{picture}"
+        second = _second(data)
+        return f"{data.get('id')} {data.get('phase')} {data.get('label')} {score}{second}{picture}"
     if "predictions" in data or "alarming" in data:
         return prediction_text(data.get("predictions", [data]))
     return ", ".join(f"{key} {value}" for key, value in data.items() if not isinstance(value, dict))
@@ -49,8 +50,7 @@ def _one(its: dict[str, Any]) -> str:
         return f"{its['name']} {its['value']:.4g}{' ' + its['unit'] if its.get('unit') else ''}"
     if "box" in its:
         box = " ".join(f"{side:.2f}" for side in its["box"])
-        second = "".join(f" {name}: {_one(said)}" for name, said in its.get("refined", {}).items())
-        return f"{its['label']} {its['score']:.2f} [{box}]{second}"
+        return f"{its['label']} {its['score']:.2f} [{box}]{_second(its)}"
     if "text" in its:
         return f"{its['text']!r} {its['score']:.2f}"
     if "label" in its:
@@ -58,3 +58,8 @@ def _one(its: dict[str, Any]) -> str:
     if "vector" in its:
         return f"vector of {len(its['vector'])}"
     return f"outputs {', '.join(its.get('outputs', {}))}"
+
+
+def _second(its: dict[str, Any]) -> str:
+    """What second models say about it."""
+    return "".join(f" {name}: {_one(said)}" for name, said in its.get("refined", {}).items())

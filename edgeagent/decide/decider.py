@@ -266,7 +266,7 @@ class Decide:
                 happening.facts.speed = happening.speed
             happening.box = prediction.box
             happening.course = self._courses.get(prediction.track)
-            happening.refined = prediction.refined
+            happening.refined = prediction.refined or happening.refined
         elif isinstance(prediction, Anomaly):
             happening.threshold = prediction.threshold
             happening.doubtful = False

@@ -362,13 +362,16 @@ def test_parts_go_together_where_the_batch_is_open(assets: Path, tmp_path: Path)
     frame = Frame("s", 1, cv2.imread(str(assets / "images/pets.jpg")), 0, 0.0)
     told = {}
     for together in (True, False):
-        refine = {"what": Refine("imagenet", threshold=0.0)}
+        refine = {"what": Refine("imagenet", threshold=0.0, at_most=20)}
         cascade = open_cascade("p", refine, lambda *_: package, (), forever=True)
         assert cascade.refiners[0].batch.together
         cascade.refiners[0].batch.together = together
         runs = count_runs(cascade.refiners[0])
         told[together] = [one.refined[0][1] for one in cascade(frame, boxes(5))]
-        assert len(runs) == (1 if together else 5)
+        assert runs == ([5] if together else [1] * 5)
+        cascade.refiners[0].known.clear()
+        cascade(frame, boxes(8)[:5] + boxes(8, track=100))
+        assert runs[-2:] == ([8, 5] if together else [1, 1])
         cascade.close()
     for one, other in zip(told[True], told[False], strict=True):
         assert one.label == other.label
