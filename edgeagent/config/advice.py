@@ -35,7 +35,8 @@ def _without_effect(look: Look) -> Iterator[Fault]:
 def _missing_models(look: Look) -> Iterator[Fault]:
     for name, pipeline in look.named("pipelines"):
         path: KeyPath = ("pipelines", name)
-        for place in (path, (*path, "redact")):
+        second = [(*path, "refine", its) for its, _ in look.named("pipelines", name, "refine")]
+        for place in (path, (*path, "redact"), *second):
             if pipeline.get("enabled", True) and look.labels(*place) is None:
                 from edgeagent.config.words import close_to
 

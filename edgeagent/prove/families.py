@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from edgeagent.manifest import InputSpec, OutputSpec, StateSpec
-from edgeagent.prove import maps, sounds
+from edgeagent.prove import maps, sounds, texts
 from edgeagent.prove.guess import Guess, Picture, Specs, picture_of
 from edgeagent.prove.probe import strides_of
 from edgeagent.types import TensorSpec
@@ -32,7 +32,7 @@ def recognise(inputs: Specs, outputs: Specs) -> Guess:
 def _first_fitting(inputs: Specs, outputs: Specs) -> Guess:
     families: tuple[Callable[[Specs, Specs], Guess | None], ...] = (
         _ssd, _blazeface, maps.yunet, _yolo, maps.fastestdet, maps.movenet, maps.mask,
-        maps.raw_ssd, maps.table, _autoencoder, _classify, _regress,
+        maps.raw_ssd, maps.table, texts.finder, texts.reader, _autoencoder, _classify, _regress,
     )  # fmt: skip
     for family in families:
         guess = family(inputs, outputs)
@@ -181,7 +181,7 @@ def _input(spec: TensorSpec, guess: Guess) -> InputSpec:
     mean, scale, why = _scaling(spec, picture, "ultraface" if _ultraface(guess) else guess.family)
     guess.reasons.append(why)
     open_size = -1 in (picture.width, picture.height)
-    return InputSpec(
+    its = InputSpec(
         name=name,
         kind="image",
         tensor=tensor,
@@ -193,6 +193,9 @@ def _input(spec: TensorSpec, guess: Guess) -> InputSpec:
         mean=mean,
         scale=scale,
     )
+    for key, value in texts.INPUTS.get(guess.family, {}).items():
+        setattr(its, key, value)
+    return its
 
 
 def _ultraface(guess: Guess) -> bool:
@@ -220,6 +223,8 @@ def _scaling(
         return [127.5], [127.5], "MediaPipe scales to −1..1."
     if family in ("yolo", "fastestdet"):
         return [0.0], [255.0], "Such exports take pixels / 255."
+    if family in ("db", "ctc"):
+        return [127.5], [127.5], "PaddleOCR scales to −1..1."
     if family == "yunet":
         return [0.0], [1.0], "OpenCV feeds it BGR pixels as they are, 0..255."
     if picture.planar:

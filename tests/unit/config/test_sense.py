@@ -113,6 +113,12 @@ def faults(tmp_path: Path, text: str) -> list[str]:
         (DOOR + '[pipelines.door.redact]\nlabels = ["person"]',
          'a.toml:7: pipelines.door.redact.labels[0]: expected a label of m, found "person"; '
          "known here: crack, whole"),
+        (DOOR + '[pipelines.door.refine.a]\nmodel = "people"\nlabels = ["crack", "hole"]',
+         'a.toml:8: pipelines.door.refine.a.labels[1]: expected a label of m, found "hole"; '
+         'did you mean "whole"?'),
+        (DOOR + '[pipelines.door.refine.a]\nmodel = "people"\nbudget = "soon"',
+         'a.toml:8: pipelines.door.refine.a.budget: expected a duration such as "60 s" (us, ms, s, '
+         'min, h, d), found "soon"'),
         ('[serve]\nlisten = "8000"',
          "a.toml:2: serve.listen: expected an address and a port such as "
          '127.0.0.1:8000, found "8000"'),
@@ -234,6 +240,9 @@ def test_labels_nobody_knows_are_not_judged(tmp_path: Path, model: str) -> None:
         ('[pipelines.door.redact]\nlabels = ["person"]\nmodel = "peopel"',
          ['8: pipelines.door.redact.model: the model "peopel" can not be used on this device; see '
           "edgeagent models list; it may lie in a folder of models.path"]),
+        ('[pipelines.door.refine.who]\nmodel = "facse"',
+         ['7: pipelines.door.refine.who.model: the model "facse" can not be used on this device; '
+          "see edgeagent models list; it may lie in a folder of models.path"]),
         ('[pipelines.b]\nsource = "cam0"\nmodel = "n"',
          ['8: pipelines.b.model: the model "n" can not be used on this device; see edgeagent '
           "models list; it may lie in a folder of models.path"]),

@@ -14,10 +14,12 @@ from edgeagent.config.toml import parse_toml
 from edgeagent.errors import ModelError, UsageError
 from edgeagent.manifest import Manifest, Package, Variant, load_package
 from edgeagent.prove.families import recognise
+from edgeagent.prove.guess import Guess
 from edgeagent.prove.init import manifest_text, propose, write_package
 from edgeagent.prove.lint import lint
 from edgeagent.prove.predict import Predictor
 from edgeagent.prove.probe import settle
+from edgeagent.prove.tomltext import table_text
 from edgeagent.types import Frame, Quantization, TensorSpec, Window
 
 
@@ -424,3 +426,31 @@ def test_names_that_no_folder_can_have(
     source = next((repository / "models/digits").rglob("*.tflite"))
     with pytest.raises(UsageError, match="a version like"):
         write_package(propose(source, name=name, version=version), tmp_path)
+
+
+def test_models_of_texts_and_their_inputs() -> None:
+    """The tensors of PP-OCRv4's exports."""
+    picture = TensorSpec("x", (-1, 3, -1, -1), "float32")
+    found = recognise([picture], [TensorSpec("sigmoid_0.tmp_0", (-1, 1, -1, -1), "float32")])
+    assert (found.family, found.output.decoder, found.task) == ("db", "db", "detect")
+    (spec,) = found.inputs
+    assert (spec.fit, spec.colour, spec.size, spec.mean) == ("whole", "bgr", (736, 736), [127.5])
+    read = recognise([picture], [TensorSpec("softmax_11.tmp_0", (-1, -1, 6625), "float32")])
+    assert (read.family, read.output.decoder) == ("ctc", "ctc")
+    (spec,) = read.inputs
+    assert (spec.fit, spec.size, spec.pad) == ("line", (320, 48), [127.5])
+    assert any("6624 letters" in reason for reason in read.reasons)
+
+
+def test_what_stands_around_a_yolos_picture() -> None:
+    found = recognise(
+        [TensorSpec("images", (1, 3, 320, 320), "float32")],
+        [TensorSpec("output0", (1, 84, 2100), "float32")],
+    )
+    assert found.family == "yolo" and found.inputs[0].pad == [114.0]
+    assert "pad = [114.0]" in manifest_text_of(found)
+
+
+def manifest_text_of(guess: Guess) -> str:
+    manifest = Manifest("m", "1.0.0", guess.task, guess.output, guess.inputs, [])
+    return table_text(manifest)
