@@ -20,6 +20,7 @@ from edgeagent.types import (
     Prediction,
     Raw,
     Regression,
+    Text,
 )
 
 unit = st.floats(0, 1)
@@ -33,9 +34,11 @@ any_prediction = st.one_of(
     detections,
     st.builds(Keypoints, names, unit, st.tuples(st.tuples(unit, unit, unit))),
     st.builds(Mask, names, unit, unit),
-    st.builds(Anomaly, st.floats(0, 1e6), st.floats(1e-3, 1e6)),
+    # A class with arrays among its fields has hints that only a type checker can read.
+    st.tuples(st.floats(0, 1e6), st.floats(1e-3, 1e6)).map(lambda pair: Anomaly(*pair)),
     st.builds(Regression, names, st.floats(-1e6, 1e6)),
     st.builds(Embedding, st.tuples(st.floats(0.1, 1), unit)),
+    st.builds(Text, names, unit),
     st.builds(Raw, st.dictionaries(names, st.lists(unit))),
 )
 TOLERANCE = Tolerance()
