@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from edgeagent.store.ranges import Ranges, runs
 
 Lane = Literal["live", "backlog", "resend", "urgent"]
 """``urgent``: events and the like, taken out of live and backlog while results must wait."""
@@ -29,6 +32,14 @@ class Batch(Struct, frozen=True):
     """Ascending, holes allowed, never empty."""
     bodies: tuple[bytes, ...]
     """One record each, UTF-8 JSON, as long as `seqs`."""
+    stretches: tuple[tuple[int, int], ...] = ()
+    """Ranges that hold `seqs`, and besides them only numbers whose records are gone."""
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """`stretches`, or else runs of `seqs`. Of a thinned backlog those are few, where its
+        runs are as many as its records."""
+        return self.stretches or list(runs(self.seqs))
 
     @property
     def first(self) -> int:
@@ -52,7 +63,13 @@ class Batch(Struct, frozen=True):
         if len(self.seqs) == 1:
             return [self]
         half = len(self.seqs) // 2
-        return [
-            Batch(self.epoch, self.lane, self.seqs[:half], self.bodies[:half]),
-            Batch(self.epoch, self.lane, self.seqs[half:], self.bodies[half:]),
-        ]
+        low, high = 0, self.seqs[half - 1]
+        parts = []
+        for part, bodies in (
+            (self.seqs[:half], self.bodies[:half]),
+            (self.seqs[half:], self.bodies[half:]),
+        ):
+            cut = tuple(Ranges(self.stretches).within(low, high))
+            parts.append(Batch(self.epoch, self.lane, part, bodies, cut))
+            low, high = high + 1, self.last
+        return parts

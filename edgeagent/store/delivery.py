@@ -7,7 +7,7 @@ What names another epoch than the present one came too late and changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from edgeagent.store.encode import GAP, Clock
@@ -39,11 +39,14 @@ class Delivery:
         self._stand = stand
         self._heal_from = 0
 
-    def settle(self, epoch: str, seqs: Sequence[int]) -> None:
-        """Delivered for good; kept for a while."""
+    def settle(
+        self, epoch: str, seqs: Sequence[int], spans: Iterable[tuple[int, int]] | None = None
+    ) -> None:
+        """Delivered for good; kept for a while. ``spans``: `Batch.spans`."""
         if epoch == self._stand.ledger.epoch:
             self._stand.ledger.settle(seqs)
-            self._stand.room.kept.add(runs(seqs), self._stand.clock.mono_ms())
+            held = runs(seqs) if spans is None else spans
+            self._stand.room.kept.add(held, self._stand.clock.mono_ms())
 
     def ack(self, epoch: str, seqs: Sequence[int]) -> None:
         """With the broker; pending until confirmed."""

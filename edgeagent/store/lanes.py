@@ -8,6 +8,7 @@ on the records is needed and an acknowledgement costs the card nothing but a ran
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
 from edgeagent.store.batch import Batch, Lane
@@ -69,6 +70,18 @@ class Ages:
     def forget(self, ranges: Ranges) -> None:
         for known in self._tries.values():
             known.subtract(ranges)
+
+
+def _walked(stretches: Iterable[tuple[int, int]], seqs: list[int]) -> tuple[tuple[int, int], ...]:
+    """Each stretch up to the last of ``seqs`` in it: what else lies in it has no record."""
+    walked: list[tuple[int, int]] = []
+    for low, high in stretches:
+        start, stop = bisect_left(seqs, low), bisect_right(seqs, high)
+        if start < stop:
+            walked.append((low, seqs[stop - 1]))
+        if stop == len(seqs):
+            break
+    return tuple(walked)
 
 
 class Lanes:
@@ -169,13 +182,14 @@ class Lanes:
             seqs, bodies = self._collect(epoch, stretches, max_bytes, max_records, lane)
             if not seqs:
                 return None
-            spans = list(runs(seqs))
+            batch = Batch(epoch, lane, tuple(seqs), tuple(bodies), _walked(stretches, seqs))
+            spans = batch.spans
             self._flight.update(spans)
             if lane == "resend":
                 self._resend.subtract(spans)
             else:
                 self._taken.update(spans)
-        return Batch(epoch, lane, tuple(seqs), tuple(bodies))
+        return batch
 
     def urgent(self, max_bytes: int, max_records: int) -> Batch | None:
         """Events, deployments, gaps alone, ascending: what else is there keeps its place."""
@@ -270,7 +284,7 @@ class Lanes:
         with self._lock:
             if batch.epoch != self.epoch:
                 return False
-            spans = list(runs(batch.seqs))
+            spans = batch.spans
             self._flight.subtract(spans)
             (self._with_broker if self._collecting else self._done).update(spans)
             self._ages.acked(spans, self._mono_ms())
@@ -280,7 +294,7 @@ class Lanes:
         with self._lock:
             if batch.epoch != self.epoch:
                 return False
-            spans = list(runs(batch.seqs))
+            spans = batch.spans
             self._flight.subtract(spans)
             # The writer drops them; what it may not drop (gaps) is tried over another connection.
             self._shunned.update(spans)
@@ -290,7 +304,7 @@ class Lanes:
         with self._lock:
             if batch.epoch != self.epoch:
                 return
-            spans = list(runs(batch.seqs))
+            spans = batch.spans
             self._flight.subtract(spans)
             if batch.lane == "resend":
                 self._resend.update(spans)

@@ -134,9 +134,9 @@ class Ledger(Books):
         others: list[int] = []
         settled = self.settled
         for first, last in self._stretches(seqs):
-            rows = self.db.rows("SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (first, last))
-            for (seq,) in rows:
-                if seq not in settled:
+            for low, high in settled.absent(first, last):
+                rows = self.db.rows("SELECT seq FROM record WHERE seq BETWEEN ? AND ?", (low, high))
+                for (seq,) in rows:
                     (pending if seq in wanted else others).append(seq)
         return pending, others
 
@@ -163,6 +163,10 @@ class Ledger(Books):
             )
             if rest is None:
                 target.add(edge + 1, seqs[0])
+        if not others:
+            for span in self._stretches(seqs):
+                target.add(*span)
+            return
         barrier = Ranges((seq, seq) for seq in others)
         first = last = seqs[0]
         for seq in seqs[1:]:

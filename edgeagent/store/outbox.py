@@ -236,7 +236,8 @@ class Outbox:
         if self.settings.confirm == "collector":
             self._writer.post(lambda _: delivery.ack(epoch, seqs))
         else:
-            self._writer.post(lambda _: delivery.settle(epoch, seqs))
+            spans = batch.spans
+            self._writer.post(lambda _: delivery.settle(epoch, seqs, spans))
 
     def refused(self, batch: Batch, reason: str) -> None:
         """The broker will never take these: dead letters, told by a gap ``refused: …``.

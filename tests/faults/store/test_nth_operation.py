@@ -215,6 +215,7 @@ def test_every_commit_fails_after_the_fact(
         shutil.rmtree(tmp_path / "run")
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_file_operation_fails_once(

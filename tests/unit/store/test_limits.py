@@ -343,3 +343,31 @@ def test_an_outbox_below_a_mebibyte_is_refused(opened: Opener, tmp_path: Path) -
 
     with pytest.raises(UsageError):
         opened(max_bytes=500_000)
+
+
+def test_a_thinned_backlog_drains_by_stretches(opened: Opener, clock: TurnedClock) -> None:
+    """What is left of a month lies one here, one there: nobody keeps a range for each."""
+    outbox = opened(clock=clock, max_bytes=MIB, queue=8000, keep_sent_s=1e6)
+    month(outbox, clock, 2.0)
+    pending = outbox.stats().pending
+    assert sum(outbox.stats().dropped.values()) > 10 * pending
+    receiver, batches = Receiver(), 0
+    outbox.connected()
+    flying = []
+    while (batch := outbox.next_batch(max_bytes=10_000)) is not None:
+        assert len(batch.spans) == 1 < len(batch.seqs)
+        flying.append(batch)
+        batches += 1
+    assert len(outbox._lanes.in_flight()) < 10
+    # A lost connection, halves that were split, and all of it again.
+    outbox.release(flying[0])
+    for half in flying[1].split():
+        outbox.release(half)
+    for batch in flying[2:]:
+        receiver.take(batch)
+        outbox.delivered(batch)
+    drain(outbox, receiver)
+    assert receiver.unknown(outbox.epoch, outbox.last_seq) == []
+    assert len(outbox._lanes._done) < 10 and len(outbox._committer.ledger.settled) < 10
+    assert sum(len(ranges) for _, ranges in outbox._committer.room.kept._buckets) < 10
+    assert outbox.stats().pending == 0 and verify(outbox.folder, deep=True).ok
