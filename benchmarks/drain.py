@@ -148,6 +148,17 @@ def bare(records: list[dict[str, Any]], a_message: int, endpoint: Endpoint) -> t
     return took, used
 
 
+def wire(outbox: Outbox, max_bytes: int = 64 * 1024) -> float:
+    """Bytes a record takes in the batches that would be sent now."""
+    taken = []
+    while batch := outbox.pending("backlog", max_bytes=max_bytes):
+        taken.append(batch)
+    size = sum(len(zlib.compress(batch.envelope("bench"))) for batch in taken)
+    for batch in taken:
+        outbox.release(batch)
+    return size / sum(len(batch.seqs) for batch in taken)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--records", type=int, default=30_000)
@@ -166,6 +177,8 @@ def main() -> None:
         with broker:
             for turn in range(chosen.rounds):
                 records = fill(outbox, turn * chosen.records, chosen.records)
+                if not turn:
+                    print(f"{wire(outbox):.1f} bytes a record in batches")
                 seconds, used, messages = ours(outbox, endpoint)
                 per = -(-len(records) // messages)
                 bare_s, bare_cpu = bare(records, per, endpoint)
