@@ -54,7 +54,8 @@ class Delivery:
             self._stand.ledger.ack(seqs)
 
     def confirm(self, epoch: str, by: str, got: Ranges, again: Ranges) -> Ranges:
-        """A collector has ``got`` and misses ``again``. Returns what is settled thereby."""
+        """A collector has ``got`` and misses ``again``. Returns what all collectors have, or
+        were told of: none of it is sent any more."""
         if epoch != self._stand.ledger.epoch:
             return Ranges()
         done = self._stand.ledger.confirm(self._stand.settings.collectors, by, got)
@@ -66,7 +67,7 @@ class Delivery:
         # A gap a block goes through the log: what is beyond a few is missed again soon.
         oldest = next(iter(asked), (0, 0))[0] // BLOCK
         self._stand.ledger.retell(Ranges(asked.within(1, (oldest + _RETELL_BLOCKS) * BLOCK)))
-        return done
+        return self._stand.ledger.common(self._stand.settings.collectors)
 
     def refuse(self, epoch: str, seqs: Sequence[int], reason: str) -> None:
         """Dead letters: kept aside for a look, told by a gap."""

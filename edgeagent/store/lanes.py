@@ -328,15 +328,15 @@ class Lanes:
             return again
 
     def confirmed(self, settled: Ranges) -> None:
-        """The collectors have these."""
+        """The collectors have these, or were told of them."""
         with self._lock:
+            if any(True for span in settled for _ in self._done.absent(*span)):
+                self._probes = 0
             self._done.update(settled)
             self._taken.update(settled)
             self._with_broker.subtract(settled)
             self._resend.subtract(settled)
             self._ages.forget(settled)
-            if settled:
-                self._probes = 0
 
     def _probe(self) -> None:
         """The last records that the broker acknowledged may be lost without any collector

@@ -94,12 +94,17 @@ class Ledger(Books):
     def confirm(self, collectors: Sequence[str], by: str, got: Ranges) -> Ranges:
         """``by`` has ``got``. Settles what all ``collectors`` have, and returns it."""
         self.ranges(f"confirmed {by}").update(got)
+        common = self.common(collectors)
+        common.subtract(self.settled)
+        self._settle_ranges(common)
+        return common
+
+    def common(self, collectors: Sequence[str]) -> Ranges:
+        """What all ``collectors`` have, or were told of."""
         common = self.ranges(f"confirmed {collectors[0]}").copy()
         for name in collectors[1:]:
             other = self.ranges(f"confirmed {name}")
             common.subtract(other.absent(1, self.produced))
-        common.subtract(self.settled)
-        self._settle_ranges(common)
         return common
 
     def trust_broker(self) -> None:

@@ -169,15 +169,18 @@ def test_the_way_back_with_a_large_backlog(tmp_path: Path, full: bool) -> None:
         "print(time.monotonic() - began); sys.stdout.flush()\n"
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    took = []
+    took: dict[Path, list[float]] = {folder: [], tmp_path / "empty": []}
     for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        took.append(float(done.stdout))
-    print(f"start to first append with {size >> 20} MiB: {min(took):.2f} s of {took}")
-    assert min(took) < 1.0, took
+        for place, times in took.items():
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(place)], capture_output=True, text=True,
+                check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            times.append(float(done.stdout))
+    full_s, empty_s = (min(times) for times in took.values())
+    print(f"start to first append with {size >> 20} MiB: {full_s:.2f} s, empty {empty_s:.2f} s")
+    # On a machine that is busy with other tests the imports alone may take a second.
+    assert full_s < max(1.0, empty_s + 0.3), took
     assert verify(folder).ok
 
 
