@@ -14,6 +14,7 @@ counted. CPU and bytes written are of all processes of the device: what the kern
 ``write_bytes`` in /proc/PID/io.
 
     python benchmarks/bridge.py [--records 20000] [--rounds 3] [--rate 1000] [--seconds 10]
+        [--on FOLDER]
 """
 
 from __future__ import annotations
@@ -290,6 +291,9 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--rate", type=float, default=1000.0)
     options.add_argument("--seconds", type=float, default=10.0)
+    options.add_argument(
+        "--on", metavar="FOLDER", help="Where to write; memory (tmpfs) counts no bytes."
+    )
     options.add_argument("--produce", nargs=5, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.produce:
@@ -298,7 +302,7 @@ def main() -> None:
         return
     flows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     outages: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+    with tempfile.TemporaryDirectory(dir=chosen.on) as folder:
         for turn in range(chosen.rounds):
             for number, way in enumerate(WAYS):
                 here = Path(folder) / f"{turn}-{number}"
