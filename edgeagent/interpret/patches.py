@@ -12,7 +12,9 @@ busy but sound parts (the teeth of a gear) would hide the faults of plain ones.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,10 +38,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 _TABLES = ("mean", "axes", "patches", "usual", "pixels")
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, TypeError, MemoryError,
+    OverflowError, struct.error, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise at damaged files; NotImplementedError is a RuntimeError."""
 _REGIONS = 8
 _FAINT = 0.8
 """A region reaches as far as its cells have this share of the threshold."""
-_NEIGHBOURS = 3
+NEIGHBOURS = 3
 """So many of the nearest patches tell what is usual there."""
 
 
@@ -79,7 +87,7 @@ class Memory(Struct, frozen=True):
 
 def nearest(points: Floats, patches: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """Distances (n, k) of points to their k nearest patches, the nearest first, and which."""
-    count = min(_NEIGHBOURS, len(patches))
+    count = min(NEIGHBOURS, len(patches))
     squares = (patches * patches).sum(axis=1) - 2 * (points @ patches.T)
     found = np.argpartition(squares, count - 1, axis=1)[:, :count]
     away = np.take_along_axis(squares, found, axis=1)
@@ -100,7 +108,7 @@ def read_memory(file: Path) -> Memory:
     try:
         with np.load(file, allow_pickle=False) as stored:
             memory = Memory(*(stored[name] for name in _TABLES))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise PackageError(
             f"{file}: no memory of good pictures can be read from it: {error}",
             remedy="Make the package anew: edgeagent models init --anomaly FOLDER",

@@ -102,7 +102,10 @@ def _number(value: int) -> bytes:
 
 
 def _onnx_made(data: bytes) -> list[str]:
-    graph = next(content for number, _, content in _fields(data) if number == _GRAPH)
+    graphs = [content for number, _, content in _fields(data) if number == _GRAPH]
+    if not graphs:
+        raise IndexError("it has no graph")
+    graph = graphs[0]
     return [
         name.decode()
         for number, _, node in _fields(graph)
@@ -115,6 +118,8 @@ def _onnx_made(data: bytes) -> list[str]:
 def _onnx_cut(data: bytes, tensors: Sequence[str]) -> bytes:
     outputs = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in tensors)
     model = []
+    if missing := set(tensors) - set(_onnx_made(data)):
+        raise ValueError(f"no operator makes {sorted(missing)[0]!r}")
     for number, whole, content in _fields(data):
         if number == _GRAPH:
             # The runtime leaves out by itself what no output needs.

@@ -119,6 +119,12 @@ def _fit(
 ) -> Fitted:
     backbone = cut_backbone(source, part)
     seen = _look(files, backbone, part, tell)
+    if all(np.array_equal(cells, seen.cells[0]) for cells in seen.cells):
+        raise InputError(
+            f"{files[0].parent}: all {len(seen.cells)} pictures are the same, so nothing tells "
+            "what may differ",
+            remedy="Take pictures of different good things, at different times.",
+        )
     tell("remembering")
     memory, scores = remember(seen.cells, backbone.pixels)
     (part / _MEMORY).write_bytes(memory.data())

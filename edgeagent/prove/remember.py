@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeagent.interpret.patches import Memory, nearest, smoothed
+from edgeagent.interpret.patches import NEIGHBOURS, Memory, nearest, smoothed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +69,8 @@ def threshold_of(scores: Sequence[float]) -> float:
 
 
 def spread(points: Floats, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Numbers of ``count`` points that leave none of the others far away.
+    """Numbers of ``count`` points that leave none of the others far away; fewer where no more
+    differ.
 
     Source: Gonzalez 1985, the farthest point next (a k-center coreset, as PatchCore takes it).
     """
@@ -79,7 +80,10 @@ def spread(points: Floats, count: int, rng: np.random.Generator) -> NDArray[np.i
     for _ in range(min(count, len(points)) - 1):
         last = chosen[-1]
         np.minimum(away, sizes + sizes[last] - 2 * (points @ points[last]), out=away)
-        chosen.append(int(away.argmax()))
+        farthest = int(away.argmax())
+        if away[farthest] <= 0:
+            break  # all that is left is there already
+        chosen.append(farthest)
     return np.array(chosen)
 
 
@@ -99,6 +103,8 @@ def _apart(
 ) -> tuple[Floats, NDArray[np.intp]]:
     """Distances of a fold's points to the nearest patches of other folds, and which."""
     places = np.flatnonzero(others)
+    if len(places) < min(NEIGHBOURS, len(patches)):
+        places = np.arange(len(patches))  # the pictures are all but alike
     found = [nearest(part, patches[places]) for part in np.array_split(points, FOLDS)]
     distances = np.concatenate([one for one, _ in found])
     return distances, places[np.concatenate([near for _, near in found])]

@@ -272,6 +272,13 @@ def test_three_pictures_are_too_few(parts: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "models" / "few").iterdir())
 
 
+def test_one_picture_many_times_is_refused(parts: Path, tmp_path: Path) -> None:
+    pixels = next(good(5, 1))
+    folder = write(tmp_path / "same", iter([pixels] * 12))
+    with pytest.raises(InputError, match="all 12 pictures are the same"):
+        fit_pictures(folder, load_package(parts), tmp_path / "models")
+
+
 def test_mixed_sizes_and_other_files_are_told(parts: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "mixed", good(5, 12))
     cv2.imwrite(str(folder / "big.png"), cv2.resize(next(good(5, 1)), (640, 480)))
