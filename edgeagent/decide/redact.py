@@ -99,8 +99,9 @@ class Redactor:
 
     def covers(self, when_ms: float) -> list[Box] | None:
         """What to hide in the sample of this time, by what is known now; None = that is not
-        known, because it was not watched or a finder failed on it."""
-        if not any(look.when_ms == when_ms and look.whole for look in self._looks):
+        known: it was not watched, a finder failed on it, or the stream stalled after it."""
+        watched = any(look.when_ms == when_ms and look.whole for look in self._looks)
+        if not watched or self._interrupted(when_ms):
             return None
         near: dict[Hashable, list[tuple[float, Box]]] = {}
         boxes: list[Box] = []
@@ -116,6 +117,15 @@ class Redactor:
             if missed is not None:
                 boxes.append(missed)
         return [grown(box, self._margin) for box in boxes]
+
+    def _interrupted(self, when_ms: float) -> bool:
+        """Whether the stream stalled right after this time: nobody looked for as long as is
+        held, though looks came faster before."""
+        before = max((its.when_ms for its in self._looks if its.when_ms < when_ms), default=None)
+        after = min((its.when_ms for its in self._looks if its.when_ms > when_ms), default=None)
+        if before is None or after is None:
+            return False
+        return after - when_ms > self.hold_ms >= when_ms - before
 
     def hide(self, pixels: Picture, when_ms: float) -> Picture | None:
         """A redacted copy of a frame that was watched, by what is known now; None rather than

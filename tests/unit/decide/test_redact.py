@@ -148,6 +148,23 @@ def test_known_once_all_that_is_held_was_watched() -> None:
     assert redactor.known(0.0) and not redactor.known(100.0)
 
 
+def test_a_picture_before_a_stall_is_refused() -> None:
+    """What the detector may have missed on it was not looked for in time."""
+    redactor = Redactor(Redact(["face"], hold="500 ms"))
+    for now in (0.0, 100.0, 200.0, 900.0, 1000.0):
+        redactor.watch([], now, keep_from_ms=0.0)
+    assert redactor.hide(noise(), 200.0) is None
+    for now in (0.0, 100.0, 900.0, 1000.0):
+        assert redactor.hide(noise(), now) is not None
+
+
+def test_a_source_that_is_slower_than_the_hold_has_pictures_all_the_same() -> None:
+    redactor = Redactor(Redact(["face"], hold="500 ms"))
+    for now in (0.0, 2000.0, 4000.0, 6000.0):
+        redactor.watch([], now, keep_from_ms=0.0)
+    assert redactor.hide(noise(), 2000.0) is not None
+
+
 def test_a_picture_on_which_a_finder_failed_is_refused() -> None:
     redactor = Redactor(Redact(["face"]))
     redactor.watch([], 0.0, None)
