@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeagent.config.sense import Ports
+from edgeagent.config.look import Ports
 from edgeagent.decide import ACTIONS
 from edgeagent.errors import ConfigError, EdgeAgentError
 

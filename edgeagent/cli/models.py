@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeagent.cli import options, render, views
+from edgeagent.cli import model_views, options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import UsageError
 
@@ -20,7 +20,7 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version,
 def list_(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Every model package that is found, broken ones included."""
     entries = options.library(config, data_dir).list()
-    render.show(views.entries(entries), as_json, lambda: views.models(entries))
+    render.show(model_views.entries(entries), as_json, lambda: model_views.models(entries))
 
 
 @app.command()
@@ -36,7 +36,7 @@ def show(
         "folder": str(package.folder),
         "labels": list(package.labels),
     }
-    render.show(data, as_json, lambda: views.package(package))
+    render.show(data, as_json, lambda: model_views.package(package))
 
 
 @app.command()
@@ -55,7 +55,7 @@ def lint(
     folder = options.package_folder(model, config, data_dir)
     found = examine(folder, fix=fix)
     data = {"folder": str(folder), "findings": msgspec.to_builtins(found)}
-    render.show(data, as_json, lambda: views.lint(folder, found))
+    render.show(data, as_json, lambda: model_views.lint(folder, found))
     raise typer.Exit(1 if any(its.level == "error" for its in found) else 0)
 
 
@@ -122,7 +122,7 @@ def _init_anomaly(
         "backbone": fitted.backbone, "threshold": fitted.threshold, "usual": fitted.usual,
         "notes": fitted.notes,
     }  # fmt: skip
-    render.show(data, as_json, lambda: views.fitted(fitted))
+    render.show(data, as_json, lambda: model_views.fitted(fitted))
 
 
 def _init_file(
@@ -136,7 +136,7 @@ def _init_file(
         "folder": str(package.folder), "family": proposal.family,
         "confidence": proposal.confidence, "reasons": proposal.reasons,
     }  # fmt: skip
-    render.show(data, as_json, lambda: views.proposal(package, proposal))
+    render.show(data, as_json, lambda: model_views.proposal(package, proposal))
 
 
 @app.command()
@@ -157,7 +157,7 @@ def golden(
     if samples:
         write_golden(package, options.sample_files(samples))
     proof = check_golden(package)
-    render.show(views.proof_data(proof), as_json, lambda: views.proof(proof))
+    render.show(model_views.proof_data(proof), as_json, lambda: model_views.proof(proof))
     raise typer.Exit(0 if proof.passed else 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.config.check import Fault
-from edgeagent.config.sense import Look, Ports
+from edgeagent.config.look import Look, Ports
 from edgeagent.config.toml import KeyPath, Places
 
 

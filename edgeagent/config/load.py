@@ -20,10 +20,11 @@ from edgeagent.config import layer as layers
 from edgeagent.config.advice import advice
 from edgeagent.config.check import Fault, check_table, dotted, faults_text
 from edgeagent.config.layer import Layer
+from edgeagent.config.look import Ports
 from edgeagent.config.model import Config, to_builtins
 from edgeagent.config.paths import data_dir as find_data_dir
 from edgeagent.config.secret import redacted
-from edgeagent.config.sense import Ports, sense
+from edgeagent.config.sense import sense
 from edgeagent.config.toml import KeyPath, Places
 from edgeagent.errors import ConfigError, NotFound, StoreError
 

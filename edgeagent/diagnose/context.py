@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from edgeagent.config import snapshot
 from edgeagent.config.load import Loaded, ProfileLayer, data_dir_of, load
+from edgeagent.config.look import Ports
 from edgeagent.config.model import Config
-from edgeagent.config.sense import Ports
 from edgeagent.device.profile import Match, detect
 from edgeagent.errors import ConfigError, NotPermitted
 from edgeagent.manifest import Package

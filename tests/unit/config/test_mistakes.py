@@ -8,7 +8,7 @@ import pytest
 
 from edgeagent.agent.ports import labels_in, zones_in
 from edgeagent.config.load import load
-from edgeagent.config.sense import Ports
+from edgeagent.config.look import Ports
 from edgeagent.errors import ConfigError
 
 GOOD = """[mqtt]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.config.load import REMOTE_FILE, load
-from edgeagent.config.sense import Ports
+from edgeagent.config.look import Ports
 from edgeagent.errors import ConfigError
 
 CAM = '[sources.cam0]\nkind = "camera"\n'

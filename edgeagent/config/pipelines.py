@@ -1,0 +1,148 @@
+"""Pipelines in the configuration: places, rules, privacy, second models, runtimes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from edgeagent.config.units import Duration, Size
+from edgeagent.config.values import (
+    Id,
+    Pixels,
+    Point,
+    Polygon,
+    Unit,
+)
+
+
+class Zone(Struct, forbid_unknown_fields=True):
+    polygon: Polygon
+
+
+class Line(Struct, forbid_unknown_fields=True):
+    """Counts what crosses it, by direction."""
+
+    points: tuple[Point, Point]
+    """Seen from the first point towards the second, what goes from left to right goes in."""
+    anchor: Literal["foot", "middle"] = "foot"
+    """Which point of a thing crosses: the middle of its box's lower edge, or of the box (for a
+    camera that looks straight down)."""
+
+
+class Rule(Struct, forbid_unknown_fields=True):
+    when: str
+    do: list[str] = field(default_factory=lambda: ["event"])
+    """What to do while it holds: event, snapshot, clip (both ask for an event too), state."""
+    name: str = ""
+    """Under which `state` stands in the pipeline's state document; empty = `when` itself."""
+
+
+class Clip(Struct, forbid_unknown_fields=True):
+    """Moving pictures around the beginning of an event."""
+
+    before: Duration = "5 s"
+    after: Duration = "5 s"
+    fps: Annotated[float, Meta(gt=0, le=30)] = 5.0
+    width: Pixels = 640
+    """Larger pictures are scaled down to it."""
+    max: Size = "4 MiB"
+    """Of memory for the pictures before an event, and of one clip; fewer pictures beyond."""
+
+
+class Limit(Struct, forbid_unknown_fields=True):
+    """How many events a pipeline may begin, whatever its detector sees."""
+
+    events: Annotated[int, Meta(ge=1, le=100_000)] = 120
+    per: Duration = "1 min"
+
+
+class Redact(Struct, forbid_unknown_fields=True):
+    labels: list[str] = field(default_factory=list)
+    model: str = ""
+    method: Literal["fill", "blur", "pixelate"] = "pixelate"
+    margin: Annotated[float, Meta(ge=0, le=2)] = 0.15
+    """Share of the box added on each side."""
+    hold: Duration = "1 s"
+    """How long a box goes on being hidden after its last detection."""
+
+
+class RecordWhat(Struct, forbid_unknown_fields=True):
+    events: bool = True
+    every: Annotated[int, Meta(ge=0)] = 0
+    """Record the result of every n-th sample as well; 0 = events only."""
+
+
+class Runtime(Struct, forbid_unknown_fields=True):
+    """How the model is run; absent = measured or default."""
+
+    variant: str = ""
+    """File name or runtime of the variant to use; empty = the first that works."""
+    threads: Annotated[int, Meta(ge=1, le=64)] | None = None
+    delegate: str = ""
+    provider: str = ""
+    require: bool = False
+    """Refuse to fall back to the CPU."""
+    options: dict[str, str] = field(default_factory=dict)
+
+
+class Refine(Struct, forbid_unknown_fields=True):
+    """A second model, asked about the parts of the frame where the first one found something."""
+
+    model: str
+    version: str = ""
+    """Version of the model; empty = the newest that is committed on this device."""
+    labels: list[str] = field(default_factory=list)
+    """Of the first model, which it is asked about; empty = all."""
+    threshold: Unit | None = None
+    """In place of the model's own. A label below it is told as "unknown", a text is not told."""
+    gallery: str = ""
+    """A file of known vectors for a model that embeds, made by `models gallery`."""
+    crop: Literal["auto", "box", "quad"] = "auto"
+    """`quad` = the four points of a detection, straightened; `auto` = where it has four."""
+    margin: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    """Share of the box added on each side."""
+    at_most: Annotated[int, Meta(ge=1, le=256)] = 8
+    """Parts of one frame."""
+    budget: Duration = "100 ms"
+    """Time in one frame; what does not fit is asked in the next. One part is always asked."""
+    every: Annotated[int, Meta(ge=1, le=10000)] = 5
+    """Frames after which a track is asked again …"""
+    until: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    """… as long as its best score is below this. Above 1 = for ever; then the newest answer
+    counts, not the best."""
+    runtime: Runtime = field(default_factory=Runtime)
+
+
+class Pipeline(Struct, forbid_unknown_fields=True):
+    model: str
+    source: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
+    threshold: Annotated[float, Meta(ge=0)] | None = None
+    """In place of the model's own: a score (0..1), or the score of an anomaly."""
+    version: str = ""
+    """Version of the model; empty = the newest that is committed on this device."""
+    enabled: bool = True
+    record: RecordWhat = field(default_factory=RecordWhat)
+    zones: dict[str, Zone] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+    clip: Clip | None = None
+    limit: Limit = field(default_factory=Limit)
+    redact: Redact | None = None
+    refine: dict[Id, Refine] = field(default_factory=dict)
+    """Second models, by the name under which their answers stand in records."""
+    runtime: Runtime = field(default_factory=Runtime)
+    snapshot: bool = False
+    """Keep a (redacted) picture with each new event."""
+    on: Annotated[int, Meta(ge=1, le=100)] = 2
+    """Samples in a row that must say so before an event starts."""
+    off: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Samples in a row without it before the event ends."""
+    live: bool = False
+    image: bool = False
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    """When the outbox is full: each step keeps twice as many of its results."""
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """When the outbox is full: the part of it that this pipeline's results may take; with twice
+    as much half of them are kept."""

@@ -1,0 +1,108 @@
+"""Sources in the configuration: one Struct a kind, told apart by ``kind``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Union
+
+from msgspec import Meta, Struct, field
+
+from edgeagent.config.units import Duration
+from edgeagent.config.values import (
+    Pixels,
+    Polygon,
+    Positive,
+    Unit,
+)
+
+
+class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """Keys that every source has."""
+
+    fps: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    """Samples per second wanted; absent = the source's own rate."""
+    mask: list[Polygon] = field(default_factory=list)
+    """Polygons in 0..1 that are blackened before anything else sees the frame."""
+    queue: Annotated[int, Meta(ge=1, le=256)] = 2
+    """Newest samples kept for a slow pipeline (live) or read ahead (files)."""
+
+
+class CameraConfig(SourceKeys, tag="camera", kw_only=True):
+    device: str = ""
+    """/dev/v4l/by-id/… or by-path. A bare index or /dev/videoN is refused where two exist."""
+    size: tuple[Pixels, Pixels] | None = None
+    format: Literal["auto", "MJPG", "YUYV"] = "auto"
+
+
+class RtspConfig(SourceKeys, tag="rtsp", kw_only=True):
+    url: Annotated[str, Meta(pattern=r"^rtsps?://", description="a URL rtsp://… or rtsps://…")]
+    transport: Literal["tcp", "udp"] = "tcp"
+    username: str = ""
+    password_file: str = ""
+    timeout: Duration = "5 s"
+
+
+class MjpegConfig(SourceKeys, tag="mjpeg", kw_only=True):
+    url: Annotated[str, Meta(pattern=r"^https?://", description="a URL http://… or https://…")]
+    username: str = ""
+    password_file: str = ""
+    timeout: Duration = "5 s"
+
+
+class ImagesConfig(SourceKeys, tag="images", kw_only=True):
+    path: str
+    """A picture, a folder, or a glob; read in the order of names."""
+    loop: bool = False
+
+
+class VideoConfig(SourceKeys, tag="video", kw_only=True):
+    path: str
+    loop: bool = False
+    pace: Literal["true", "max"] = "max"
+    """`true` = as fast as it was filmed, `max` = as fast as the pipeline takes it."""
+
+
+class ReplayConfig(SourceKeys, tag="jsonl", kw_only=True):
+    path: str
+    """JSON lines (one object a row) or a CSV with a header."""
+    channels: list[str] = field(default_factory=list)
+    """Columns to read, in order; empty = all but the time."""
+    time: str = ""
+    """Column of the time in seconds; empty = rows are `rate_hz` apart."""
+    rate_hz: Positive | None = None
+    pace: Literal["true", "max"] = "max"
+    loop: bool = False
+
+
+class CsvConfig(ReplayConfig, tag="csv", kw_only=True):
+    pass
+
+
+class AudioConfig(SourceKeys, tag="audio", kw_only=True):
+    path: str
+    """A WAV file."""
+    channel: Annotated[int, Meta(ge=0)] = 0
+    pace: Literal["true", "max"] = "max"
+    loop: bool = False
+
+
+class SyntheticConfig(SourceKeys, tag="synthetic", kw_only=True):
+    scene: Literal["belt", "vibration"] = "belt"
+    seed: int = 1
+    count: Annotated[int, Meta(ge=0)] = 0
+    """Samples before it ends; 0 = endless."""
+    size: tuple[Pixels, Pixels] = (320, 240)
+    pace: Literal["true", "max"] = "true"
+    fault_rate: Unit = 0.25
+    healthy_s: Annotated[float, Meta(ge=0)] = 20.0
+    failing_s: Annotated[float, Meta(ge=0)] = 20.0
+
+
+class PluginConfig(SourceKeys, tag="plugin", kw_only=True):
+    plugin: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SourceConfig = Union[
+    CameraConfig, RtspConfig, MjpegConfig, ImagesConfig, VideoConfig, ReplayConfig, CsvConfig,
+    AudioConfig, SyntheticConfig, PluginConfig,
+]  # fmt: skip
