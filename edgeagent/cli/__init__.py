@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> None:
 
         sys.stdout.write(f"edgeagent {__version__}\n")
         return
+    # As the daemon does it, see `edgeagent.agent.main`.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edgeagent.cli.app import app
 
     app(prog_name="edgeagent")

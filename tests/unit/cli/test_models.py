@@ -87,3 +87,71 @@ def test_init_makes_a_package_that_runs(invoke: Any, parts: Path, tmp_path: Path
         "models", "init", parts / "parts-int8.tflite", "--name", "mine", "--into", tmp_path / "new"
     )
     assert again.exit_code == 2 and "exists already" in again.stderr
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """Twelve pictures of a belt, a broken one and a text."""
+    cv2 = pytest.importorskip("cv2")
+    from edgeagent.capture.synthetic import BeltScene
+
+    folder = tmp_path / "Good Parts"
+    folder.mkdir()
+    scene = BeltScene(4, fault_rate=0.0)
+    for number in range(12):
+        cv2.imwrite(str(folder / f"{number}.png"), scene.render(61 * number)[0])
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("nothing to see")
+    return folder
+
+
+def test_init_of_good_pictures(invoke: Any, good: Path, tmp_path: Path) -> None:
+    done = invoke("models", "init", "--anomaly", good, "--into", tmp_path / "models", "--json")
+    assert done.exit_code == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["folder"] == str(tmp_path / "models" / "good-parts" / "0.1.0")
+    assert made["pictures"] == 12 and made["threshold"] > made["usual"] > 0
+    assert any("broken.jpg" in note for note in made["notes"])
+    assert invoke("models", "lint", made["folder"]).exit_code == 0
+    assert invoke("models", "golden", made["folder"]).exit_code == 0
+    again = invoke("models", "init", "--anomaly", good, "--into", tmp_path / "models")
+    assert again.exit_code == 2 and "exists already" in again.stderr
+    people = invoke(
+        "models", "init", "--anomaly", good, "--into", tmp_path / "models", "--version", "0.2.0",
+        "--backbone", made["folder"],
+    )  # fmt: skip
+    told = " ".join(people.stdout.split())
+    assert people.exit_code == 0 and "made of 12 good pictures, described by good-parts" in told
+
+
+def test_init_of_pictures_that_are_none(invoke: Any, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder, code, what in (
+        (tmp_path / "none", 3, "no such folder"),
+        (empty, 3, "it is empty"),
+    ):
+        done = invoke("models", "init", "--anomaly", folder, "--into", tmp_path / "models")
+        assert done.exit_code == code and what in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_init_wants_a_file_or_a_folder(invoke: Any, repository: Path, good: Path) -> None:
+    file = repository / "models/parts/1.0.0/parts-int8.tflite"
+    for words in ((), (file, "--anomaly", good), (file, "--backbone", "parts")):
+        done = invoke("models", "init", *words)
+        assert done.exit_code == 2
+        assert "either a model file or --anomaly" in done.stderr
+
+
+def test_init_with_a_licence_leaves_nothing_wrong(
+    invoke: Any, repository: Path, tmp_path: Path
+) -> None:
+    file = repository / "models/digits/1.0.0/digits-int8.tflite"
+    done = invoke(
+        "models", "init", file, "--licence", "MIT", "--into", tmp_path / "m", "--json"
+    )  # fmt: skip
+    made = json.loads(done.stdout)
+    assert made["family"] == "classify" and made["confidence"] == "likely" and made["reasons"]
+    found = json.loads(invoke("models", "lint", made["folder"], "--json").stdout)["findings"]
+    assert not [its for its in found if its["level"] == "error"]
