@@ -73,10 +73,7 @@ def infer(
         if run.rows:
             views.inference(run.rows)
         views.skipped(run.bad)
-        if cascade is not None:
-            if cascade.loss():
-                render.note(cascade.loss())
-            cascade.close()
+        _end(cascade)
         render.note(run.summary(predictor))
     raise typer.Exit(1 if run.bad else 0)
 
@@ -99,6 +96,15 @@ def _cascade(
         cascade.close()
         raise UsageError(f"--refine: {cascade.loss()}")
     return cascade
+
+
+def _end(cascade: Cascade | None) -> None:
+    """Tell why answers are missing, and close."""
+    if cascade is None:
+        return
+    if cascade.loss():
+        render.note(cascade.loss())
+    cascade.close()
 
 
 def _asked(refine: list[str], gallery: Path | None) -> dict[str, Refine]:
