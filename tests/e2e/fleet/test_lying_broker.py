@@ -140,9 +140,10 @@ def test_what_a_broker_forgot_arrives_or_is_named(
     # In `broker` mode it does not listen at first, so that the hole stays to be looked at.
     listens_to = "main" if confirm == "collector" else "other"
     text = AGENT.format(port=liar.port, confirm=confirm, collector=listens_to)
+    # First of all: before it has subscribed once, this broker keeps nothing for it.
+    collector = fleet.collector(url, liar.port).collecting()
     agent = AgentProcess(text, tmp_path / "agent").start()
     request.addfinalizer(agent.stop)
-    collector = fleet.collector(url, liar.port).collecting()
     agent.until(lambda status: status["outbox"]["produced"] >= 30)
     agent.client.command("pipeline", name="belt", action="pause")
     here = pause(agent)
