@@ -45,6 +45,11 @@ class Folders:
         return self.root / "pictures"
 
     @property
+    def clip(self) -> Path:
+        """The clip with glare."""
+        return self.root / "clip.avi"
+
+    @property
     def config(self) -> Path:
         return self.root / "agent.toml"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from edgeagent import __version__
-from edgeagent.demo import plots
+from edgeagent.demo import asides, plots, recipe
 from edgeagent.demo.story import Arrivals, Arrived, Event, Story
 
 _MOST_PICTURES = 4
@@ -31,6 +31,8 @@ class Chapter:
     faults: tuple[str, ...]
     """Labels that are worth a picture first."""
     dots: bool = True
+    line: float = 0.0
+    """Where a line across the pictures counts, as a share of their width; 0 = nowhere."""
 
 
 CHAPTERS = (
@@ -44,7 +46,7 @@ CHAPTERS = (
         "belt", "Parts on a belt",
         "Our own model looks for cracked and incomplete parts on a rendered conveyor belt. "
         "Each part that comes well into the picture becomes one event.",
-        {"whole": "s1", "cracked": "s2", "missing": "s3"}, ("cracked", "missing"),
+        {"whole": "s1", "cracked": "s2", "missing": "s3"}, ("cracked", "missing"), line=recipe.LINE,
     ),
     Chapter(
         "bearing", "A bearing that wears out",
@@ -203,12 +205,14 @@ def _chapter(
         _outages(story), story.span_s, dots=chapter.dots,
     )  # fmt: skip
     legend = _legend({key: line.style for key, line in series.items()}) if len(series) > 1 else ""
+    told = f"{chapter.text} {_counted(arrivals, mine, name)}{asides.counted(arrivals, name)}"
     return f"""<section aria-labelledby="p-{name}">
 <div class="head"><h2 id="p-{name}">{escape(chapter.title)}</h2>
 <p class="figures">{escape(_figures(seen, story))}</p></div>
-<p>{escape(chapter.text)} {escape(_counted(arrivals, mine, name))}</p>
+<p>{escape(told)}</p>
 <p class="receipt">{escape(f"{seen['model']}: {seen['receipt']}")}</p>
 {shots}
+{asides.hidden(arrivals, mine, pictures, name)}
 <div class="plot">{plot}</div>
 {legend}
 </section>"""
@@ -272,6 +276,8 @@ def _figure(event: Event, file: Path, chapter: Chapter, story: Story) -> str:
             f'width:{x2 - x1:.1f}%;height:{y2 - y1:.1f}%">'
             f"<span>{escape(event.label)} {event.score:.2f}</span></div>"
         )
+    if chapter.line:
+        box += f'<div class="line" style="left:{chapter.line * 100:.0f}%"></div>'
     at = story.seconds(event.start_ns)
     return (
         f'<figure><div class="shot"><img alt="{escape(event.label)}, score {event.score:.2f}, '

@@ -12,15 +12,17 @@ from edgeagent.errors import NotFound
 
 
 def collect(folders: Folders, events: Sequence[Event]) -> dict[str, Path]:
-    """sha256 → a copy such as ``pictures/belt-e-12-cracked.jpg``. They are hidden where they
-    must be before they ever reach the disk, so a copy is as fit to be shown as the evidence."""
+    """sha256 → a copy such as ``pictures/belt-e-12-cracked.jpg``; clips likewise, as ``.avi``.
+    They are hidden where they must be before they ever reach the disk, so a copy is as fit to be
+    shown as the evidence."""
     found: dict[str, Path] = {}
     for event in events:
-        kept = folders.data / "blobs" / event.picture
-        if event.picture and kept.is_file():
-            copy = folders.pictures / f"{event.pipeline}-{event.id}-{event.label}.jpg"
-            shutil.copyfile(kept, copy)
-            found[event.picture] = copy
+        for sha256, suffix in ((event.picture, "jpg"), (event.clip, "avi")):
+            kept = folders.data / "blobs" / sha256
+            if sha256 and kept.is_file():
+                copy = folders.pictures / f"{event.pipeline}-{event.id}-{event.label}.{suffix}"
+                shutil.copyfile(kept, copy)
+                found[sha256] = copy
     return found
 
 

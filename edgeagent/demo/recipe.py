@@ -12,6 +12,8 @@ HEALTHY_SHARE = 0.5
 """The bearing is sound for this share of the demo."""
 FAILING_SHARE = 0.3
 """Then it gets worse for this share."""
+LINE = 0.6
+"""Where the parts are counted, as a share of the belt's length."""
 
 _COMMON = """\
 # Written by `edgeagent demo`.
@@ -45,6 +47,8 @@ model = "parts"
 record = {{ events = true, every = 3 }}
 [pipelines.belt.zones.gate]     # a part counts once it is well in the picture
 polygon = [[0.3, 0], [0.8, 0], [0.8, 1], [0.3, 1]]
+[pipelines.belt.lines.exit]
+points = [[{line}, 0], [{line}, 1]]
 [[pipelines.belt.rules]]
 when = "zone == 'gate'"
 do = ["event", "snapshot"]
@@ -66,10 +70,17 @@ _FACE = """
 [pipelines.face]
 source = "face"
 model = "face"
-snapshot = true
-record = { events = true, every = 5 }
+record = { events = true, every = 3 }
+off = 30                        # the glare does not end an event
 [pipelines.face.redact]
 labels = ["face"]
+[pipelines.face.clip]
+before = "1 s"
+after = "4 s"
+fps = 15
+[[pipelines.face.rules]]
+when = "label == 'face'"
+do = ["event", "snapshot", "clip"]
 """
 
 
@@ -109,7 +120,7 @@ def configuration(kit: Kit, port: int, protocol: str, span_s: float, camera: str
     begin = world(span_s)
     text = _COMMON.format(
         port=port, protocol=protocol, models=quoted(str(kit.models)),
-        healthy_s=begin.healthy_s, failing_s=begin.failing_s,
+        healthy_s=begin.healthy_s, failing_s=begin.failing_s, line=LINE,
     )  # fmt: skip
     if kit.missing:
         return text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgeagent.demo import acts, recipe
 from edgeagent.demo.folders import Folders
+from edgeagent.demo.glare import draw_glare
 from edgeagent.demo.needs import Kit
 from edgeagent.demo.scene import Scene, Wishes
 from edgeagent.demo.show import Show
@@ -22,6 +25,9 @@ def play(folders: Folders, kit: Kit, wishes: Wishes, show: Show) -> Story:
 
     Raises EdgeAgentError where something fails that should not. Nothing is left running.
     """
+    if kit.clip is not None and not wishes.camera:
+        draw_glare(kit.clip, folders.clip)
+        kit = replace(kit, clip=folders.clip)
     with Stage(folders, kit) as stage:
         config = recipe.configuration(
             kit, stage.uplink_port, stage.protocol, wishes.span_s, wishes.camera

@@ -117,6 +117,8 @@ class Event:
     box: tuple[float, float, float, float] | None
     picture: str
     """sha256 of its picture, empty without one."""
+    clip: str = ""
+    """The same of its moving pictures."""
     over: bool = False
 
 
@@ -179,6 +181,8 @@ def _follow(found: dict[str, Event], its: Arrived) -> None:
     blobs = record.get("blobs") or []
     shots = (blob["sha256"] for blob in blobs if blob["type"].startswith("image/"))
     event.picture = event.picture or next(shots, "")
+    clips = (blob["sha256"] for blob in blobs if blob["type"].startswith("video/"))
+    event.clip = event.clip or next(clips, "")
     event.end_ns = max(event.end_ns, its.at_ns)
     event.score = max(event.score, float(data.get("score", 0.0)))
     event.over = event.over or data.get("phase") == "end"
