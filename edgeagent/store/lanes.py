@@ -249,8 +249,8 @@ class Lanes:
                 )
                 if self._reading.epoch != epoch:
                     return [], []
+                last_seq(rows, at - 1, self._reading.path)
                 for seq, crc, body in rows:
-                    last_seq([(seq,)], at - 1, self._reading.path)
                     if not intact(seq, crc, body):
                         self.spoiled.append(seq)
                         self._skip(lane, at, seq)
@@ -262,7 +262,7 @@ class Lanes:
                     seqs.append(seq)
                     bodies.append(body)
                     size += len(body) + 1
-                    self._skip(lane, at, seq - 1)
+                    # What was skipped on the way is in the batch's stretch.
                     at = seq + 1
                 if len(rows) < limit:
                     self._skip(lane, at, last)
