@@ -182,7 +182,7 @@ class Mask(Struct, frozen=True):
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
-class Anomaly(Struct, frozen=True):
+class Anomaly(Struct, frozen=True, eq=False):
     """How unlike the usual the sample is; alarming when ``score`` exceeds ``threshold``.
 
     Of a picture also where: ``regions`` are boxes with their scores, the worst first, and
@@ -193,6 +193,16 @@ class Anomaly(Struct, frozen=True):
     threshold: float
     regions: tuple[tuple[Box, float], ...] = ()
     heat: NDArray[np.float32] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        # Not by the heat: arrays have no truth, and the regions say where it is.
+        return isinstance(other, Anomaly) and self._told() == other._told()
+
+    def __hash__(self) -> int:
+        return hash(self._told())
+
+    def _told(self) -> tuple[object, ...]:
+        return self.score, self.threshold, self.regions
 
     @property
     def alarming(self) -> bool:

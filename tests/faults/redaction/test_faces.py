@@ -18,7 +18,6 @@ import scan
 
 from edgeagent.agent.stages import stages_for
 from edgeagent.capture.files import VideoSource
-from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import (
     Clip,
     Pipeline,
@@ -30,6 +29,7 @@ from edgeagent.config.model import (
 from edgeagent.manifest import Package, load_package
 from edgeagent.pipeline import Pipeline as Running
 from edgeagent.prove.predict import Predictor
+from edgeagent.testing.capture import Alone
 from edgeagent.types import Draft, Frame
 
 pytestmark = pytest.mark.assets
@@ -94,7 +94,7 @@ def kept_pictures(face: Package, clip: Path, redact: Redact | None) -> list[Any]
         "face", on=1, redact=redact, clip=Clip(before="2 s", after="10 s", fps=30),
         rules=[Rule("label == 'face'", ["snapshot", "clip"])],
     )  # fmt: skip
-    unit = CaptureUnit("cam", VideoSource("cam", VideoConfig(path=str(clip))),
+    unit = Alone("cam", VideoSource("cam", VideoConfig(path=str(clip))),
                        VideoConfig(path=str(clip)))  # fmt: skip
     kept = Kept()
     stages = stages_for("face", face, pipeline, privacy=Privacy("events"))
