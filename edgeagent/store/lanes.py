@@ -256,12 +256,13 @@ class Lanes:
                         self._skip(lane, at, seq)
                         at = seq + 1
                         continue
-                    self._mean_bytes += (len(body) - self._mean_bytes) / 64
-                    if seqs and (size + len(body) + 1 > max_bytes or len(seqs) >= max_records):
+                    after = size + len(body) + 1
+                    if seqs and (after > max_bytes or len(seqs) >= max_records):
+                        self._mean_bytes += (size / len(seqs) - self._mean_bytes) / 4
                         return seqs, bodies
                     seqs.append(seq)
                     bodies.append(body)
-                    size += len(body) + 1
+                    size = after
                     # What was skipped on the way is in the batch's stretch.
                     at = seq + 1
                 if len(rows) < limit:
