@@ -31,7 +31,8 @@ def run(case: Path, folder: Path) -> list[dict[str, Any]]:
     assert agent.wait() == 0, agent.log
     assert "ERROR" not in agent.log, agent.log
     assert verify(folder / "data").ok
-    return [plain(json.loads(line)) for line in jsonl(folder / "data")]
+    names: dict[int, int] = {}
+    return [named(plain(json.loads(line)), names) for line in jsonl(folder / "data")]
 
 
 def plain(record: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +43,19 @@ def plain(record: dict[str, Any]) -> dict[str, Any]:
         data = kept["data"].items()
         kept["data"] = {key: value for key, value in data if key not in VOLATILE_DATA}
     return kept
+
+
+def named(value: Any, names: dict[int, int]) -> Any:
+    """With tracks numbered as they appear: a doubtful thing that one kernel sees and another does
+    not takes a number, too, though nobody is told of it."""
+    if isinstance(value, list):
+        return [named(its, names) for its in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: names.setdefault(its, len(names) + 1) if key == "track" else named(its, names)
+        for key, its in value.items()
+    }
 
 
 def differences(found: Any, expected: Any, path: str = "") -> list[str]:
@@ -62,6 +76,8 @@ def differences(found: Any, expected: Any, path: str = "") -> list[str]:
         return (
             [] if abs(found - expected) <= tolerance * scale else [f"{path}: {found} != {expected}"]
         )
+    if name in ("in", "out") and abs(found - expected) <= 1:
+        return []  # what crosses a line just then may do so a sample earlier or later
     return [] if found == expected else [f"{path}: {found!r} != {expected!r}"]
 
 
