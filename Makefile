@@ -63,9 +63,12 @@ test-tflite:  ## the tests of models, with tflite-runtime in place of LiteRT
 	$(MAKE) VENV=.venv-tflite LOCK=tflite one-lock
 	.venv-tflite/bin/python -m pytest -n $(JOBS) tests/unit/infer tests/unit/prove tests/unit/interpret tests/unit/update tests/cases --ignore tests/unit/interpret/test_verified.py $(PYTEST_ARGS)
 
+# What takes long and does not depend on the Python: one of them is enough.
+ONCE := $(addprefix --ignore=tests/unit/,prove/test_pictures.py interpret/test_verified.py store/test_limits.py decide/test_track_scenes.py)
+
 test-python:  ## the unit tests with another Python: make test-python PYTHON=python3.13
 	$(MAKE) VENV=$(VENV) LOCK=dev one-lock
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit $(ONCE) $(PYTEST_ARGS)
 
 one-lock: $(BIN)/python
 	@test $(VENV)/.$(LOCK) -nt packaging/locks/$(LOCK).txt || { $(PIP_INSTALL) --require-hashes -r packaging/locks/$(LOCK).txt && $(PIP_INSTALL) --no-deps --editable . && touch $(VENV)/.$(LOCK); }
