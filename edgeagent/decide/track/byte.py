@@ -12,7 +12,7 @@ frames and for what was hidden for a while.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,8 @@ _PAUSE_S = 1.0
 """Nothing is expected to go on for longer than this without being seen."""
 _TRIAL = 2
 """Samples that something may be missing which was seen but once."""
+_SMALL = 64
+"""Cells of a table that is sorted without numpy."""
 
 
 class ByteTracker:
@@ -94,9 +96,9 @@ class ByteTracker:
         if not found and not len(self._motion):
             return told
         boxes = np.array([one.box for _, one in found], float).reshape(-1, 4)
-        scores = np.array([one.score for _, one in found], float)
+        sure = np.array([one.score >= self._threshold for _, one in found], bool)
         labels = np.array([self._label(one.label) for _, one in found], np.intp)
-        numbers = self._follow(boxes, scores, labels, passed, now)
+        numbers = self._follow(boxes, sure, labels, passed, now)
         for (place, prediction), number in zip(found, numbers.tolist(), strict=True):
             told[place] = numbered(prediction, number)
         return told
@@ -105,20 +107,20 @@ class ByteTracker:
         return self._known.setdefault(label, len(self._known))
 
     def _follow(
-        self, boxes: Floats, scores: Floats, labels: Places, passed: float, now: float
+        self, boxes: Floats, sure: Chosen, labels: Places, passed: float, now: float
     ) -> Places:
         """Numbers for the detections; 0 = none."""
         motion = self._motion
         motion.advance(passed)
         self._steady(boxes, labels, passed)
-        sure = scores >= self._threshold
         rows, places = self._match(boxes, labels, sure)
         motion.follow(rows, boxes[places], np.where(sure[places], 1.0, _BLUR))
         numbers = np.zeros(len(boxes), np.intp)
         numbers[places] = self._numbers[rows]
         self._age(rows, now)
-        fresh = np.flatnonzero(sure & (numbers == 0))
-        numbers[fresh] = self._begin(boxes[fresh], labels[fresh], now)
+        fresh = (sure & (numbers == 0)).nonzero()[0]
+        if len(fresh):
+            numbers[fresh] = self._begin(boxes[fresh], labels[fresh], now)
         return numbers
 
     def _steady(self, boxes: Floats, labels: Places, passed: float) -> None:
@@ -151,18 +153,22 @@ class ByteTracker:
                 places.append(int(found[column]))
             free[rows] = left[places] = False
 
+        # Most frames are done after the first pass: what is left is looked for only where there
+        # is something left on both sides.
         for which in (sure, ~sure):
-            tracks, found = np.flatnonzero(free), np.flatnonzero(which & left)
-            take(tracks, found, overlap[np.ix_(tracks, found)], _OVERLAP)
-        tracks, found = np.flatnonzero(free), np.flatnonzero(sure & left)
+            tracks, found = free.nonzero()[0], (which & left).nonzero()[0]
+            if len(tracks) and len(found):
+                take(tracks, found, overlap[tracks[:, None], found], _OVERLAP)
+        tracks, found = free.nonzero()[0], (sure & left).nonzero()[0]
         if len(tracks) and len(found):
             away = self._motion.distance(tracks, boxes[found])
-            away = np.where(same[np.ix_(tracks, found)], away, np.inf)
+            away = np.where(same[tracks[:, None], found], away, np.inf)
             take(tracks, found, 1 / (1 + away), 1 / (1 + _FAR))
-        if np.count_nonzero(self._missed == 0) <= _FEW:
-            tracks, found = np.flatnonzero(free & (self._missed == 0)), np.flatnonzero(sure & left)
-            jumps = self._motion.jumps(tracks, boxes[found])
-            take(tracks, found, np.where(same[np.ix_(tracks, found)], 2 - jumps, 0.0), 1.0)
+            present = self._missed == 0
+            if np.count_nonzero(present) <= _FEW:
+                tracks, found = (free & present).nonzero()[0], (sure & left).nonzero()[0]
+                jumps = self._motion.jumps(tracks, boxes[found])
+                take(tracks, found, np.where(same[tracks[:, None], found], 2 - jumps, 0.0), 1.0)
         return np.array(rows, np.intp), np.array(places, np.intp)
 
     def _age(self, seen: Places, now: float) -> None:
@@ -171,7 +177,10 @@ class ByteTracker:
         self._missed[seen] = 0
         self._hits[seen] += 1
         self._seen_s[seen] = now
-        self._motion.coast(self._missed > 0)
+        missing = self._missed > 0
+        if not missing.any():
+            return
+        self._motion.coast(missing)
         gone = (self._missed > self._allowed) & (now - self._seen_s > self._keep_s)
         gone |= (self._hits < 2) & (self._missed > min(_TRIAL, self._allowed))
         if gone.any():
@@ -185,14 +194,13 @@ class ByteTracker:
         """New tracks; their numbers."""
         count = len(boxes)
         numbers = np.arange(self._next, self._next + count)
-        if count:
-            self._next += count
-            self._motion.add(boxes)
-            self._numbers = np.concatenate([self._numbers, numbers])
-            self._labels = np.concatenate([self._labels, labels])
-            self._hits = np.concatenate([self._hits, np.ones(count, np.intp)])
-            self._missed = np.concatenate([self._missed, np.zeros(count, np.intp)])
-            self._seen_s = np.concatenate([self._seen_s, np.full(count, now)])
+        self._next += count
+        self._motion.add(boxes)
+        self._numbers = np.concatenate([self._numbers, numbers])
+        self._labels = np.concatenate([self._labels, labels])
+        self._hits = np.concatenate([self._hits, np.ones(count, np.intp)])
+        self._missed = np.concatenate([self._missed, np.zeros(count, np.intp)])
+        self._seen_s = np.concatenate([self._seen_s, np.full(count, now)])
         return numbers
 
 
@@ -219,12 +227,25 @@ def pairs(likeness: Floats, least: float) -> list[tuple[int, int]]:
     Among equals the lower row (the older track), then the lower column. Greedy on purpose: on
     scenes with up to 60 people crossing, the assignment with the largest sum was no better.
     """
-    rows, columns = np.nonzero(likeness >= least)
-    order = np.argsort(-likeness[rows, columns], kind="stable")
     taken_rows, taken_columns, told = set(), set(), []
-    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+    for row, column in _best_first(likeness, least):
         if row not in taken_rows and column not in taken_columns:
             taken_rows.add(row)
             taken_columns.add(column)
             told.append((row, column))
     return told
+
+
+def _best_first(likeness: Floats, least: float) -> Iterable[tuple[int, int]]:
+    if likeness.size <= _SMALL:
+        # numpy takes longer to be asked than a few numbers take to be sorted.
+        cells = [
+            (-value, row, column)
+            for row, values in enumerate(likeness.tolist())
+            for column, value in enumerate(values)
+            if value >= least
+        ]
+        return [(row, column) for _, row, column in sorted(cells)]
+    rows, columns = np.nonzero(likeness >= least)
+    order = np.argsort(-likeness[rows, columns], kind="stable")
+    return zip(rows[order].tolist(), columns[order].tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _LEAST = 1 / 3
 """So many must agree on a shift, and three at least, or two where that is half of them."""
 _NEAR = 0.2
 """Two moves are one if they differ by less than this part of the box's size."""
+_SMALL = 36
+"""Pairs that are looked at without numpy, which takes longer to be asked."""
 _TRIED = 3
 """Fullest cells of moves that are looked at closely."""
 
@@ -41,7 +44,13 @@ def common_shift(expected: Floats, owners: Places, boxes: Floats, labels: Places
     count = len(expected)
     if count < 2 or len(boxes) < 2:
         return None
-    moves = _moves(expected, owners, middles(boxes), labels)
+    found = middles(boxes)
+    if (
+        count * len(found) <= _SMALL
+        and _standing(expected, owners, found, labels) >= _STILL * count
+    ):
+        return None
+    moves = _moves(expected, owners, found, labels)
     best, most = None, moves.agreeing(np.zeros(2))
     if most >= _STILL * count:
         return None
@@ -51,6 +60,22 @@ def common_shift(expected: Floats, owners: Places, boxes: Floats, labels: Places
             best, most = shift, agreeing
     enough = most >= max(3, _LEAST * count) or (most == 2 and count <= 4)
     return best if enough else None
+
+
+def _standing(expected: Floats, owners: Places, found: Floats, labels: Places) -> int:
+    """How many of a few tracks have a detection where they are expected: what
+    `_Moves.agreeing` says of no shift, without numpy."""
+    seen = list(zip(found.tolist(), labels.tolist(), strict=True))
+    count = 0
+    for (x, y, width, height), owner in zip(expected.tolist(), owners.tolist(), strict=True):
+        near = _NEAR * math.sqrt(width * height)
+        for (u, v, wide, high), label in seen:
+            alike = width < wide * ALIKE and wide < width * ALIKE
+            alike = alike and height < high * ALIKE and high < height * ALIKE
+            if label == owner and alike and math.hypot(u - x, v - y) < near:
+                count += 1
+                break
+    return count
 
 
 class _Moves:
@@ -66,7 +91,7 @@ class _Moves:
 
     def agreeing(self, shift: Floats) -> int:
         """How many tracks have a move like this."""
-        return len(np.unique(self.rows[self._off(shift) < self.near]))
+        return len(set(self.rows[self._off(shift) < self.near].tolist()))
 
     def frequent(self) -> list[Floats]:
         """The shifts that most moves are like, each as the median of those.
