@@ -65,24 +65,37 @@ def _nms_of_few(
     places, ranks = boxes.tolist(), scores.tolist()
     kinds = [0] * len(places) if classes is None else classes.tolist()
     kept: list[int] = []
+    standing: dict[int, list[tuple[list[float], float]]] = {}
     for place in sorted(range(len(places)), key=ranks.__getitem__, reverse=True):
         if len(kept) >= most:
             break
-        box, kind = places[place], kinds[place]
-        if all(kinds[other] != kind or _overlap(box, places[other]) <= limit for other in kept):
+        box, others = places[place], standing.setdefault(kinds[place], [])
+        size = max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+        if not _hidden(box, size, others, limit):
             kept.append(place)
+            others.append((box, size))
     return kept
 
 
-def _overlap(one: list[float], other: list[float]) -> float:
-    """`iou` of two boxes."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0.0 or height <= 0.0:
-        return 0.0
-    shared = width * height
-    sizes = sum(max(0.0, x2 - x1) * max(0.0, y2 - y1) for x1, y1, x2, y2 in (one, other))
-    return shared / (sizes - shared) if sizes > shared else 0.0
+def _hidden(
+    box: list[float], size: float, others: list[tuple[list[float], float]], limit: float
+) -> bool:
+    """Whether one of the ``others`` overlaps a box by more than ``limit``, as `iou` measures.
+
+    Written out, because nothing else is called so often while something is looked at."""
+    left, top, right, bottom = box
+    for (x1, y1, x2, y2), other in others:
+        width = (right if right < x2 else x2) - (left if left > x1 else x1)
+        if width <= 0.0:
+            continue
+        height = (bottom if bottom < y2 else y2) - (top if top > y1 else y1)
+        if height <= 0.0:
+            continue
+        shared = width * height
+        whole = size + other
+        if whole > shared and shared / (whole - shared) > limit:
+            return True
+    return False
 
 
 def corners(boxes: Floats, form: str) -> Floats:
