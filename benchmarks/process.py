@@ -88,12 +88,7 @@ record = {{ every = 1 }}
 
 
 def start(folder: Path, rounds: int = 5) -> dict[str, float]:
-    """Process start to first inference, beside a script that imports, opens and infers once.
-
-    Both as after an installation, which compiles the modules: an environment that forbids Python
-    to keep bytecode would have ours compiled at each start.
-    """
-    compileall.compile_dir(ROOT / "edgeagent", quiet=2)
+    """Process start to first inference, beside a script that imports, opens and infers once."""
     parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
     picture, model = next((parts / "golden").glob("*.png")), str(next(parts.glob("*.tflite")))
     config = f"""
@@ -199,7 +194,12 @@ def belt_clip(folder: Path, frames: int = 600) -> Path:
 
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:
-    """All rows."""
+    """All rows.
+
+    Our modules are compiled first, as an installation does it: an environment that forbids Python
+    to keep bytecode would have them compiled at each start, which takes time and memory.
+    """
+    compileall.compile_dir(ROOT / "edgeagent", quiet=2)
     rows = {
         "memory without pipelines (PSS)": idle_memory(folder / "idle"),
         "start to first inference": start(folder / "start"),
