@@ -1,7 +1,9 @@
 """A package that knows good pictures, made from a folder of them, on the device.
 
 Nothing is trained: a backbone's feature maps of good pictures are remembered, and the
-threshold is fitted on pictures that the memory did not hold.
+threshold is fitted on pictures that the memory did not hold. Each picture is looked at in
+several places: what stands still, like a rail, would else be known only as it falls on the
+grid of the cells there and then, and a camera that moved by a hair would find it unusual.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent.capture.files import natural
 from edgeagent.capture.pictures import SUFFIXES
@@ -32,7 +35,7 @@ from edgeagent.prove.remember import remember, threshold_of
 from edgeagent.prove.samples import first_sample
 from edgeagent.prove.semver import is_version
 from edgeagent.prove.tomltext import table_text
-from edgeagent.types import Frame
+from edgeagent.types import Frame, Placement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +44,8 @@ LEAST = 10
 ADVISED = 50
 BACKBONE = "parts"
 """The package whose inner maps are taken where nobody names another."""
+VIEWS = 3
+"""Looks at each picture: as it is, and moved by up to half a cell."""
 STEPS = 2
 """Steps after the pictures."""
 _MEMORY = "memory.npz"
@@ -64,6 +69,7 @@ class Fitted(Struct):
 class _Seen(Struct):
     files: list[Path] = field(default_factory=list)
     cells: list[NDArray[np.float32]] = field(default_factory=list)
+    """`VIEWS` of each file, the one as it is first."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)
 
@@ -119,14 +125,14 @@ def _fit(
 ) -> Fitted:
     backbone = cut_backbone(source, part)
     seen = _look(files, backbone, part, tell)
-    if all(np.array_equal(cells, seen.cells[0]) for cells in seen.cells):
+    if all(np.array_equal(cells, seen.cells[0]) for cells in seen.cells[::VIEWS]):
         raise InputError(
-            f"{files[0].parent}: all {len(seen.cells)} pictures are the same, so nothing tells "
+            f"{files[0].parent}: all {len(seen.files)} pictures are the same, so nothing tells "
             "what may differ",
             remedy="Take pictures of different good things, at different times.",
         )
     tell("remembering")
-    memory, scores = remember(seen.cells, backbone.pixels)
+    memory, scores = remember(seen.cells, backbone.pixels, VIEWS)
     (part / _MEMORY).write_bytes(memory.data())
     threshold = round(threshold_of(scores), 3)
     manifest = _manifest(named, source, backbone, threshold, scores)
@@ -135,7 +141,7 @@ def _fit(
     _golden(part, seen, scores)
     write_files(load_package(part))
     return Fitted(
-        load_package(part), len(seen.cells), f"{backbone.origin}, maps {', '.join(backbone.maps)}",
+        load_package(part), len(seen.files), f"{backbone.origin}, maps {', '.join(backbone.maps)}",
         threshold, statistics.median(scores), _notes(seen),
     )  # fmt: skip
 
@@ -151,20 +157,26 @@ def _look(files: list[Path], backbone: Backbone, part: Path, tell: Callable[[str
     session, _ = open_package(package, Runtime())
     try:
         prepare = Prepare(package, session.inputs)
+        rng = np.random.default_rng(0)
         cells = Cells(session.outputs, backbone.pixels, planar=backbone.planar)
         for file in files:
             tell(file.name)
             try:
                 frame = first_sample(file, package)
-                tensors = prepare(frame).tensors
-                outputs = session.run(tensors)
+                prepared = prepare(frame)
             except InputError as error:
                 seen.left_out.append(str(error))
                 continue
             assert isinstance(frame, Frame)
+            reach = _half_a_cell(frame.pixels, cells.grid, prepared.placement)
+            for view in range(VIEWS):
+                if view:
+                    moved = _moved(frame.pixels, rng.uniform(-reach, reach))
+                    prepared = prepare(replace(frame, pixels=moved))
+                outputs = session.run(prepared.tensors)
+                seen.cells.append(cells(outputs, prepared.tensors[0]))
             seen.sizes[frame.pixels.shape[1], frame.pixels.shape[0]] += 1
             seen.files.append(file)
-            seen.cells.append(cells(outputs, tensors[0]))
     finally:
         session.close()
     if len(seen.files) < LEAST:
@@ -176,6 +188,22 @@ def _look(files: list[Path], backbone: Backbone, part: Path, tell: Callable[[str
             "in all the light and all the places that occur.",
         )
     return seen
+
+
+def _half_a_cell(
+    pixels: NDArray[np.uint8], grid: tuple[int, int], place: Placement
+) -> NDArray[np.float64]:
+    """Rows and columns of a picture that half a cell covers, at least one."""
+    covered = np.multiply(grid, (place.height, place.width))
+    return np.maximum(1.0, pixels.shape[:2] / (2 * covered))
+
+
+def _moved(pixels: NDArray[np.uint8], by: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A picture moved by some rows and columns, its edges drawn out."""
+    for axis, away in enumerate(np.rint(by).astype(int)):
+        last = pixels.shape[axis] - 1
+        pixels = pixels.take(np.clip(np.arange(last + 1) + away, 0, last), axis)
+    return pixels
 
 
 def _manifest(

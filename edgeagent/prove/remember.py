@@ -27,8 +27,11 @@ _FALSE = 0.01
 """Share of good pictures that may lie above the threshold."""
 
 
-def remember(pictures: Sequence[Floats], pixels: Floats) -> tuple[Memory, list[float]]:
-    """A memory of good pictures, and the score that each has for a memory without its fold.
+def remember(
+    pictures: Sequence[Floats], pixels: Floats, views: int = 1
+) -> tuple[Memory, list[float]]:
+    """A memory of good pictures, and the score that each has for a memory without its fold:
+    the middle one of its views, so that no single move of a picture decides.
 
     Pictures next to each other are of one fold: series of a camera show the same thing twice,
     and a picture must not be judged by its twin.
@@ -36,15 +39,18 @@ def remember(pictures: Sequence[Floats], pixels: Floats) -> tuple[Memory, list[f
     Args:
         pictures: maps (rows, columns, features) of each, all of one form; at least `FOLDS`.
         pixels: what leads from the input tensor to grey levels (`Cells`).
+        views: so many of them in a row are of one picture, and so of one fold.
     """
     rng = np.random.default_rng(0)
     grid = pictures[0].shape[:2]
-    cells = np.concatenate([maps.reshape(-1, maps.shape[2]) for maps in pictures])
-    folds = np.arange(len(pictures)) * FOLDS // len(pictures)
-    owners = np.repeat(folds, grid[0] * grid[1])
-    looked = rng.permutation(len(cells))[:_LOOKED_AT]
-    mean, axes = _space(cells[looked])
-    points = np.asarray((cells - mean) @ axes, np.float32)
+    cells = grid[0] * grid[1]
+    taken = len(pictures) // views
+    owners = np.repeat(np.arange(taken) * FOLDS // taken, views * cells)
+    looked = rng.permutation(len(owners))[:_LOOKED_AT]
+    flat = [maps.reshape(cells, -1) for maps in pictures]
+    mean, axes = _space(np.stack([flat[at // cells][at % cells] for at in looked]))
+    # One by one: with a large backbone a copy of all would not fit into a small device.
+    points = np.concatenate([(maps - mean) @ axes for maps in flat])
     kept = looked[spread(points[looked], KEPT, rng)]
     patches, origin = points[kept], owners[kept]
     apart = [_apart(points[owners == fold], patches, origin != fold) for fold in range(FOLDS)]
@@ -52,7 +58,8 @@ def remember(pictures: Sequence[Floats], pixels: Floats) -> tuple[Memory, list[f
     scores: list[float] = []
     for distances, near in apart:
         ratio = (distances[:, 0] / usual[near].mean(axis=1)).reshape(-1, *grid)
-        scores += [float(smoothed(one).max()) for one in ratio]
+        worst = np.array([smoothed(one).max() for one in ratio])
+        scores += np.median(worst.reshape(-1, views), axis=1).tolist()
     return Memory(mean, axes, patches, usual, pixels), scores
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,14 @@ def faulty(seed: int, count: int) -> Iterator[tuple[Picture, list[Box]]]:
             yield pixels, boxes
 
 
-def foreign(seed: int, count: int) -> Iterator[Picture]:
-    """Good pictures with something on them that no training ever showed: a bolt, a label, a
-    thick wire, a stain of paint."""
+def foreign(seed: int, pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """Pictures with something on them that no training ever showed: a bolt, a label, a thick
+    wire, a stain of paint."""
     rng = np.random.default_rng(seed)
-    for number, pixels in enumerate(good(seed, count, 4000)):
+    for number, pixels in enumerate(pictures):
         shown = pixels.copy()
-        x, y = int(rng.integers(50, 270)), int(rng.integers(60, 180))
+        height, width = shown.shape[:2]
+        x, y = int(rng.integers(50, width - 50)), int(rng.integers(60, height - 60))
         if number % 4 == 0:
             cv2.circle(shown, (x, y), 11, (150, 150, 155), -1, cv2.LINE_AA)
             cv2.circle(shown, (x, y), 6, (60, 60, 60), 2, cv2.LINE_AA)
@@ -130,25 +131,71 @@ def test_faults_that_it_never_saw(belt: Belt) -> None:
     rng = np.random.default_rng(belt.seed)
     usual = [shaken(one, rng) for one in good(belt.seed, EACH, 4000)]
     unusual = [shaken(one, rng) for one, _ in faulty(belt.seed, EACH)]
-    strange = [shaken(one, rng) for one in foreign(belt.seed, EACH)]
+    strange = [shaken(one, rng) for one in foreign(belt.seed, good(belt.seed, EACH, 4000))]
     with Predictor(belt.fitted.package) as model:
         # The processor's time: other work on the machine must not count.
         started = time.process_time()
         scores, false = judgement(model, usual)
         step = (time.process_time() - started) * 1e3 / EACH
         high, right = judgement(model, unusual)
-        odd, _ = judgement(model, strange)
+        odd, found = judgement(model, strange)
     faults, things = auroc(scores, high), auroc(scores, odd)
     print(
         f"\nseed {belt.seed}: AUROC faults {faults:.3f}, foreign things {things:.3f}; "
-        f"alarms {right:.0%} of faults, {false:.0%} of good; fit {belt.took_s:.1f} s, "
-        f"step {step:.1f} ms of processor"
+        f"alarms {right:.0%} and {found:.0%} of them, {false:.0%} of good; "
+        f"fit {belt.took_s:.1f} s, step {step:.1f} ms of processor"
     )
     assert faults >= 0.95
-    assert things >= 0.85
+    assert things >= 0.95
     assert false <= 0.15 and right >= 0.7
     assert belt.took_s <= 60
     assert step <= 40
+
+
+def bottles(assets: Path) -> list[Picture]:
+    """A film of a table with bottles and hands, every seventh picture."""
+    film = cv2.VideoCapture(str(assets / "video/bottle-detection.mp4"))
+    found = []
+    while film.grab():
+        if len(found) * 7 < film.get(cv2.CAP_PROP_POS_FRAMES):
+            found.append(cv2.resize(film.retrieve()[1], (320, 180), interpolation=cv2.INTER_AREA))
+    film.release()
+    return found
+
+
+def cloth(rng: np.random.Generator) -> Picture:
+    """Woven cloth: grain and two crossing threads, never at the same place."""
+    down, across = np.mgrid[0:240, 0:320].astype(np.float32)
+    x, y = rng.uniform(0, 40, 2)
+    weave = np.sin((across + x) * np.pi / 8) * np.sin((down + y) * np.pi / 8)
+    grey = 120 + 35 * weave + rng.normal(0, 6, weave.shape)
+    return np.clip(grey[..., None] * (1.0, 0.9, 0.75), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("seed", (0, 1, 2) if FULL else (1,))
+@pytest.mark.parametrize(("what", "least"), [("bottles", 0.85), ("cloth", 0.95)])
+def test_it_is_not_made_for_belts(
+    what: str, least: float, seed: int, parts: Path, assets: Path, tmp_path: Path
+) -> None:
+    """The same things on what neither the backbone nor the method was made for."""
+    rng = np.random.default_rng(seed)
+    pictures = bottles(assets) if what == "bottles" else [cloth(rng) for _ in range(50 + 2 * EACH)]
+    order = rng.permutation(len(pictures))[: 50 + 2 * EACH]
+    folder = write(tmp_path / "good", (pictures[at] for at in np.sort(order[:50])))
+    fitted = fit_pictures(folder, load_package(parts), tmp_path / "models")
+    usual = [shaken(pictures[at], rng) for at in order[50 : 50 + EACH]]
+    rest = (pictures[at] for at in order[50 + EACH :])
+    strange = [shaken(one, rng) for one in foreign(seed, rest)]
+    with Predictor(fitted.package) as model:
+        scores, false = judgement(model, usual)
+        odd, found = judgement(model, strange)
+    things = auroc(scores, odd)
+    print(
+        f"\n{what} {seed}: AUROC foreign things {things:.3f}; alarms {found:.0%}, good {false:.0%}"
+    )
+    assert things >= least
+    assert false <= 0.15
 
 
 def test_it_tells_where(belt: Belt) -> None:
