@@ -74,7 +74,7 @@ class Sieve:
         bad = int((~sound).sum())
         self.dropped += bad
         refuse_all_bad(bad, of)
-        wanted = np.flatnonzero(sound & (scores >= self.threshold))
+        wanted = (sound & (scores >= self.threshold)).nonzero()[0]
         wanted = wanted[np.argsort(-scores[wanted], kind="stable")[:_CANDIDATES]]
         kept = wanted[self._suppress(boxes[wanted], scores[wanted], classes[wanted])]
         told: list[Any] = points[kept].tolist() if points is not None else [()] * len(kept)

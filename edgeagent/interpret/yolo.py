@@ -130,7 +130,7 @@ class Yolo:
             hopeful = ~(table[:, first:].max(axis=1) < limit)
             if self._together and first == 5:
                 hopeful &= ~(table[:, 4] < limit)
-            rows = np.flatnonzero(hopeful)
+            rows = hopeful.nonzero()[0]
         values = real(table[rows], tensor)
         classes, scores = self._best(values[:, first:])
         if self._together:
@@ -146,7 +146,7 @@ class Yolo:
         if self._how.activation == "softmax":
             by_class = softmax(by_class) if by_class.size else by_class
         classes = by_class.argmax(axis=1)
-        scores = np.take_along_axis(by_class, classes[:, None], axis=1)[:, 0]
+        scores = by_class[np.arange(len(classes)), classes]
         return classes, sigmoid(scores) if self._how.activation == "sigmoid" else scores
 
     def _boxes(
