@@ -36,7 +36,7 @@ STOP_S = 3.0
 _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
-_TRIM_EVERY_S = 600.0
+_TRIM_EVERY_S = 120.0
 
 
 class Agent:
