@@ -82,7 +82,10 @@ class Table:
         if not first.strip():
             raise InputError(f"{self.path}: the file is empty; a header with names is needed")
         delimiter = max(_DELIMITERS, key=first.count)
-        names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+        try:
+            names = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+        except csv.Error as error:  # zero bytes, before Python 3.11
+            raise InputError(f"{self.path}: its header is no text: {error}") from error
         if all(_is_number(name) for name in names):
             raise InputError(
                 f"{self.path}: line 1 holds numbers instead of names",

@@ -153,8 +153,8 @@ def test_fps_is_kept_by_the_child(play: Callable[..., Played]) -> None:
     source = play("Counter", fps=10.0)
     source.open()
     stamps = [source.read().mono_ms for _ in range(8)]
-    # A loaded machine may delay pictures, but never gives more of them.
-    assert stamps[-1] - stamps[0] > 650
+    # 700 ms where nothing is late; without a limit it would be 70 ms.
+    assert stamps[-1] - stamps[0] > 500
     assert source.tally.thinned >= 20
 
 
