@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import lt
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,11 +177,14 @@ def last_seq(rows: Sequence[Row], after: int, path: Path) -> int:
     Raises StoreCorrupt where rows do not ascend: a damaged page may give any number, and the
     walk would never end.
     """
-    for row in rows:
-        if not isinstance(row[0], int) or row[0] <= after:
-            raise StoreCorrupt(f"{path}: the records are out of order after {after}")
-        after = row[0]
-    return after
+    numbers = [row[0] for row in rows]
+    try:
+        ascending = all(map(lt, [after, *numbers], numbers))
+    except TypeError:
+        ascending = False
+    if not ascending:
+        raise StoreCorrupt(f"{path}: the records are out of order after {after}")
+    return numbers[-1] if numbers else after
 
 
 def close_quietly(db: Database) -> None:

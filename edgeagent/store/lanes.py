@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.database import last_seq
@@ -250,21 +251,24 @@ class Lanes:
                 if self._reading.epoch != epoch:
                     return [], []
                 last_seq(rows, at - 1, self._reading.path)
-                for seq, crc, body in rows:
-                    if not intact(seq, crc, body):
-                        self.spoiled.append(seq)
-                        self._skip(lane, at, seq)
-                        at = seq + 1
-                        continue
-                    after = size + len(body) + 1
-                    if seqs and (after > max_bytes or len(seqs) >= max_records):
-                        self._mean_bytes += (size / len(seqs) - self._mean_bytes) / 4
-                        return seqs, bodies
-                    seqs.append(seq)
-                    bodies.append(body)
-                    size = after
-                    # What was skipped on the way is in the batch's stretch.
-                    at = seq + 1
+                for seq in [seq for seq, crc, body in rows if not intact(seq, crc, body)]:
+                    self.spoiled.append(seq)
+                    self._skip(lane, seq, seq)
+                sound = rows if not self.spoiled else [its for its in rows if intact(*its)]
+                # Of all that can be done for each record, only this and its checksum is.
+                ends = list(accumulate(len(body) + 1 for _, _, body in sound))
+                fitting = min(bisect_right(ends, max_bytes - size), max_records - len(seqs))
+                if not seqs and sound:
+                    fitting = max(1, fitting)
+                seqs += [seq for seq, _, _ in sound[:fitting]]
+                bodies += [body for _, _, body in sound[:fitting]]
+                if fitting < len(sound):
+                    size += ends[fitting - 1] if fitting else 0
+                    self._mean_bytes += (size / len(seqs) - self._mean_bytes) / 4
+                    return seqs, bodies
+                size += ends[-1] if ends else 0
+                # What was skipped on the way is in the batch's stretch.
+                at = rows[-1][0] + 1 if rows else at
                 if len(rows) < limit:
                     self._skip(lane, at, last)
                     at = last + 1

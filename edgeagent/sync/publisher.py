@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import Busy, StoreError
 from edgeagent.store.batch import Batch, Lane
-from edgeagent.store.encode import URGENT, is_result, kind_of
+from edgeagent.store.encode import URGENT, all_results, kind_of
 from edgeagent.sync import envelope, reasons
 from edgeagent.sync.budget import Budget
 from edgeagent.sync.envelope import Encoding
@@ -253,7 +253,9 @@ class Publisher:
 
     def _charge(self, batch: Batch, count: int) -> bool:
         """Put a message of ``count`` bytes to the account of what is in it."""
-        urgent = [its for its in batch.bodies if not is_result(its) and kind_of(its) in URGENT]
+        urgent = []
+        if not all_results(batch.bodies):
+            urgent = [body for body in batch.bodies if kind_of(body) in URGENT]
         share = round(count * sum(map(len, urgent)) / sum(map(len, batch.bodies)))
         events, results = self._budget.left("events"), self._budget.left("results")
         if share > events or count - share > results or count > max(events, results):
