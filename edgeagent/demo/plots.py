@@ -70,7 +70,7 @@ def timeline(
 
     def draw(width: float, variant: str) -> str:
         narrow = variant == "narrow"
-        row, top = (38.0 if narrow else 32.0), 46.0
+        row, top = (38.0, 62.0) if narrow else (32.0, 46.0)
         floor = top + row * len(lanes) + 84.0
         sheet = Sheet(width, floor + _BOTTOM, "What happened when", variant)
         x = Axis(0.0, span_s, 4.0 if narrow else _GUTTER, width - 10.0)
@@ -79,11 +79,12 @@ def timeline(
         for index, lane in enumerate(lanes):
             _lane(sheet, lane, top + row * index, x, narrow)
         _backlog(sheet, backlog, x, floor, narrow)
-        ends = [0.0, 0.0]
+        ends = [0.0] * (3 if narrow else 2)
         for mark in sorted(marks, key=lambda its: its.at_s):
-            # A text that would run into its neighbour goes one row down.
+            # A text that would run into its neighbour goes down to the next row with room.
             half = len(mark.text) * _LETTER_PX / 2
-            line = int(x(mark.at_s) - half < ends[0])
+            free = [place for place, end in enumerate(ends) if end <= x(mark.at_s) - half]
+            line = free[0] if free else ends.index(min(ends))
             ends[line] = x(mark.at_s) + half
             y = 12.0 + 16.0 * line
             sheet.line(x(mark.at_s), y + 6, x(mark.at_s), floor, mark.style)
