@@ -90,11 +90,11 @@ def stages_for(
             readings=readings,
             timezone=timezone,
         )
-        cascade = (
-            open_cascade(name, pipeline.refine, find, predictor.labels, threshold=threshold)
-            if pipeline.refine and find
-            else None
-        )
+        cascade = None
+        if pipeline.refine and find:
+            cascade = open_cascade(
+                name, pipeline.refine, find, predictor.labels, threshold=threshold
+            )
     except BaseException:
         _Together(predictor, finder).close()
         raise

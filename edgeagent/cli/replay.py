@@ -63,7 +63,8 @@ def replay(
     """  # fmt: skip
     loaded = options.load_config(config, data_dir)
     name = _pipeline(loaded, pipeline)
-    plan = _Plan(data_dir, recording, samples, quiet=as_json)
+    folder = options.data_folder(config, data_dir)
+    plan = _Plan(folder, recording, samples, quiet=as_json)
     if expect is not None:
         known = _expected(expect)
         run = plan.run(options.load_config(against or config, data_dir, set_), name, model)
@@ -84,9 +85,9 @@ class _Plan:
     """What is replayed, whatever the configuration."""
 
     def __init__(
-        self, data_dir: Path | None, recording: str | None, samples: int | None, *, quiet: bool
+        self, folder: Path, recording: str | None, samples: int | None, *, quiet: bool
     ) -> None:
-        self.data_dir = data_dir
+        self.folder = folder
         self.recording = Path(recording).expanduser() if recording else None
         self.samples = samples
         self.quiet = quiet
@@ -102,8 +103,7 @@ class _Plan:
             named, _, version = model.partition("@")
             changed = replace(config.pipelines[name], model=named, version=version)
             config = replace(config, pipelines={**config.pipelines, name: changed})
-        folder = self.data_dir or Path(config.storage.data_dir or ".")
-        library = Library(default_folders(folder, config.models.path, working=True))
+        library = Library(default_folders(self.folder, config.models.path, working=True))
         with render.progress(f"{name}:", None, self.quiet) as tell:
             return run_recording(
                 config, loaded.hash, library, name, recording=self.recording,

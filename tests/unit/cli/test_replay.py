@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_another_model_or_configuration_is_told_apart(invoke: Any, belt: Path) -
     same = lines(invoke("replay", "--config", belt, "--model", "parts@1.0.0", "--json"))[0]
     assert same["counts"]["same"] > 0
     assert same["counts"]["changed"] == same["counts"]["gone"] == same["counts"]["new"] == 0
+
+
+def test_models_of_the_agent_s_own_folder_are_found(invoke: Any, belt: Path) -> None:
+    from edgeagent.cli.options import data_folder
+    from edgeagent.config.paths import shipped
+
+    parts = next(folder / "parts" / "1.0.0" for folder in shipped("models"))
+    own = data_folder(belt, None) / "models" / "mine" / "1.0.0"
+    shutil.copytree(parts, own)
+    manifest = own / "model.toml"
+    manifest.write_text(manifest.read_text().replace('name = "parts"', 'name = "mine"', 1))
+    belt.write_text(BELT.replace('model = "parts"', 'model = "mine"'))
+    assert lines(invoke("replay", "--config", belt, "--samples", 20, "--json"))
 
 
 def test_an_expectation_holds_or_fails(invoke: Any, belt: Path, tmp_path: Path) -> None:
