@@ -23,6 +23,7 @@ from edgeagent.config.pipelines import (
     Runtime,
     Zone,
 )
+from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
     CameraConfig,
@@ -89,6 +90,7 @@ __all__ = [
     "Runtime",
     "Serve",
     "Share",
+    "Sight",
     "SourceConfig",
     "SourceKeys",
     "Storage",
