@@ -19,6 +19,7 @@ from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.units import seconds
+from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
@@ -74,6 +75,8 @@ class Surroundings(Struct, frozen=True):
     outbox: Sink
     readings: Readings = field(default_factory=Readings)
     """What one pipeline measures and another one's rules ask for."""
+    presents: dict[str, Present] = field(default_factory=dict)
+    """What each running pipeline has open, for those that it wakes."""
     folder: Path | None = None
     """Where views of cameras are kept; None = nowhere."""
 
@@ -149,7 +152,9 @@ def _join(
         if name in built.pipelines:
             continue
         opener = _opener(around, name, package)
-        built.pipelines[name] = Pipeline(name, unit.subscribe(), around.outbox, opener)
+        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opener)
+        around.presents[name] = pipeline.present
+        built.pipelines[name] = pipeline
 
 
 def _sight(around: Surroundings, name: str, source: Source) -> Sight | None:
