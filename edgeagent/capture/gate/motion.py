@@ -115,7 +115,7 @@ def _change(luma: Floats, before: Floats) -> Floats:
     near = np.ones((3, 3), np.uint8)
     above = luma - cv2.dilate(before, near) - offset
     below = cv2.erode(before, near) + offset - luma
-    return np.maximum(np.maximum(above, below), np.float32(0))
+    return np.asarray(np.maximum(np.maximum(above, below), 0), np.float32)
 
 
 def _luma(pixels: Picture) -> Floats:
