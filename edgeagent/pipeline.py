@@ -64,6 +64,14 @@ class Second(Protocol):
     def tally(self) -> dict[str, Any]: ...
 
 
+class Gates(Protocol):
+    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
+
+    def passes(self, sample: Sample) -> bool: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
 class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 
@@ -84,16 +92,21 @@ class Stages(Struct):
     """What is true now without a record: states, counts of lines."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
 
 
 class Meter:
     """What a pipeline measures about itself; written by its thread, read by any."""
 
     def __init__(self) -> None:
+        self.gate = Histogram()
         self.prepare = Histogram()
         self.infer = Histogram()
         self.decide = Histogram()
         self.step = Histogram()
+        self.age = Histogram()
+        """How old live samples are once all is decided about them."""
         self.steps = 0
         self.records = 0
         self.skipped = 0
@@ -127,12 +140,20 @@ class Meter:
             "failed": self.failed,
             "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
             "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
+            **self._ages(),
             "stages_ms": {
+                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
                 "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
                 "infer": round(self.infer.quantile(0.5) * 1e3, 3),
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },
         }
+
+    def _ages(self) -> dict[str, float]:
+        if not self.age.count:
+            return {}
+        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
+                for share in (50, 95)}  # fmt: skip
 
 
 class Pipeline:
@@ -160,6 +181,7 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
+        self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -185,6 +207,8 @@ class Pipeline:
         for draft in stages.decide(sample, predictions):
             self._append(draft)
         self.meter.took(started, prepared, inferred, time.perf_counter())
+        if sample.stream_ms is None and sample.mono_ms:
+            self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
     def _append(self, draft: Draft) -> None:
         self.present.note(draft, self._outbox.append(draft))
@@ -199,6 +223,7 @@ class Pipeline:
         stages = self._stages = self._open_stages()
         self.model, self.receipt = stages.model, stages.receipt
         self.present.standing = stages.standing
+        self._gate = stages.gate
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
@@ -214,7 +239,8 @@ class Pipeline:
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                self._guarded_step(stages, sample)
+                if stages.gate is None or self._passes(stages.gate, sample):
+                    self._guarded_step(stages, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
@@ -223,6 +249,12 @@ class Pipeline:
         finally:
             self._stages = None
             stages.session.close()
+
+    def _passes(self, gate: Gates, sample: Sample) -> bool:
+        began = time.perf_counter()
+        passes = gate.passes(sample)
+        self.meter.gate.add(time.perf_counter() - began)
+        return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample) -> None:
         try:
@@ -269,9 +301,14 @@ class Pipeline:
             # It will not take samples again, and a file must not wait for it for ever.
             self._inbox.close()
 
+    def figures(self) -> dict[str, Any]:
+        """What it measures about itself, for status and metrics."""
+        gate = {"gate": self._gate.tally()} if self._gate is not None else {}
+        return self.meter.snapshot() | gate
+
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
-        detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
+        detail = {"model": self.model, "receipt": self.receipt, **self.figures()}
         stages, reason = self._stages, self._reason
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()

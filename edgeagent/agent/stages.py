@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeagent.agent.cascade import Cascade, open_cascade
@@ -18,6 +18,8 @@ from edgeagent.types import Draft, Prediction, Sample
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
+    from edgeagent.capture.gate.gate import Gate
+    from edgeagent.decide.present import Present
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
 
@@ -42,6 +44,7 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
         readings=around.readings,
         timezone=around.config.device.timezone,
         find=around.library.find,
+        presents=around.presents,
     )
 
 
@@ -62,11 +65,13 @@ def stages_for(
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Callable[[str, str], Package] | None = None,
+    presents: Mapping[str, Present] | None = None,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
-    packages of second models; without it none is asked.
+    packages of second models; without it none is asked. ``presents``: what other pipelines have
+    open, for the gate's trigger.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
@@ -111,7 +116,18 @@ def stages_for(
         finish=decide.finish,
         standing=decide.standing,
         second=cascade,
+        gate=_gate(pipeline, timezone, presents or {}),
     )
+
+
+def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
+    if pipeline.gate is None:
+        return None
+    from edgeagent.capture.gate.gate import Gate
+
+    trigger = pipeline.gate.trigger
+    other = presents.get(trigger.pipeline) if trigger else None
+    return Gate(pipeline, timezone=timezone, other=other)
 
 
 def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:

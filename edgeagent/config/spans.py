@@ -1,4 +1,4 @@
-"""Stretches of local time: the hour, day and month that a budget is for, and quiet windows."""
+"""Stretches of local time: the hour, day and month that a budget is for, and times of the day."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Window(Struct, frozen=True):
             return cls(days, begins, ends)
         except ValueError:
             raise ConfigError(
-                f"sync.budget.quiet: {text!r} is not a time of the day",
+                f"{text!r} is not a time of the day",
                 remedy='Write "22:00-06:00" or "mon-fri 08:00-18:00".',
             ) from None
 
