@@ -8,13 +8,21 @@ that says so, and everything else runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from edgeagent import plugins
 from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
-from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
+from edgeagent.config.model import (
+    Config,
+    MqttConfig,
+    PluginConfig,
+    SensorKeys,
+    SourceConfig,
+    SyntheticConfig,
+)
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
@@ -23,6 +31,9 @@ from edgeagent.pipeline import Pipeline, Sink, Stages, told
 from edgeagent.prove.samples import wanted_by
 from edgeagent.types import Health
 from edgeagent.update.library import Library
+
+if TYPE_CHECKING:
+    from edgeagent.capture.sensor.mqtt import Broker
 
 
 class Unbuilt:
@@ -65,6 +76,8 @@ class Surroundings(Struct, frozen=True):
     outbox: Sink
     readings: Readings = field(default_factory=Readings)
     """What one pipeline measures and another one's rules ask for."""
+    broker: Broker | None = None
+    """Where topics of other devices come from."""
 
 
 def build(around: Surroundings) -> Built:
@@ -126,7 +139,7 @@ def _join(
         _refuse_other_kinds(around.config.sources[source], source, whole, built)
         unit = CaptureUnit(
             source,
-            make_source(source, around.config.sources[source], wanted),
+            make_source(source, around.config.sources[source], wanted, around.broker),
             around.config.sources[source],
         )
     except EdgeAgentError as error:
@@ -163,6 +176,8 @@ def _gives(config: SourceConfig) -> str:
     """What a source gives; empty = unknown (a plugin)."""
     if isinstance(config, SyntheticConfig):
         return PICTURE if config.scene == "belt" else VALUES
+    if isinstance(config, SensorKeys):
+        return VALUES
     return _GIVES.get(str(type(config).__struct_config__.tag), "")
 
 
@@ -181,13 +196,20 @@ _GIVES = {
 }  # fmt: skip
 
 
-def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:
+def make_source(
+    name: str, config: SourceConfig, wanted: Wanted, broker: Broker | None = None
+) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
         made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)
+    if isinstance(config, MqttConfig) and broker is not None:
+        from edgeagent.capture.sensor.mqtt import MqttSource
+
+        if isinstance(source, MqttSource):
+            source.connect(broker)
     return source
 
 
