@@ -115,7 +115,7 @@ class LineProbe:
     def _rows(self) -> Batch | None:
         arrived = time.monotonic()
         rows: list[list[float]] = []
-        times: list[float] = []
+        sent: list[float] = []
         hole, self._hole = self._hole, False
         while self._lines:
             line = self._lines.popleft().decode("utf-8", "replace")
@@ -131,11 +131,13 @@ class LineProbe:
                 continue
             rows.append(row)
             if self._reader.time_s is not None:
-                times.append(self._timeline(self._reader.time_s, arrived))
+                sent.append(self._reader.time_s)
         if not rows:
             self._hole = hole
             return None
-        if len(times) != len(rows):
+        if len(sent) == len(rows):
+            times = self._timeline(sent, arrived)
+        else:
             # They waited together: spread over the time since the last ones came.
             step = (arrived - self._last) / len(rows)
             times = [self._last + step * (number + 1) for number in range(len(rows))]

@@ -109,7 +109,7 @@ class TopicProbe:
             for place, value in zip(self._places, values, strict=True):
                 row[place] = value
             if self._fields.time_s is not None:
-                when = self._timeline(self._fields.time_s, arrived)
+                (when,) = self._timeline([self._fields.time_s], arrived)
         for place in self._plain:
             row[place] = number(text, self._topic)
         return row, when

@@ -246,16 +246,17 @@ class SensorSource:
         self._meanings = meanings(channels)
         fills = [channel.fill for channel in channels]
         gap_s = seconds(self._config.gap) if self._config.gap else None
-        if self._streams and self._config.rate_hz:
+        if self._streams and self._config.rate_hz and len(self._probes) == 1:
             self._grid = Even(fills, self._config.rate_hz, self.rate_hz, gap_s)
         else:
             self._grid = Align(fills, self.rate_hz, self._config.align, gap_s)
         place = {name: column for column, name in enumerate(names)}
         self._columns = []
         for probe in self._probes:
-            counting = [(its, place[name]) for its, name in enumerate(probe.channels)
-                        if name in place]  # fmt: skip
-            self._columns.append(([its for its, _ in counting], [its for _, its in counting]))
+            counting = sorted(
+                (place[name], its) for its, name in enumerate(probe.channels) if name in place
+            )
+            self._columns.append(([its for _, its in counting], [its for its, _ in counting]))
 
     # --- what people are told --------------------------------------------------------------
 

@@ -2,16 +2,16 @@
 
 The offset between both clocks is taken from the line that travelled fastest within the last
 minute (the minimum filter of NTP, RFC 5905 §10, for one direction), so jitter of the way does not
-reach the rows. Where the sender's time goes back, or leaps, it has restarted: a new offset.
+reach the rows. Where the sender's time goes back, it has restarted: a new offset.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 _SPAN_S = 60.0
-_LEAP_S = 5.0
-"""More than this beside what is expected is no jitter."""
+_APART_S = 1e-6
 
 
 class Timeline:
@@ -19,28 +19,43 @@ class Timeline:
 
     def __init__(self) -> None:
         self.restarts = 0
-        """Times that the sender's clock went back or leapt."""
-        self._last: float | None = None
+        """Times that the sender's clock went back."""
+        self._last = float("-inf")
         self._given = float("-inf")
         self._fastest: deque[tuple[float, float]] = deque()
         """(when it arrived, offset), the offsets ascending: the first one is the smallest."""
 
-    def __call__(self, sent: float, arrived: float) -> float:
-        """When a line of the time ``sent`` was measured, never before the line before it and
-        never after it ``arrived``."""
-        offset = arrived - sent
-        if self._last is not None and self._fastest:
-            late = offset - self._fastest[0][1]
-            if sent <= self._last or abs(late) > _LEAP_S:
+    def __call__(self, sent: Iterable[float], arrived: float) -> list[float]:
+        """When lines of the times ``sent``, which arrived together, were measured: ascending, and
+        not after they arrived."""
+        found: list[float] = []
+        for together in self._between_restarts(sent):
+            for its in together:
+                self._note(arrived, arrived - its)
+            offset = self._fastest[0][1]
+            for its in together:
+                # A hair apart, where a fast line would stand before the one ahead of it.
+                self._given = max(min(arrived, its + offset), self._given + _APART_S)
+                found.append(self._given)
+        return found
+
+    def _between_restarts(self, sent: Iterable[float]) -> Iterator[list[float]]:
+        together: list[float] = []
+        for its in sent:
+            if its <= self._last:
+                if together:
+                    yield together
+                    together = []
                 self._fastest.clear()
                 self.restarts += 1
-        self._last = sent
+            self._last = its
+            together.append(its)
+        if together:
+            yield together
+
+    def _note(self, arrived: float, offset: float) -> None:
         while self._fastest and self._fastest[-1][1] >= offset:
             self._fastest.pop()
         self._fastest.append((arrived, offset))
         while self._fastest[0][0] < arrived - _SPAN_S:
             self._fastest.popleft()
-        when = min(arrived, sent + self._fastest[0][1])
-        # A hair apart, so that a fast line does not stand at the time of the one before it.
-        self._given = max(when, self._given + 1e-6)
-        return self._given
