@@ -11,6 +11,7 @@ from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 
 from edgeagent.capture.sensor.probe import Batch, Faults, batch
 from edgeagent.capture.sensor.registers import Request, decode, plan
+from edgeagent.capture.sensor.serial import SerialPort
 from edgeagent.capture.sensor.source import SensorSource
 from edgeagent.capture.source import PICTURES, Wanted
 from edgeagent.config.units import seconds
@@ -60,6 +61,10 @@ class ModbusProbe:
                 config.host, port=config.port, timeout=patience, retries=0
             )
         else:
+            # The library keeps to itself why a line can't be opened; we ask the system before.
+            port = SerialPort(config)
+            port.open()
+            port.close()
             self._client = ModbusSerialClient(
                 config.device, framer=FramerType.RTU, baudrate=config.baud,
                 parity=config.parity[0].upper(), stopbits=config.stop_bits, timeout=patience,
