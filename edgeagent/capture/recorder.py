@@ -111,7 +111,9 @@ class Recorder:
         except BlockingIOError:
             return
         if not data:
-            self._poll.unregister(self._words)
+            # Its end: poll would report it for ever.
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._words)
             return
         for line in data.decode("utf-8", "replace").splitlines():
             self._lines.append(line.strip())
