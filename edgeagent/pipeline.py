@@ -253,6 +253,11 @@ class Pipeline:
         """Ask it to end after the present step."""
         self._stop.set()
 
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A present picture as a person may see it who asks for one; None where there is none."""
+        stages = self._stages
+        return None if stages is None else stages.picture(sample, asked=True)
+
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""
         (self._paused.set if paused else self._paused.clear)()

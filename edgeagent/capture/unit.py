@@ -96,6 +96,11 @@ class CaptureUnit:
             mailbox.end()
         return mailbox
 
+    def unsubscribe(self, mailbox: Mailbox) -> None:
+        """No longer give samples to a mailbox, and close it."""
+        self._mailboxes = tuple(its for its in self._mailboxes if its is not mailbox)
+        mailbox.close()
+
     def stop(self) -> None:
         """Ask it to end, and end what blocks it: a full mailbox, a pause, a child."""
         self._stopping.set()

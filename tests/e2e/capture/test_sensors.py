@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -207,3 +208,29 @@ def test_sources_that_do_not_fit_the_inputs_are_told(tmp_path: Path) -> None:
     agent = AgentProcess(text, tmp_path, "--strict").start()
     assert agent.wait(30) == 78
     assert 'an input of both, found "vibe"; did you mean "vib"?' in agent.log
+
+
+def test_a_source_of_the_running_agent_is_asked_for(tmp_path: Path) -> None:
+    """`devices try` of what the agent has open: told by the agent, its picture redacted by it."""
+    text = """
+[sources.belt]
+kind = "synthetic"
+fps = 20
+[pipelines.belt]
+source = "belt"
+model = "parts"
+redact = { labels = ["whole", "cracked", "missing"], method = "fill", hold = "200 ms" }
+"""
+    picture = tmp_path / "picture.jpg"
+    with AgentProcess(text, tmp_path) as agent:
+        agent.until(lambda status: status["pipelines"]["belt"]["steps"] >= 20, 40)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeagent.cli", "devices", "try", "belt", "-s", "1", "--json",
+             "--config", str(agent.config), "--data-dir", str(agent.data), "--save", str(picture)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["by"] == "agent" and told["state"] == "ok"
+        assert told["rate_hz"] == pytest.approx(20, rel=0.2)
+        assert picture.read_bytes()[:2] == b"\xff\xd8"
