@@ -17,7 +17,7 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
-from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ _IDLE_S = 1.0
 class Inbox(Protocol):
     """Where samples come from (a `capture.mailbox.Mailbox`)."""
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float) -> Sample | Joint | None:
         """The next sample, None after the timeout. Raises SourceEnded at the end."""
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class Stages(Struct):
     receipt: str
     """One true line of what runs where."""
     session: Runs
-    prepare: Callable[[Sample], Prepared]
+    prepare: Callable[[Sample | Joint], Prepared]
     interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
     track: Callable[[list[Prediction], float], list[Prediction]]
     decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
@@ -196,10 +196,12 @@ class Pipeline:
 
     # --- the heart -------------------------------------------------------------------------
 
-    def step(self, stages: Stages, sample: Sample) -> None:
-        """One sample through all stages."""
+    def step(self, stages: Stages, given: Sample | Joint) -> None:
+        """One sample through all stages. Of joint ones the model takes all; where and when
+        something is, the leading one says."""
         started = time.perf_counter()
-        ready = stages.prepare(sample)
+        ready = stages.prepare(given)
+        sample = given.lead if isinstance(given, Joint) else given
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
@@ -250,13 +252,13 @@ class Pipeline:
             self._stages = None
             stages.session.close()
 
-    def _passes(self, gate: Gates, sample: Sample) -> bool:
+    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
         began = time.perf_counter()
-        passes = gate.passes(sample)
+        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
         self.meter.gate.add(time.perf_counter() - began)
         return passes
 
-    def _guarded_step(self, stages: Stages, sample: Sample) -> None:
+    def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -282,6 +284,11 @@ class Pipeline:
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
+
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A present picture as a person may see it who asks for one; None where there is none."""
+        stages = self._stages
+        return None if stages is None else stages.picture(sample, asked=True)
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

@@ -26,6 +26,14 @@ from edgeagent.config.pipelines import (
     Trigger,
     Zone,
 )
+from edgeagent.config.sensors import (
+    ModbusConfig,
+    MqttConfig,
+    SensorKeys,
+    SerialConfig,
+    SourceConfig,
+    SysfsConfig,
+)
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
@@ -36,7 +44,6 @@ from edgeagent.config.sources import (
     PluginConfig,
     ReplayConfig,
     RtspConfig,
-    SourceConfig,
     SourceKeys,
     SyntheticConfig,
     VideoConfig,
@@ -74,9 +81,11 @@ __all__ = [
     "Line",
     "Metrics",
     "MjpegConfig",
+    "ModbusConfig",
     "Models",
     "Motion",
     "Mqtt",
+    "MqttConfig",
     "Outbox",
     "Pipeline",
     "Pixels",
@@ -94,6 +103,8 @@ __all__ = [
     "RtspConfig",
     "Rule",
     "Runtime",
+    "SensorKeys",
+    "SerialConfig",
     "Serve",
     "Share",
     "Sight",
@@ -102,6 +113,7 @@ __all__ = [
     "Storage",
     "Sync",
     "SyntheticConfig",
+    "SysfsConfig",
     "Tls",
     "Trigger",
     "Trust",

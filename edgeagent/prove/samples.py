@@ -26,10 +26,10 @@ _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
 _RECORDINGS = (".csv", ".jsonl", ".wav")
 
 
-def wanted_by(package: Package) -> Wanted:
-    """The windows that a package's first sensor or sound input takes."""
+def wanted_by(package: Package, input_: str = "") -> Wanted:
+    """The windows that an input takes; without a name the first sensor or sound input."""
     for spec in package.manifest.input:
-        if spec.kind == "image" or spec.value is not None:
+        if spec.kind == "image" or spec.value is not None or input_ not in ("", spec.name):
             continue
         return Wanted(
             channels=tuple(spec.channels) or None,
