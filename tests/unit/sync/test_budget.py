@@ -19,7 +19,8 @@ from edgeagent.store.encode import Record, encoded, kind_of
 from edgeagent.store.outbox import Outbox
 from edgeagent.sync.budget import Budget, BudgetSettings
 from edgeagent.sync.envelope import Encoding
-from edgeagent.sync.spans import Calendar, Window
+from edgeagent.config.hours import Window
+from edgeagent.sync.spans import Calendar
 from edgeagent.sync.topics import Topics
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.types import Draft, Evidence
