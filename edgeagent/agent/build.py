@@ -18,21 +18,15 @@ from edgeagent import plugins
 from edgeagent.capture.joiner import COMPANIONS, Joiner
 from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
-from edgeagent.config.model import (
-    Config,
-    MqttConfig,
-    PluginConfig,
-    SensorKeys,
-    SourceConfig,
-    SyntheticConfig,
-)
+from edgeagent.config.model import Config, MqttConfig, PluginConfig, SourceConfig
 from edgeagent.config.units import seconds
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
-from edgeagent.prove.samples import wanted_by
+from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
@@ -131,7 +125,11 @@ def build(around: Surroundings) -> Built:
 def plan_of(around: Surroundings, name: str) -> Plan:
     """What a pipeline needs. Raises ConfigError, NotFound, PackageError."""
     pipeline = around.config.pipelines[name]
-    package = around.library.find(pipeline.model, pipeline.version)
+    return _planned(around, name, around.library.find(pipeline.model, pipeline.version))
+
+
+def _planned(around: Surroundings, name: str, package: Package) -> Plan:
+    pipeline = around.config.pipelines[name]
     if pipeline.channels:
         package = _renamed(name, package, pipeline.channels)
     if pipeline.source or len(pipeline.sources) == 1:
@@ -144,6 +142,29 @@ def plan_of(around: Surroundings, name: str) -> Plan:
             remedy="Name a source for each input of the model.",
         )
     return Plan(package, pipeline.sources)
+
+
+def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
+    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
+
+    Returns what the supervisor is to start: the pipeline, and sources that don't run yet. Raises
+    EdgeAgentError where it still can't be built.
+    """
+    plan = _planned(around, name, package)
+    fresh = Built(sources=dict(built.sources))
+    begun: list[Unit] = []
+    for source in dict.fromkeys(plan.sources.values()):
+        unit = built.sources.get(source)
+        if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
+            continue
+        made = _unit(around, source, [plan])
+        if isinstance(made, Unbuilt):
+            raise made.error
+        fresh.sources[source] = made
+        begun.append(made)
+    pipeline = built.pipelines[name] = _pipeline(around, fresh, name, plan)
+    built.sources.update(fresh.sources)
+    return [pipeline, *begun]
 
 
 def source_of(around: Surroundings, pipeline: str) -> str:
@@ -253,41 +274,13 @@ def _refuse_other_kinds(
 ) -> None:
     """A source of pictures can't feed a model of windows, nor the other way round. Raises
     ConfigError."""
-    gives, wants = _gives(config), _wants(package, input_)
-    if gives and wants and gives != wants:
+    given, taken = gives(config), takes(package, input_)
+    if given and taken and given != taken:
         its = f"input {input_} of {package.name}" if input_ else f"the model {package.name}"
         raise ConfigError(
-            f"pipelines.{name}: {its} takes {wants}, and the source {source} gives {gives}",
+            f"pipelines.{name}: {its} takes {taken}, and the source {source} gives {given}",
             remedy="Choose a source that fits the model.",
         )
-
-
-def _gives(config: SourceConfig) -> str:
-    """What a source gives; empty = unknown (a plugin)."""
-    if isinstance(config, SyntheticConfig):
-        return PICTURE if config.scene == "belt" else VALUES
-    if isinstance(config, SensorKeys):
-        return VALUES
-    return _GIVES.get(str(type(config).__struct_config__.tag), "")
-
-
-def _wants(package: Package, input_: str) -> str:
-    """What a model, or one of its inputs, takes; empty = tensors of any sort."""
-    kinds = {
-        spec.kind
-        for spec in package.manifest.input
-        if spec.value is None and input_ in ("", spec.name)
-    }
-    if "image" in kinds:
-        return PICTURE
-    return VALUES if kinds & {"window", "audio"} else ""
-
-
-PICTURE, VALUES = "pictures", "windows of values"
-_GIVES = {
-    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
-    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
-}  # fmt: skip
 
 
 def make_source(

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from edgeagent.config.pipelines import (
     Clip,
+    Expect,
     Gate,
     Limit,
     Line,
@@ -97,6 +98,7 @@ __all__ = [
     "Privacy",
     "QuietWindow",
     "RecordWhat",
+    "Expect",
     "Redact",
     "Refine",
     "ReplayConfig",
@@ -248,6 +250,17 @@ class Commands(Struct, forbid_unknown_fields=True):
 
 class Trust(Struct, forbid_unknown_fields=True):
     require_signature: Literal["never", "protected", "always"] = "protected"
+    """Which commands and desired states count only with an operator's signature."""
+    operators: str = "/etc/edgeagent/operators"
+    """Folder with the public keys of operators, ``{name}.pub``."""
+    root: str = "/etc/edgeagent/root.json"
+    """The fleet's first root metadata, by which models are trusted (`fleet init` writes it).
+    Where there is no such file, models come by hand only."""
+    repository: str = "mqtt"
+    """Where models and their metadata come from: ``mqtt``, an http(s) URL or a folder; several,
+    separated by commas, are tried in this order."""
+    rate: Size | None = None
+    """Bytes a second that a transfer may take at most. Absent = without limit."""
 
 
 class Metrics(Struct, forbid_unknown_fields=True):
