@@ -18,6 +18,7 @@ from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
 from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +54,9 @@ class Runs(Protocol):
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
 
+    def hand_over(self) -> None:
+        """Let go of it: the next thread that runs it owns it."""
+
     def close(self) -> None: ...
 
 
@@ -84,6 +88,34 @@ class Stages(Struct):
     """What is true now without a record: states, counts of lines."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    threshold: float = 0.0
+    """From which score on something counts as seen."""
+    inherit: Callable[[Stages], bool] = lambda _before: False
+    """Take over what the stages before these remember: tracks, open events, counts. False = that
+    can't be, so they must end what is open. Called between two samples."""
+    memory: Any = None
+    """What there is to take over."""
+
+
+class Parked(Struct, frozen=True):
+    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
+
+    stages: Stages
+    open_stages: Callable[[], Stages]
+    watch: Watch
+
+
+class Change:
+    """Other stages for a running pipeline. `done` is set when they run, or can't."""
+
+    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
+        self.stages = stages
+        self.open_stages = open_stages
+        """How to open them again after errors."""
+        self.watch = watch
+        self.done = threading.Event()
+        self.before: Parked | None = None
+        """None where nothing was open before."""
 
 
 class Meter:
@@ -153,6 +185,10 @@ class Pipeline:
     ) -> None:
         self.name = name
         self.meter = Meter()
+        self.watch = Watch()
+        """How it behaves under the present version of its model."""
+        self.tap: Callable[[Sample, list[Prediction]], None] | None = None
+        """Told of each sample and what was found in it; must not block."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -160,6 +196,8 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
+        self._change: Change | None = None
+        self._changing = threading.Lock()
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -184,9 +222,15 @@ class Pipeline:
         predictions = stages.track(stages.interpret(outputs, ready), sample.when_ms)
         for draft in stages.decide(sample, predictions):
             self._append(draft)
-        self.meter.took(started, prepared, inferred, time.perf_counter())
+        ended = time.perf_counter()
+        self.meter.took(started, prepared, inferred, ended)
+        self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
+        if self.tap is not None:
+            self.tap(sample, predictions)
 
     def _append(self, draft: Draft) -> None:
+        if draft.kind == "event" and draft.data.get("phase") == "new":
+            self.watch.began(str(draft.data.get("label", "")))
         self.present.note(draft, self._outbox.append(draft))
         self.meter.records += 1
 
@@ -196,9 +240,8 @@ class Pipeline:
         """Until stopped or the source has ended. Raises what the supervisor must judge."""
         self._beat, self.deadline_s = time.monotonic(), _OPEN_S
         self._state, self._reason = "opening", ""
-        stages = self._stages = self._open_stages()
-        self.model, self.receipt = stages.model, stages.receipt
-        self.present.standing = stages.standing
+        if not self._take_over():
+            self._run(self._open_stages())
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
@@ -211,18 +254,51 @@ class Pipeline:
                 except SourceEnded:
                     self._state, self._reason = "ended", "its source has ended"
                     break
+                if self._change is not None:
+                    self._take_over()
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                self._guarded_step(stages, sample)
+                self._guarded_step(self._running, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
-            for draft in stages.finish(wall_ns(), mono_ms(), ended=over):
+            for draft in self._running.finish(wall_ns(), mono_ms(), ended=over):
                 self._append(draft)
         finally:
-            self._stages = None
+            stages, self._stages = self._running, None
             stages.session.close()
+
+    @property
+    def _running(self) -> Stages:
+        assert self._stages is not None
+        return self._stages
+
+    def _run(self, stages: Stages) -> None:
+        """Have samples go through these stages from now on."""
+        self._stages = stages
+        self.model, self.receipt = stages.model, stages.receipt
+        self.watch.model = stages.model
+        self.present.standing = stages.standing
+
+    def _take_over(self) -> bool:
+        """Run the stages that wait, if any do. Between two samples, or before the first."""
+        with self._changing:
+            change, self._change = self._change, None
+        if change is None:
+            return False
+        before = self._stages
+        if before is not None and not change.stages.inherit(before):
+            for draft in before.finish(wall_ns(), mono_ms(), ended=False):
+                self._append(draft)
+        if before is not None:
+            before.session.hand_over()
+            change.before = Parked(before, self._open_stages, self.watch)
+        self._open_stages, self.watch = change.open_stages, change.watch
+        self._failures = 0
+        self._run(change.stages)
+        change.done.set()
+        return True
 
     def _guarded_step(self, stages: Stages, sample: Sample) -> None:
         try:
@@ -236,6 +312,7 @@ class Pipeline:
                 self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
+            self.watch.missed(sample.when_ms)
             self._failures += 1
             self._state, self._reason = "degraded", str(error)
             if self._failures >= _FAILURES_BEFORE_REOPEN:
@@ -246,6 +323,29 @@ class Pipeline:
                 self._state, self._reason = "ok", ""
 
     # --- what others may ask ---------------------------------------------------------------
+
+    def change(self, change: Change) -> None:
+        """Have other stages take over between two samples; their session must belong to no
+        thread. What waits already is dropped for it, and never runs."""
+        with self._changing:
+            waiting, self._change = self._change, change
+        if waiting is not None:
+            waiting.stages.session.close()
+            waiting.done.set()
+
+    def withdraw(self, change: Change) -> bool:
+        """Take a change back that has not been made yet; False = it has."""
+        with self._changing:
+            if self._change is not change:
+                return False
+            self._change = None
+        return True
+
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A redacted picture of it, or of the newest sample of which it is known what to hide;
+        None where there may be none. May be called by any thread. Raises InputError."""
+        stages = self._stages
+        return stages.picture(sample) if stages is not None else None
 
     def stop(self) -> None:
         """Ask it to end after the present step."""
@@ -263,6 +363,7 @@ class Pipeline:
     def failed(self, error: BaseException) -> None:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
+        self.watch.restarts += 1
         self.settled.set()
         self._reason = told(error)
         if isinstance(error, EdgeAgentError) and error.retry == "never":

@@ -21,6 +21,7 @@ from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
 from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
@@ -86,6 +87,28 @@ def build(around: Surroundings) -> Built:
         if readers:
             _join(around, built, source, readers)
     return built
+
+
+def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
+    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
+
+    Returns what the supervisor is to start: the pipeline, and its source where that does not
+    run yet. Raises EdgeAgentError where it still can't be built.
+    """
+    source = source_of(around, name)
+    unit = built.sources.get(source)
+    fresh = Built()
+    if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
+        inbox = unit.subscribe()
+        fresh.pipelines[name] = Pipeline(name, inbox, around.outbox, _opener(around, name, package))
+    else:
+        _join(around, fresh, source, {name: package})
+    for made in (*fresh.pipelines.values(), *fresh.sources.values()):
+        if isinstance(made, Unbuilt):
+            raise made.error
+    built.pipelines.update(fresh.pipelines)
+    built.sources.update(fresh.sources)
+    return [*fresh.pipelines.values(), *fresh.sources.values()]
 
 
 def _package(library: Library, pipeline: PipelineConfig) -> Package | EdgeAgentError:

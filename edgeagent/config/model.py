@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from edgeagent.config.pipelines import (
     Clip,
+    Expect,
     Limit,
     Line,
     Pipeline,
@@ -81,6 +82,7 @@ __all__ = [
     "Privacy",
     "QuietWindow",
     "RecordWhat",
+    "Expect",
     "Redact",
     "Refine",
     "ReplayConfig",

@@ -86,6 +86,15 @@ class Runtime(Struct, forbid_unknown_fields=True):
     options: dict[str, str] = field(default_factory=dict)
 
 
+class Expect(Struct, forbid_unknown_fields=True):
+    """What a new version of the model must keep to, whatever the old one did."""
+
+    events_per_hour: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(ge=0)]] | None = None
+    """The least and the most that begin in an hour."""
+    p95_ms: Annotated[float, Meta(gt=0)] | None = None
+    """One sample in 20 may take longer."""
+
+
 class Refine(Struct, forbid_unknown_fields=True):
     """A second model, asked about the parts of the frame where the first one found something."""
 
@@ -139,6 +148,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row that must say so before an event starts."""
     off: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Samples in a row without it before the event ends."""
+    expect: Expect | None = None
+    """What is rolled back if a new version of the model does not keep to it."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
