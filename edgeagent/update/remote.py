@@ -142,9 +142,7 @@ class RemoteLayer:
         )  # fmt: skip
         self.settle()
 
-    def _say(
-        self, patch: Patch, state: ConfigState, reason: str, detail: str, **more: Any
-    ) -> None:
+    def _say(self, patch: Patch, state: ConfigState, reason: str, detail: str, **more: Any) -> None:
         self._save(
             replace(
                 self.state, key=key_of(patch), rev=max(patch.revs.values(), default=0),
