@@ -68,6 +68,14 @@ class Second(Protocol):
     def tally(self) -> dict[str, Any]: ...
 
 
+class Gates(Protocol):
+    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
+
+    def passes(self, sample: Sample) -> bool: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
 class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 
@@ -117,15 +125,21 @@ class Change:
         self.before: Parked | None = None
         """None where nothing was open before."""
 
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
+
 
 class Meter:
     """What a pipeline measures about itself; written by its thread, read by any."""
 
     def __init__(self) -> None:
+        self.gate = Histogram()
         self.prepare = Histogram()
         self.infer = Histogram()
         self.decide = Histogram()
         self.step = Histogram()
+        self.age = Histogram()
+        """How old live samples are once all is decided about them."""
         self.steps = 0
         self.records = 0
         self.skipped = 0
@@ -159,12 +173,20 @@ class Meter:
             "failed": self.failed,
             "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
             "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
+            **self._ages(),
             "stages_ms": {
+                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
                 "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
                 "infer": round(self.infer.quantile(0.5) * 1e3, 3),
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },
         }
+
+    def _ages(self) -> dict[str, float]:
+        if not self.age.count:
+            return {}
+        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
+                for share in (50, 95)}  # fmt: skip
 
 
 class Pipeline:
@@ -198,6 +220,7 @@ class Pipeline:
         self._stages: Stages | None = None
         self._change: Change | None = None
         self._changing = threading.Lock()
+        self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -227,6 +250,8 @@ class Pipeline:
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
             self.tap(sample, predictions)
+        if sample.stream_ms is None and sample.mono_ms:
+            self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
     def _append(self, draft: Draft) -> None:
         if draft.kind == "event" and draft.data.get("phase") == "new":
@@ -259,7 +284,9 @@ class Pipeline:
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                self._guarded_step(self._running, sample)
+                stages = self._running
+                if stages.gate is None or self._passes(stages.gate, sample):
+                    self._guarded_step(stages, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
@@ -280,6 +307,7 @@ class Pipeline:
         self.model, self.receipt = stages.model, stages.receipt
         self.watch.model = stages.model
         self.present.standing = stages.standing
+        self._gate = stages.gate
 
     def _take_over(self) -> bool:
         """Run the stages that wait, if any do. Between two samples, or before the first."""
@@ -299,6 +327,12 @@ class Pipeline:
         self._run(change.stages)
         change.done.set()
         return True
+
+    def _passes(self, gate: Gates, sample: Sample) -> bool:
+        began = time.perf_counter()
+        passes = gate.passes(sample)
+        self.meter.gate.add(time.perf_counter() - began)
+        return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample) -> None:
         try:
@@ -370,9 +404,14 @@ class Pipeline:
             # It will not take samples again, and a file must not wait for it for ever.
             self._inbox.close()
 
+    def figures(self) -> dict[str, Any]:
+        """What it measures about itself, for status and metrics."""
+        gate = {"gate": self._gate.tally()} if self._gate is not None else {}
+        return self.meter.snapshot() | gate
+
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
-        detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
+        detail = {"model": self.model, "receipt": self.receipt, **self.figures()}
         stages, reason = self._stages, self._reason
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()

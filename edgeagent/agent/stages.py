@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
@@ -18,6 +18,8 @@ from edgeagent.types import Draft, Evidence, Prediction, Sample
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
+    from edgeagent.capture.gate.gate import Gate
+    from edgeagent.decide.present import Present
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
 
@@ -50,6 +52,7 @@ def open_stages(
         readings=around.readings,
         timezone=around.config.device.timezone,
         find=find,
+        presents=around.presents,
     )
 
 
@@ -69,11 +72,13 @@ def stages_for(
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Find | None = None,
+    presents: Mapping[str, Present] | None = None,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
-    packages of second models; without it none is asked.
+    packages of second models; without it none is asked. ``presents``: what other pipelines have
+    open, for the gate's trigger.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
@@ -124,6 +129,7 @@ def stages_for(
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
         memory=memory,
+        gate=_gate(pipeline, timezone, presents or {}),
     )
 
 
@@ -163,6 +169,16 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
+
+
+def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
+    if pipeline.gate is None:
+        return None
+    from edgeagent.capture.gate.gate import Gate
+
+    trigger = pipeline.gate.trigger
+    other = presents.get(trigger.pipeline) if trigger else None
+    return Gate(pipeline, timezone=timezone, other=other)
 
 
 def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:
