@@ -53,6 +53,7 @@ def pipelines(look: Look) -> Iterator[Fault]:
         for line in lines:
             yield from _length(look, (*path, "lines", line, "points"))
         yield from _rules(look, path, zones, lines)
+        yield from _gate(look, name, zones)
         if isinstance(pipeline.get("redact"), dict):
             yield from _redact(look, path)
         yield from _refine(look, name)
@@ -74,9 +75,7 @@ def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fa
         said = "source and sources are both given"
         yield look.fault((*path, "sources"), "", "", "keep one of them", said)
     if isinstance(several, dict) and len(several) > 1:
-        said = "this version reads one source per pipeline"
-        remedy = "keep one of them, or make a pipeline for each"
-        yield look.fault((*path, "sources"), "", "", remedy, said)
+        yield from _inputs(look, path, list(several))
     if "source" not in pipeline and not several:
         known = look.get("sources")
         names = ", ".join(known) if isinstance(known, dict) else ""
@@ -88,6 +87,27 @@ def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fa
         for key in several:
             if isinstance(several[key], str):
                 yield from _reference(look, (*path, "sources", key), several[key], "sources")
+
+
+def _inputs(look: Look, path: KeyPath, named: list[str]) -> Iterator[Fault]:
+    """Each input of the model has a source, and nothing else has."""
+    model = look.text(*path, "model")
+    if not model or look.ports.inputs_of is None:
+        return
+    inputs = look.ports.inputs_of(model, look.text(*path, "version"), look.folders())
+    if inputs is None:
+        return  # a model that is not here yet is judged when it runs
+    from edgeagent.config.words import did_you_mean
+
+    for name in named:
+        if name not in inputs:
+            remedy = did_you_mean(name, inputs)
+            yield look.fault((*path, "sources", name), f"an input of {model}", f'"{name}"', remedy)
+    lacking = [name for name in inputs if name not in named]
+    if lacking and all(name in inputs for name in named):
+        remedy = f'add {lacking[0]} = "…"'
+        said = f"the input {lacking[0]} of {model} has no source"
+        yield look.fault((*path, "sources"), "", "", remedy, said)
 
 
 def _reference(look: Look, path: KeyPath, name: str, table: str) -> Iterator[Fault]:
@@ -155,6 +175,27 @@ def _when(
             remedy = did_you_mean(label, known)
             said = f"a label of {look.text(*pipeline, 'model')}"
             yield look.fault(path, said, f'"{label}"', remedy)
+
+
+def _gate(look: Look, name: str, zones: Sequence[str]) -> Iterator[Fault]:
+    """Zones in which something is to move, and the pipeline that is to wake this one."""
+    from edgeagent.config.words import did_you_mean
+
+    path: KeyPath = ("pipelines", name, "gate")
+    moving = look.get(*path, "motion", "zones")
+    for position, zone in enumerate(moving if isinstance(moving, list) else ()):
+        if isinstance(zone, str) and zone not in zones:
+            remedy = did_you_mean(zone, zones) or f"add [{dotted(path[:2])}.zones.{zone}]"
+            yield look.fault((*path, "motion", "zones", position), "a zone", f'"{zone}"', remedy)
+    waker = look.text(*path, "trigger", "pipeline")
+    if not waker:
+        return
+    here = (*path, "trigger", "pipeline")
+    others = [other for other, _ in look.named("pipelines") if other != name]
+    if waker == name:
+        yield look.fault(here, "another pipeline", f'"{waker}"', "it can't wake itself")
+    elif waker not in others:
+        yield look.fault(here, "a pipeline", f'"{waker}"', did_you_mean(waker, others))
 
 
 def _redact(look: Look, path: KeyPath) -> Iterator[Fault]:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from edgeagent import clock
 from edgeagent.capture import unit as unit_module
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.source import Tally
@@ -391,3 +393,106 @@ def test_what_the_source_counts_is_added(run: Callable[..., Alone]) -> None:
     assert [detail[key] for key in ("dropped", "corrupt", "thinned", "unused", "note")] == [
         3, 2, 7, 5, "640x480",
     ]  # fmt: skip
+
+
+def test_a_picture_from_before_a_pause_is_not_looked_at(run: Callable[..., Alone]) -> None:
+    class Past(Script):
+        def read(self) -> Sample:
+            sample = super().read()
+            # The second one was taken long ago, as what waits in a socket has been.
+            age_ms = 60_000.0 if sample.number == 1 else 0.0
+            return replace(sample, mono_ms=clock.mono_ms() - age_ms)
+
+    unit = run(Past([0, 1, 2]), queue=8)
+    mailbox = unit.subscribe()
+    unit.start()
+    first, then = mailbox.get(2.0), mailbox.get(2.0)
+    assert first is not None
+    assert then is not None
+    assert (first.number, then.number) == (0, 2)
+    assert unit.health().detail["stale"] == 1
+
+
+class Pupil:
+    """A sight that finds what it is told to."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.seen = 0
+        self.paused = 0
+        self.again = False
+
+    def look(self, frame: Frame) -> None:
+        assert not frame.pixels.flags.writeable
+        self.seen += 1
+
+    def pause(self) -> None:
+        self.paused += 1
+
+    def wants_reopening(self) -> bool:
+        again, self.again = self.again, False
+        return again
+
+    def detail(self) -> dict[str, str]:
+        return {"fault": "covered"}
+
+
+def test_what_a_sight_finds_is_the_health_of_the_source() -> None:
+    pupil, gate = Pupil(), threading.Event()
+    script = Script([0, 1, gate.wait, 2, gate.wait, 3, gate.wait], [4, gate.wait])
+    unit = Alone("s", script, SourceKeys(), pupil)  # type: ignore[arg-type]
+    unit.start()
+    try:
+        until(lambda: pupil.seen == 2)
+        assert unit.health().state == "ok"
+        pupil.reason = "is covered"
+        health = unit.health()
+        assert (health.state, health.reason) == ("degraded", "is covered")
+        assert health.detail["sight"] == {"fault": "covered"}
+        pupil.again = True
+        gate.set()
+        until(lambda: pupil.seen == 4)
+        assert unit.reopened == 1
+        assert pupil.paused >= 1
+    finally:
+        unit.stop()
+
+
+def test_a_mailbox_that_is_given_back_gets_nothing_any_more() -> None:
+    taken = threading.Event()
+    source = Script([1, taken.wait, 2, 3])
+    unit = unit_module.CaptureUnit("s", source, SourceKeys())
+    guest, host = unit.subscribe(8), unit.subscribe(8)
+    thread = threading.Thread(target=unit.run)
+    thread.start()
+    assert guest.get(5) is not None
+    unit.unsubscribe(guest)
+    taken.set()
+    assert [host.get(5).number for _ in range(3)] == [1, 2, 3]  # type: ignore[union-attr]
+    assert guest.offered == 1 and guest.ended
+    unit.stop()
+    thread.join(5)
+
+
+class Slow(Script):
+    """Shows signs of life, and has no sample for long."""
+
+    def __init__(self) -> None:
+        super().__init__([lambda: time.sleep(30)])
+        self.alive_at = time.monotonic()
+        self.tally = Tally()
+
+
+def test_a_source_that_lives_may_take_its_time() -> None:
+    source = Slow()
+    unit = unit_module.CaptureUnit("s", source, SourceKeys())
+    threading.Thread(target=unit.run, daemon=True).start()
+    deadline = time.monotonic() + 5
+    while not source.opened and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert unit.health().state == "ok", "waiting for a first window is no fault"
+    source.alive_at = time.monotonic() + 100
+    assert unit.beat == source.alive_at
+    source.tally.ailing = "t: no value for 9 s"
+    assert unit.health().state == "degraded" and unit.health().reason == "t: no value for 9 s"

@@ -43,7 +43,13 @@ def readings_in(when: str) -> Sequence[str]:
     return [part.split("'")[1] for part in when.split("value(")[1:]]
 
 
-PORTS = Ports(zones_in, ("event", "snapshot"), labels_in, labels_of, lines_in, readings_in)
+def inputs_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str] | None:
+    return {"m": ("image", "vib"), "three": ("image", "vib", "t")}.get(model)
+
+
+PORTS = Ports(
+    zones_in, ("event", "snapshot"), labels_in, labels_of, lines_in, readings_in, inputs_of
+)
 
 
 def faults(tmp_path: Path, text: str) -> list[str]:
@@ -78,8 +84,13 @@ def faults(tmp_path: Path, text: str) -> list[str]:
          "a.toml:5: pipelines.a.sources.image: expected a name of [sources], "
          'found "kam0"; did you mean "cam0"?'),
         (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "cam0", b = "cam0" }',
-         "a.toml:5: pipelines.a.sources: this version reads one source per pipeline; keep one of "
-         "them, or make a pipeline for each"),
+         'a.toml:5: pipelines.a.sources.b: expected an input of m, found "b"; known here: image, '
+         "vib"),
+        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "cam0", vibe = "cam0" }',
+         'a.toml:5: pipelines.a.sources.vibe: expected an input of m, found "vibe"; did you mean '
+         '"vib"?'),
+        (CAM + '[pipelines.a]\nmodel = "three"\nsources = { image = "cam0", vib = "cam0" }',
+         "a.toml:5: pipelines.a.sources: the input t of three has no source; add t = \"…\""),
         (CAM + '[pipelines.group]\nmodel = "m"\nsource = "cam0"',
          'a.toml:3: pipelines.group: "group" is reserved; give it another name'),
         ('[sources.group]\nkind = "camera"',
@@ -254,3 +265,29 @@ def test_what_is_no_fault_and_still_told(tmp_path: Path, more: str, said: list[s
     file.write_text(DOOR + more)
     told = load(file, ports=PORTS).warnings
     assert [its.removeprefix(f"{file}:") for its in told] == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('motion = { zones = ["bolt"] }',
+         'a.toml:9: pipelines.door.gate.motion.zones[0]: expected a zone, found "bolt"; '
+         'did you mean "belt"?'),
+        ('trigger = { pipeline = "yrd" }',
+         'a.toml:9: pipelines.door.gate.trigger.pipeline: expected a pipeline, found "yrd"; '
+         'did you mean "yard"?'),
+        ('trigger = { pipeline = "door" }',
+         'a.toml:9: pipelines.door.gate.trigger.pipeline: expected another pipeline, found '
+         '"door"; it can\'t wake itself'),
+        ('schedule = ["25:00-26:00"]',
+         'a.toml:9: pipelines.door.gate.schedule[0]: expected a time of the day such as '
+         '"22:00-06:00" or "mon-fri 08:00-18:00", found "25:00-26:00"'),
+        ('motion = {}\nmin_fps = 0.5\nmax_fps = 5\ntrigger = { pipeline = "yard", hold = "9 s" }',
+         ""),
+    ],
+)  # fmt: skip
+def test_gates(tmp_path: Path, text: str, said: str) -> None:
+    zone = "[pipelines.door.zones.belt]\npolygon = [[0, 0], [1, 0], [1, 1]]\n"
+    yard = '[pipelines.yard]\nmodel = "m"\nsource = "cam0"\n'
+    found = faults(tmp_path, DOOR + zone + "[pipelines.door.gate]\n" + text + "\n" + yard)
+    assert found == ([said] if said else []), found
