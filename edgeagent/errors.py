@@ -18,6 +18,7 @@
     │   ├── StoreFull        no space left for it                         exit 70  backoff
     │   ├── StoreCorrupt     the database is damaged                      exit 70  reopen
     │   └── StoreTooNew      written by a newer agent                     exit 78  never
+    ├── Untrusted            signatures, hashes or ages say no            exit 77  never
     └── CommandRejected      a command can't be accepted                  exit 1   never
 
 ``SourceEnded`` is not an error: a finite source says that it has finished.
@@ -136,6 +137,13 @@ class StoreTooNew(StoreError):
     retry: ClassVar[Retry] = "never"
     exit_code = 78
     code = "store-too-new"
+
+
+class Untrusted(EdgeAgentError):
+    """Signed by nobody who may, changed, too old, or not what was signed."""
+
+    exit_code = 77
+    code = "untrusted"
 
 
 class CommandRejected(EdgeAgentError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.jobs import Jobs
@@ -39,7 +40,9 @@ class Commands:
         registry.register(types.OUTBOX, self._outbox)
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
-        self.engine = Engine(registry, agent.outbox.journal, rules, self._jobs.submit)
+        self.engine = Engine(
+            registry, agent.outbox.journal, rules, self._jobs.submit, partial(_verify, agent)
+        )
 
     def start(self) -> None:
         """Take up what a former process left open, then work."""
@@ -146,6 +149,18 @@ class Commands:
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+def _verify(
+    agent: Agent, envelope: Mapping[str, Any], type: str, id: str, group: str
+) -> tuple[dict[str, Any], str]:
+    """What an operator has signed, if it is meant for this device (`judgement.Verify`)."""
+    from edgeagent.agent.updates import operators
+    from edgeagent.update import signatures
+
+    signed = operators(agent).open(envelope, signatures.COMMAND)
+    whom = {"group": group} if group else {"device": agent.device}
+    return signatures.addressed(signed.payload, **whom, type=type, id=id), signed.by
 
 
 class _Tail(logging.Handler):

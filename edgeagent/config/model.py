@@ -238,6 +238,17 @@ class Commands(Struct, forbid_unknown_fields=True):
 
 class Trust(Struct, forbid_unknown_fields=True):
     require_signature: Literal["never", "protected", "always"] = "protected"
+    """Which commands and desired states count only with an operator's signature."""
+    operators: str = "/etc/edgeagent/operators"
+    """Folder with the public keys of operators, ``{name}.pub``."""
+    root: str = "/etc/edgeagent/root.json"
+    """The fleet's first root metadata, by which models are trusted (`fleet init` writes it).
+    Where there is no such file, models come by hand only."""
+    repository: str = "mqtt"
+    """Where models and their metadata come from: ``mqtt``, an http(s) URL or a folder; several,
+    separated by commas, are tried in this order."""
+    rate: Size | None = None
+    """Bytes a second that a transfer may take at most. Absent = without limit."""
 
 
 class Metrics(Struct, forbid_unknown_fields=True):
