@@ -22,6 +22,7 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
+    rollout,
     run,
     status,
 )
@@ -115,4 +116,5 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+fleet.app.add_typer(rollout.app, name="rollout")
 app.add_typer(fleet.app, name="fleet")
