@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,11 +24,12 @@ from msgspec.structs import replace
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import Busy, StoreError
 from edgeagent.store.batch import Batch, Lane
-from edgeagent.store.encode import URGENT, all_results, kind_of
+from edgeagent.store.encode import URGENT, kind_of
 from edgeagent.sync import envelope, reasons
 from edgeagent.sync.budget import Budget
 from edgeagent.sync.envelope import Encoding
 from edgeagent.sync.port import AROUND
+from edgeagent.sync.press import Press, Pressed
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.suspects import Suspects
 
@@ -44,6 +46,9 @@ _MOST_CARE = len(_RECORDS_BY_CARE) - 1
 _RELAX_AFTER = 25
 """Messages delivered in a row after which care is lowered by one step."""
 _SUSPICIOUS_LOSSES = 3
+_WORTH_PRESSING = 16 * 1024
+_PRESSED_MAX = 2
+"""Batches that wait, encoded or nearly, for a place in the window."""
 _NEW = b'"phase":"new"'
 """In the first record of each event, and nowhere else: within texts quotes are escaped."""
 
@@ -99,6 +104,9 @@ class Publisher:
         self._outbox = outbox
         self._settings = settings
         self.suspects = Suspects()
+        self._press = Press(settings.encoding, settings.device, link.wake)
+        self._pressed: deque[Pressed] = deque()
+        """Of the backlog, ascending: taken, not under way yet."""
         self._again: deque[Batch] = deque()
         """Parts of a batch that must be sent in smaller messages."""
         self._lost: list[Batch] = []
@@ -138,6 +146,7 @@ class Publisher:
             self._become_careful(blunt=reason.kind != "network")
         if alone and reason.kind in ("network", "size", "protocol"):
             self._judge(lost.pop(), reason, certain=False)
+        self._unpress()
         for batch in [*lost, *self._again]:
             self._give_back(batch)
         self._again.clear()
@@ -159,6 +168,7 @@ class Publisher:
 
     def farewell(self) -> None:
         self._connected = False
+        self._unpress()
         for batch in [*self._again, *self.suspects.let_go()]:
             self._outbox.release(batch)
         self._again.clear()
@@ -173,9 +183,28 @@ class Publisher:
 
     def _fill_window(self, now: float) -> None:
         while self._under_way < self._window():
+            if self._pressed and (payload := self._pressed[0].result()) is not None:
+                if not self._send(self._pressed.popleft().batch, payload):
+                    return self._unpress()
+                continue
+            if len(self._pressed) >= _PRESSED_MAX:
+                return None
             batch = self._next(now)
-            if batch is None or not self._send(batch):
-                return
+            if batch is None:
+                return None
+            if batch.lane == "backlog" and batch.size >= _WORTH_PRESSING and not self._care:
+                self._pressed.append(self._press.begin(batch))
+            elif not self._send(batch, self._encoded(batch)):
+                return None
+        return None
+
+    def _encoded(self, batch: Batch) -> bytes:
+        return self._settings.encoding.encode(batch, self._settings.device)
+
+    def _unpress(self) -> None:
+        """Give back what is not sent yet."""
+        while self._pressed:
+            self._give_back(self._pressed.popleft().batch)
 
     def _window(self) -> int:
         # One place is left to status and commands, where the broker allows two at all.
@@ -229,9 +258,8 @@ class Publisher:
             self._record_bytes = batch.size / len(batch.seqs)
         return batch
 
-    def _send(self, batch: Batch) -> bool:
+    def _send(self, batch: Batch, payload: bytes) -> bool:
         """False = the budget has no room for this batch, which was given back."""
-        payload = self._settings.encoding.encode(batch, self._settings.device)
         count = len(payload) + len(self._settings.topic) + 2 * AROUND
         if not self._charge(batch, count):
             self._wanted = count
@@ -253,10 +281,10 @@ class Publisher:
 
     def _charge(self, batch: Batch, count: int) -> bool:
         """Put a message of ``count`` bytes to the account of what is in it."""
-        urgent = []
-        if not all_results(batch.bodies):
+        urgent: Sequence[bytes] | None = batch.urgent
+        if urgent is None:
             urgent = [body for body in batch.bodies if kind_of(body) in URGENT]
-        share = round(count * sum(map(len, urgent)) / sum(map(len, batch.bodies)))
+        share = round(count * sum(map(len, urgent)) / sum(map(len, batch.bodies))) if urgent else 0
         events, results = self._budget.left("events"), self._budget.left("results")
         if share > events or count - share > results or count > max(events, results):
             return False
