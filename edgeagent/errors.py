@@ -13,6 +13,7 @@
     ├── ModelError           a model or its package can't be used         exit 1   never
     │   ├── PackageError     model.toml or a file of the package          exit 1   never
     │   ├── RuntimeMissing   the runtime is not installed                 exit 69  never
+    │   ├── ProofFailed      a version did not prove itself here          exit 1   never
     │   └── InferenceError   the runtime refused a call                   exit 1   reopen
     ├── StoreError           the outbox can't do what was asked           exit 70  backoff
     │   ├── StoreFull        no space left for it                         exit 70  backoff
@@ -112,6 +113,17 @@ class PackageError(ModelError):
 class RuntimeMissing(ModelError):
     exit_code = 69
     code = "runtime-missing"
+
+
+class ProofFailed(ModelError):
+    """A version did not prove itself on this device. ``reason`` is the stable code of the
+    contract: crash | timeout | golden | parity | budget | delegate."""
+
+    code = "proof-failed"
+
+    def __init__(self, reason: str, sentence: str, *, remedy: str = "") -> None:
+        super().__init__(sentence, remedy=remedy)
+        self.reason = reason
 
 
 class InferenceError(ModelError):

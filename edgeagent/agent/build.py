@@ -14,13 +14,13 @@ from msgspec import Struct, field
 from edgeagent import plugins
 from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
-from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
+from edgeagent.config.model import Config, PluginConfig, SourceConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
-from edgeagent.prove.samples import wanted_by
+from edgeagent.prove.samples import gives, takes, wanted_by
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
@@ -147,38 +147,16 @@ def _refuse_other_kinds(
     config: SourceConfig, source: str, readers: dict[str, Package], built: Built
 ) -> None:
     """A source of pictures can't feed a model of windows, nor the other way round."""
-    gives = _gives(config)
+    given = gives(config)
     for name, package in readers.items():
-        wants = _wants(package)
-        if gives and wants and gives != wants:
+        taken = takes(package)
+        if given and taken and given != taken:
             error = ConfigError(
-                f"pipelines.{name}: the model {package.name} takes {wants}, and the source "
-                f"{source} gives {gives}",
+                f"pipelines.{name}: the model {package.name} takes {taken}, and the source "
+                f"{source} gives {given}",
                 remedy="Choose a source that fits the model.",
             )
             built.pipelines[name] = Unbuilt(name, error)
-
-
-def _gives(config: SourceConfig) -> str:
-    """What a source gives; empty = unknown (a plugin)."""
-    if isinstance(config, SyntheticConfig):
-        return PICTURE if config.scene == "belt" else VALUES
-    return _GIVES.get(str(type(config).__struct_config__.tag), "")
-
-
-def _wants(package: Package) -> str:
-    """What a model takes; empty = tensors of any sort."""
-    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
-    if "image" in kinds:
-        return PICTURE
-    return VALUES if kinds & {"window", "audio"} else ""
-
-
-PICTURE, VALUES = "pictures", "windows of values"
-_GIVES = {
-    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
-    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
-}  # fmt: skip
 
 
 def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:

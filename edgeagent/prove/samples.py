@@ -16,6 +16,7 @@ from edgeagent.config.model import (
     ImagesConfig,
     ReplayConfig,
     SourceConfig,
+    SyntheticConfig,
     VideoConfig,
 )
 from edgeagent.errors import InputError, SourceEnded
@@ -24,6 +25,28 @@ from edgeagent.types import Sample
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
 _RECORDINGS = (".csv", ".jsonl", ".wav")
+
+
+PICTURE, VALUES = "pictures", "windows of values"
+_GIVES = {
+    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
+}  # fmt: skip
+
+
+def gives(config: SourceConfig) -> str:
+    """What a source gives: `PICTURE` or `VALUES`; empty = unknown (a plugin)."""
+    if isinstance(config, SyntheticConfig):
+        return PICTURE if config.scene == "belt" else VALUES
+    return _GIVES.get(str(type(config).__struct_config__.tag), "")
+
+
+def takes(package: Package) -> str:
+    """What a model takes, likewise; empty = tensors of any sort."""
+    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
+    if "image" in kinds:
+        return PICTURE
+    return VALUES if kinds & {"window", "audio"} else ""
 
 
 def wanted_by(package: Package) -> Wanted:

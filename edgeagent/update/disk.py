@@ -84,13 +84,16 @@ class Disk:
         A folder is renamed first: half of it must not look like the whole.
         """
         try:
+            gone = path.with_name(f".gone-{path.name}")
             if path.is_dir() and not path.is_symlink():
-                gone = path.with_name(f".gone-{path.name}")
-                self._delete(gone)
+                if gone.exists():
+                    self._delete(gone)
                 self._rename(path, gone)
                 self._sync(path.parent)
-                path = gone
-            self._delete(path)
+            elif path.exists():
+                self._delete(path)
+            if gone.exists():
+                self._delete(gone)
         except OSError as error:
             raise failed(path, error) from error
 

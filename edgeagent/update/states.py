@@ -34,25 +34,27 @@ class Row(Struct, frozen=True):
     """Where it goes when the work is done."""
     refused: End
     """Where it goes when the work says no."""
+    code: str
+    """Reason of an end here, unless the work names its own."""
     begins: int
     """How often the work may be begun: once, and again after each power cut or crash in it.
     One that takes the process down time after time must end as well."""
-    on_trial: bool = False
-    """The new version runs: a stop, a refusal and a third unhealthy start return to the old."""
     patient: bool = False
-    """What lacks only for now (the broker, room on the disk, the hour) is waited for until the
-    wish expires, with growing pauses; a start while it waits is no further begin."""
+    """What lacks only for now (the broker, room on the disk) is waited for until the wish
+    expires, with growing pauses. A start while it waits is no further begin."""
+    timed: bool = False
+    """Begins only within the hours that the wish names, and before it expires."""
 
 
 TABLE: tuple[Row, ...] = (
-    #   state         then          refused        begins
-    Row("requested",  "fetching",   "rejected",    10, patient=True),
-    Row("fetching",   "verifying",  "failed",      10, patient=True),
-    Row("verifying",  "proving",    "failed",      10),
-    Row("proving",    "shadowing",  "failed",      3),
-    Row("shadowing",  "activating", "failed",      4),
-    Row("activating", "probation",  "rolled-back", 3, on_trial=True),
-    Row("probation",  "committed",  "rolled-back", 3, on_trial=True),
+    #   state         then          refused        code               begins
+    Row("requested",  "fetching",   "rejected",    "request",         10, patient=True, timed=True),
+    Row("fetching",   "verifying",  "failed",      "fetch",           10, patient=True),
+    Row("verifying",  "proving",    "failed",      "verify",          10),
+    Row("proving",    "shadowing",  "failed",      "prove: crash",     3),
+    Row("shadowing",  "activating", "failed",      "shadow",           4),
+    Row("activating", "probation",  "rolled-back", "activate",         3, timed=True),
+    Row("probation",  "committed",  "rolled-back", "probation",        3),
 )  # fmt: skip
 
 ROWS: dict[str, Row] = {row.state: row for row in TABLE}
@@ -61,3 +63,5 @@ ENDS: frozenset[str] = frozenset(
 )
 NOT_AGAIN: frozenset[str] = frozenset({"failed", "rolled-back"})
 """Ends after which this device does not try the same version of its own accord."""
+PASSING: frozenset[str] = frozenset({"request", "fetch", "expired", "untrusted"})
+"""Reasons that say nothing about the version: it may be tried again when it is wished again."""

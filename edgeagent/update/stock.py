@@ -8,7 +8,7 @@ models/.files/{sha256}       one more name of each admitted file, so that a vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgeagent.manifest import sha256_of
@@ -38,6 +38,10 @@ class Stock:
         folder = self.folder / COMING / model / version
         self._disk.folder(folder)
         return folder
+
+    def room(self, into: Path) -> None:
+        """Have the folder that a file is to lie in."""
+        self._disk.folder(into.parent)
 
     def have(self, sha256: str, into: Path) -> bool:
         """Whether a file with that content was here and is now at ``into`` as well."""
@@ -83,22 +87,12 @@ class Stock:
     def discard(self, model: str, version: str) -> None:
         """Forget what was brought of a version."""
         self._disk.remove(self.folder / COMING / model / version)
+        self._sweep()
 
     def remove(self, model: str, versions: Iterable[str]) -> None:
         """Remove versions, and files that no other version has."""
         for version in versions:
             self._disk.remove(self.place(model, version))
-        self._sweep()
-
-    def tidy(self, wanted: Callable[[str, str], bool]) -> None:
-        """After a start: remove what an ended deployment left. ``wanted`` (model, version) tells
-        what one that is under way still needs."""
-        coming = self.folder / COMING
-        for folder in coming.glob("*/*") if coming.is_dir() else ():
-            if not wanted(folder.parent.name, folder.name):
-                self._disk.remove(folder)
-        for gone in self.folder.glob("*/.gone-*") if self.folder.is_dir() else ():
-            self._disk.remove(gone)
         self._sweep()
 
     def _sweep(self) -> None:

@@ -1,0 +1,51 @@
+"""The proof of a version, as the engine of a deployment asks for it (`ports.Prover`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from edgeagent.config.model import Runtime
+from edgeagent.errors import ProofFailed
+from edgeagent.update.ports import Budget, Passed, Refused
+
+
+class ChildProver:
+    """Proves in a child process.
+
+    Args:
+        runtime_of: how the pipelines of this device run the model of a package folder.
+    """
+
+    def __init__(self, runtime_of: Callable[[Path], Runtime] = lambda _folder: Runtime()) -> None:
+        self._runtime_of = runtime_of
+
+    def prove(
+        self,
+        folder: Path,
+        *,
+        against: Path | None,
+        samples: Path | None,
+        budget: Budget,
+        require: Sequence[str],
+        stopped: Event,
+    ) -> Passed:
+        """See `ports.Prover`. Raises Refused, Busy."""
+        from edgeagent.prove.child import Limits, prove_in_child
+
+        try:
+            proof = prove_in_child(
+                folder,
+                against=against,
+                samples=[samples] if samples else (),
+                limits=Limits(budget.p95_ms, budget.pss_mb, budget.timeout_s),
+                require=require,
+                runtime=self._runtime_of(folder),
+                stopped=stopped,
+            )
+        except ProofFailed as error:
+            raise Refused(f"prove: {error.reason}", str(error), remedy=error.remedy) from error
+        return Passed(proof.sentence(), msgspec.to_builtins(proof))
