@@ -24,6 +24,7 @@ from edgeagent.cli import (
     replay,
     rollout,
     run,
+    simulate,
     status,
 )
 from edgeagent.errors import EdgeAgentError
@@ -116,5 +117,6 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(rollout.app, name="rollout")
 app.add_typer(fleet.app, name="fleet")
