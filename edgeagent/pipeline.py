@@ -18,6 +18,7 @@ from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
 from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +54,9 @@ class Runs(Protocol):
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
 
+    def hand_over(self) -> None:
+        """Let go of it: the next thread that runs it owns it."""
+
     def close(self) -> None: ...
 
 
@@ -60,6 +64,14 @@ class Second(Protocol):
     """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
 
     def loss(self) -> str: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
+class Gates(Protocol):
+    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
+
+    def passes(self, sample: Sample) -> bool: ...
 
     def tally(self) -> dict[str, Any]: ...
 
@@ -84,16 +96,50 @@ class Stages(Struct):
     """What is true now without a record: states, counts of lines."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    threshold: float = 0.0
+    """From which score on something counts as seen."""
+    inherit: Callable[[Stages], bool] = lambda _before: False
+    """Take over what the stages before these remember: tracks, open events, counts. False = that
+    can't be, so they must end what is open. Called between two samples."""
+    memory: Any = None
+    """What there is to take over."""
+
+
+class Parked(Struct, frozen=True):
+    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
+
+    stages: Stages
+    open_stages: Callable[[], Stages]
+    watch: Watch
+
+
+class Change:
+    """Other stages for a running pipeline. `done` is set when they run, or can't."""
+
+    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
+        self.stages = stages
+        self.open_stages = open_stages
+        """How to open them again after errors."""
+        self.watch = watch
+        self.done = threading.Event()
+        self.before: Parked | None = None
+        """None where nothing was open before."""
+
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
 
 
 class Meter:
     """What a pipeline measures about itself; written by its thread, read by any."""
 
     def __init__(self) -> None:
+        self.gate = Histogram()
         self.prepare = Histogram()
         self.infer = Histogram()
         self.decide = Histogram()
         self.step = Histogram()
+        self.age = Histogram()
+        """How old live samples are once all is decided about them."""
         self.steps = 0
         self.records = 0
         self.skipped = 0
@@ -127,12 +173,20 @@ class Meter:
             "failed": self.failed,
             "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
             "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
+            **self._ages(),
             "stages_ms": {
+                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
                 "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
                 "infer": round(self.infer.quantile(0.5) * 1e3, 3),
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },
         }
+
+    def _ages(self) -> dict[str, float]:
+        if not self.age.count:
+            return {}
+        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
+                for share in (50, 95)}  # fmt: skip
 
 
 class Pipeline:
@@ -153,6 +207,10 @@ class Pipeline:
     ) -> None:
         self.name = name
         self.meter = Meter()
+        self.watch = Watch()
+        """How it behaves under the present version of its model."""
+        self.tap: Callable[[Sample, list[Prediction]], None] | None = None
+        """Told of each sample and what was found in it; must not block."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -160,6 +218,9 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
+        self._change: Change | None = None
+        self._changing = threading.Lock()
+        self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -184,9 +245,17 @@ class Pipeline:
         predictions = stages.track(stages.interpret(outputs, ready), sample.when_ms)
         for draft in stages.decide(sample, predictions):
             self._append(draft)
-        self.meter.took(started, prepared, inferred, time.perf_counter())
+        ended = time.perf_counter()
+        self.meter.took(started, prepared, inferred, ended)
+        self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
+        if self.tap is not None:
+            self.tap(sample, predictions)
+        if sample.stream_ms is None and sample.mono_ms:
+            self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
     def _append(self, draft: Draft) -> None:
+        if draft.kind == "event" and draft.data.get("phase") == "new":
+            self.watch.began(str(draft.data.get("label", "")))
         self.present.note(draft, self._outbox.append(draft))
         self.meter.records += 1
 
@@ -196,9 +265,8 @@ class Pipeline:
         """Until stopped or the source has ended. Raises what the supervisor must judge."""
         self._beat, self.deadline_s = time.monotonic(), _OPEN_S
         self._state, self._reason = "opening", ""
-        stages = self._stages = self._open_stages()
-        self.model, self.receipt = stages.model, stages.receipt
-        self.present.standing = stages.standing
+        if not self._take_over():
+            self._run(self._open_stages())
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
@@ -211,18 +279,60 @@ class Pipeline:
                 except SourceEnded:
                     self._state, self._reason = "ended", "its source has ended"
                     break
+                if self._change is not None:
+                    self._take_over()
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                self._guarded_step(stages, sample)
+                stages = self._running
+                if stages.gate is None or self._passes(stages.gate, sample):
+                    self._guarded_step(stages, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
-            for draft in stages.finish(wall_ns(), mono_ms(), ended=over):
+            for draft in self._running.finish(wall_ns(), mono_ms(), ended=over):
                 self._append(draft)
         finally:
-            self._stages = None
+            stages, self._stages = self._running, None
             stages.session.close()
+
+    @property
+    def _running(self) -> Stages:
+        assert self._stages is not None
+        return self._stages
+
+    def _run(self, stages: Stages) -> None:
+        """Have samples go through these stages from now on."""
+        self._stages = stages
+        self.model, self.receipt = stages.model, stages.receipt
+        self.watch.model = stages.model
+        self.present.standing = stages.standing
+        self._gate = stages.gate
+
+    def _take_over(self) -> bool:
+        """Run the stages that wait, if any do. Between two samples, or before the first."""
+        with self._changing:
+            change, self._change = self._change, None
+        if change is None:
+            return False
+        before = self._stages
+        if before is not None and not change.stages.inherit(before):
+            for draft in before.finish(wall_ns(), mono_ms(), ended=False):
+                self._append(draft)
+        if before is not None:
+            before.session.hand_over()
+            change.before = Parked(before, self._open_stages, self.watch)
+        self._open_stages, self.watch = change.open_stages, change.watch
+        self._failures = 0
+        self._run(change.stages)
+        change.done.set()
+        return True
+
+    def _passes(self, gate: Gates, sample: Sample) -> bool:
+        began = time.perf_counter()
+        passes = gate.passes(sample)
+        self.meter.gate.add(time.perf_counter() - began)
+        return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample) -> None:
         try:
@@ -236,6 +346,7 @@ class Pipeline:
                 self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
+            self.watch.missed(sample.when_ms)
             self._failures += 1
             self._state, self._reason = "degraded", str(error)
             if self._failures >= _FAILURES_BEFORE_REOPEN:
@@ -246,6 +357,29 @@ class Pipeline:
                 self._state, self._reason = "ok", ""
 
     # --- what others may ask ---------------------------------------------------------------
+
+    def change(self, change: Change) -> None:
+        """Have other stages take over between two samples; their session must belong to no
+        thread. What waits already is dropped for it, and never runs."""
+        with self._changing:
+            waiting, self._change = self._change, change
+        if waiting is not None:
+            waiting.stages.session.close()
+            waiting.done.set()
+
+    def withdraw(self, change: Change) -> bool:
+        """Take a change back that has not been made yet; False = it has."""
+        with self._changing:
+            if self._change is not change:
+                return False
+            self._change = None
+        return True
+
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A redacted picture of it, or of the newest sample of which it is known what to hide;
+        None where there may be none. May be called by any thread. Raises InputError."""
+        stages = self._stages
+        return stages.picture(sample) if stages is not None else None
 
     def stop(self) -> None:
         """Ask it to end after the present step."""
@@ -263,15 +397,21 @@ class Pipeline:
     def failed(self, error: BaseException) -> None:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
+        self.watch.restarts += 1
         self.settled.set()
         self._reason = told(error)
         if isinstance(error, EdgeAgentError) and error.retry == "never":
             # It will not take samples again, and a file must not wait for it for ever.
             self._inbox.close()
 
+    def figures(self) -> dict[str, Any]:
+        """What it measures about itself, for status and metrics."""
+        gate = {"gate": self._gate.tally()} if self._gate is not None else {}
+        return self.meter.snapshot() | gate
+
     def health(self) -> Health:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
-        detail = {"model": self.model, "receipt": self.receipt, **self.meter.snapshot()}
+        detail = {"model": self.model, "receipt": self.receipt, **self.figures()}
         stages, reason = self._stages, self._reason
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()

@@ -8,6 +8,8 @@ that says so, and everything else runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -16,13 +18,22 @@ from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, PluginConfig, SourceConfig
 from edgeagent.config.model import Pipeline as PipelineConfig
+from edgeagent.config.units import seconds
+from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
 from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
+
+if TYPE_CHECKING:
+    from edgeagent.capture.sight.sight import Sight
+
+VIEWS = "views"
+"""Folder within the data folder for what cameras usually see."""
 
 
 class Unbuilt:
@@ -65,6 +76,10 @@ class Surroundings(Struct, frozen=True):
     outbox: Sink
     readings: Readings = field(default_factory=Readings)
     """What one pipeline measures and another one's rules ask for."""
+    presents: dict[str, Present] = field(default_factory=dict)
+    """What each running pipeline has open, for those that it wakes."""
+    folder: Path | None = None
+    """Where views of cameras are kept; None = nowhere."""
 
 
 def build(around: Surroundings) -> Built:
@@ -86,6 +101,28 @@ def build(around: Surroundings) -> Built:
         if readers:
             _join(around, built, source, readers)
     return built
+
+
+def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
+    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
+
+    Returns what the supervisor is to start: the pipeline, and its source where that does not
+    run yet. Raises EdgeAgentError where it still can't be built.
+    """
+    source = source_of(around, name)
+    unit = built.sources.get(source)
+    fresh = Built()
+    if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
+        inbox = unit.subscribe()
+        fresh.pipelines[name] = Pipeline(name, inbox, around.outbox, _opener(around, name, package))
+    else:
+        _join(around, fresh, source, {name: package})
+    for made in (*fresh.pipelines.values(), *fresh.sources.values()):
+        if isinstance(made, Unbuilt):
+            raise made.error
+    built.pipelines.update(fresh.pipelines)
+    built.sources.update(fresh.sources)
+    return [*fresh.pipelines.values(), *fresh.sources.values()]
 
 
 def _package(library: Library, pipeline: PipelineConfig) -> Package | EdgeAgentError:
@@ -124,11 +161,9 @@ def _join(
     try:
         wanted = merge(source, (wanted_by(package) for package in whole.values()))
         _refuse_other_kinds(around.config.sources[source], source, whole, built)
-        unit = CaptureUnit(
-            source,
-            make_source(source, around.config.sources[source], wanted),
-            around.config.sources[source],
-        )
+        made = make_source(source, around.config.sources[source], wanted)
+        sight = _sight(around, source, made)
+        unit = CaptureUnit(source, made, around.config.sources[source], sight)
     except EdgeAgentError as error:
         built.sources[source] = Unbuilt(source, error)
         for name in whole:
@@ -140,7 +175,35 @@ def _join(
         if name in built.pipelines:
             continue
         opener = _opener(around, name, package)
-        built.pipelines[name] = Pipeline(name, unit.subscribe(), around.outbox, opener)
+        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opener)
+        around.presents[name] = pipeline.present
+        built.pipelines[name] = pipeline
+
+
+def _sight(around: Surroundings, name: str, source: Source) -> Sight | None:
+    """What looks whether a camera still sees; None for other sources, unless it is asked for."""
+    config = around.config.sources[name]
+    keys = config.sight
+    wanted = getattr(source, "sees", False) if keys.enabled is None else keys.enabled
+    if not wanted:
+        return None
+    from edgeagent.capture.sight.sight import Sight, SightSettings
+
+    settings = SightSettings(
+        faults=tuple(keys.faults),
+        every_s=seconds(keys.every),
+        after_s=seconds(keys.after),
+        frozen_after_s=seconds(keys.frozen_after),
+        looks=keys.looks,
+    )
+    origin = getattr(source, "origin", type(source).__name__)
+    return Sight(
+        name,
+        settings,
+        file=around.folder / VIEWS / f"{name}.json" if around.folder else None,
+        identity=f"{origin} {config.mask}",
+        tell=around.outbox.append,
+    )
 
 
 def _refuse_other_kinds(

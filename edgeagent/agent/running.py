@@ -147,7 +147,8 @@ class Agent:
 
         config = self.loaded.config
         library = Library(default_folders(self.folder, config.models.path))
-        built = build(Surroundings(config, self.loaded.hash, library, self.outbox))
+        around = Surroundings(config, self.loaded.hash, library, self.outbox, folder=self.folder)
+        built = build(around)
         self.pipelines.update(built.pipelines)
         self.sources.update(built.sources)
         for unit in (*built.pipelines.values(), *built.sources.values()):

@@ -169,8 +169,8 @@ class Sync:
             "outbox": {"pending": stats.pending, "bytes": stats.bytes},
             "sources": {name: unit.health().detail for name, unit in agent.sources.items()},
             "pipelines": {
-                name: unit.meter.snapshot()
+                name: unit.figures()
                 for name, unit in agent.pipelines.items()
-                if hasattr(unit, "meter")
+                if hasattr(unit, "figures")
             },
         }

@@ -22,6 +22,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from edgeagent.capture.lag import Lag
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -48,7 +50,10 @@ class Opened(NamedTuple):
 class Decoder(Protocol):
     """What the child drives. Made by ``Class(**params)`` with plain JSON values.
 
-    All methods may block for as long as they like: the parent has the deadline.
+    All methods may block for as long as they like: the parent has the deadline. Beyond them a
+    decoder may have ``stamp_s``, the time of the picture that was grabbed by the clock of its
+    stream (seconds, None = unknown), and ``skipped``, how many it has left out by itself because
+    newer ones were there.
     """
 
     def open(self) -> Opened:
@@ -118,6 +123,7 @@ class _Feed:
         self._thinned = 0
         self._shape: tuple[int, ...] = ()
         self._told = 0.0
+        self._lag = Lag()
         self._thinner = None
         if fps:
             from edgeagent.capture.rhythm import Thinner
@@ -128,6 +134,11 @@ class _Feed:
         """Send a JSON message."""
         self._sock.send(json.dumps(message).encode())
 
+    @property
+    def _all_dropped(self) -> int:
+        skipped: int = getattr(self._decoder, "skipped", 0)
+        return self._dropped + skipped
+
     def run(self) -> None:
         """Until the decoder raises something other than InputError."""
         from edgeagent.errors import InputError
@@ -136,17 +147,22 @@ class _Feed:
             try:
                 self._decoder.grab()
                 now = time.monotonic()
+                late = self._lag.behind(now, getattr(self._decoder, "stamp_s", None))
+                if self._lag.stale(now, late):
+                    self._dropped += 1
+                    self._tick(now)
+                    continue
                 if self._thinner is not None and not self._thinner.takes(now):
                     self._thinned += 1
                     self._tick(now)
                     continue
-                self._hand_over(now)
+                self._hand_over(now, late)
             except InputError as error:
                 self.tell(corrupt=str(error))
 
-    def _hand_over(self, now: float) -> None:
-        at_ns = time.time_ns()
-        mono_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e6
+    def _hand_over(self, now: float, late: float) -> None:
+        at_ns = time.time_ns() - int(1e9 * late)
+        mono_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e6 - 1e3 * late
         self._take_back()
         if not self._free:
             # The parent is behind: it looks at the newest it has, this one is too many.
@@ -161,7 +177,7 @@ class _Feed:
         self._free.discard(slot)
         height, width = pixels.shape[:2]
         channels = 3 if pixels.ndim == 3 else 1
-        counts = (self._dropped, self._thinned)
+        counts = (self._all_dropped, self._thinned)
         self._sock.send(FRAME.pack(b"F", slot, channels, height, width, at_ns, mono_ms, *counts))
         self._told = now
 
@@ -194,5 +210,5 @@ class _Feed:
 
     def _tick(self, now: float) -> None:
         if now - self._told >= _TICK_S:
-            self._sock.send(TICK.pack(b"T", self._dropped, self._thinned))
+            self._sock.send(TICK.pack(b"T", self._all_dropped, self._thinned))
             self._told = now

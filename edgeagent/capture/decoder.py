@@ -51,6 +51,8 @@ class DecoderSource:
 
     live = True
     thins = True
+    sees = True
+    """A camera, whose pictures are looked at for what is wrong with it."""
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class FfmpegDecoder:
         self._url = url
         self._timeout_s = timeout_s
         self._video: Any = None
+        self._cv2: Any = None
+        self.stamp_s: float | None = None
         # Level 16: errors. They carry no address with credentials, warnings do.
         os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "16"
         os.environ["OPENCV_LOG_LEVEL"] = "OFF"
@@ -42,6 +44,7 @@ class FfmpegDecoder:
         """Connect and find the first picture. Raises SourceLost."""
         import cv2
 
+        self._cv2 = cv2
         # One thread: each further one delays pictures by one frame time.
         self._video = video = cv2.VideoCapture(
             self._url,
@@ -64,6 +67,10 @@ class FfmpegDecoder:
         """Wait for the next picture. Raises SourceLost."""
         if not self._video.grab():
             raise SourceLost("the stream has ended or broken off")
+        stamp_ms = float(self._video.get(self._cv2.CAP_PROP_POS_MSEC))
+        # A stream without stamps has 0 for ever.
+        if stamp_ms > 0 or self.stamp_s is not None:
+            self.stamp_s = stamp_ms / 1e3
 
     def picture(self, into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """uint8 (height, width, 3) BGR. Raises SourceLost."""

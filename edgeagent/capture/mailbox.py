@@ -12,15 +12,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from edgeagent.errors import SourceEnded
 from edgeagent.types import Sample
 
 
 class Mailbox:
-    """At most ``size`` samples, from one source to one pipeline."""
+    """At most ``size`` samples, from one source to one pipeline.
 
-    def __init__(self, size: int = 2, *, live: bool) -> None:
+    Args:
+        live: the newest samples are kept, none is waited for.
+        stale: whether a sample has become too old to be taken; such are dropped with a count.
+    """
+
+    def __init__(
+        self, size: int = 2, *, live: bool, stale: Callable[[Sample], bool] | None = None
+    ) -> None:
         if size < 1:
             raise ValueError("a mailbox holds at least one sample")
         self.size = size
@@ -28,6 +36,9 @@ class Mailbox:
         self.offered = 0
         self.taken = 0
         self.dropped = 0
+        self.stale = 0
+        """Of the dropped, those that had become too old."""
+        self._is_stale = stale
         self._samples: deque[Sample] = deque()
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -71,21 +82,26 @@ class Mailbox:
             SourceEnded: the source has finished and all its samples were taken.
         """
         with self._lock:
-            if not self._samples and not self._ended:
-                self._takers += 1
-                try:
-                    self._filled.wait_for(self._ready, timeout_s)
-                finally:
-                    self._takers -= 1
-            if self._samples:
-                self.taken += 1
+            while True:
+                if not self._samples and not self._ended:
+                    self._takers += 1
+                    try:
+                        self._filled.wait_for(self._ready, timeout_s)
+                    finally:
+                        self._takers -= 1
+                if not self._samples:
+                    if self._ended:
+                        raise SourceEnded
+                    return None
                 sample = self._samples.popleft()
+                if self._is_stale is not None and self._is_stale(sample):
+                    self.dropped += 1
+                    self.stale += 1
+                    continue
+                self.taken += 1
                 if not self.live:
                     self._room.notify()
                 return sample
-            if self._ended:
-                raise SourceEnded
-            return None
 
     def end(self) -> None:
         """The source gives no more; what is inside is still handed out."""

@@ -20,6 +20,15 @@ _SHARE_OF_OUTAGE = 0.1
 FLAPPING_LOSSES = 3
 FLAPPING_SPAN_S = 600.0
 
+PACE_SAMPLES = 10
+PACE_USUAL_S = 1800.0
+SLOW = 1.6
+"""So many times the usual frame time is slow."""
+
+DAMAGE_SPAN_S = 10.0
+DAMAGED = 0.05
+"""Share of damaged samples that is worth a complaint."""
+
 
 class Rhythm:
     """The rate of one source, as promised and as measured.
@@ -113,6 +122,57 @@ class Losses:
     def flapping(self, now: float) -> bool:
         """Whether it is lost again and again."""
         return self.recent(now) >= FLAPPING_LOSSES
+
+
+class Pace:
+    """Whether a live source is slower than it usually is.
+
+    The usual frame time follows the measured one slowly: what has lasted for some ten minutes,
+    as a camera's longer exposure at night does, has become usual.
+    """
+
+    def __init__(self) -> None:
+        self._usual_s = 0.0
+        self._recent_s = 0.0
+        self._count = 0
+        self.complaint = ""
+        """That it is slow, in plain words, as it began; empty = it is not."""
+
+    def tick(self, interval_s: float) -> None:
+        """A sample came so long after the one before; 0 = after a pause, which is no interval."""
+        if interval_s <= 0:
+            return
+        self._count += 1
+        self._recent_s += (interval_s - self._recent_s) / min(self._count, PACE_SAMPLES)
+        settled = self._count > 3 * PACE_SAMPLES
+        weight = min(1.0, interval_s / PACE_USUAL_S) if settled else 1.0 / self._count
+        self._usual_s += weight * (interval_s - self._usual_s)
+
+        if self._count <= PACE_SAMPLES or self._recent_s < SLOW * self._usual_s:
+            self.complaint = ""
+        elif not self.complaint:
+            self.complaint = f"slow: fewer than {1 / (SLOW * self._usual_s):.2g} of the usual "
+            self.complaint += f"{1 / self._usual_s:.2g} samples a second"
+
+
+class Damage:
+    """How many samples of the last ten seconds came damaged."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._times: deque[float] = deque(maxlen=256)
+
+    def count(self, corrupt: int, now: float) -> None:
+        """``corrupt`` since the beginning, as of ``now``."""
+        self._times.extend([now] * min(corrupt - self._seen, 256))
+        self._seen = corrupt
+
+    def complaint(self, now: float, rate_hz: float) -> str:
+        """That there are many, in plain words; empty = few or none."""
+        recent = sum(now - time <= DAMAGE_SPAN_S for time in self._times)
+        if recent < max(3, DAMAGED * rate_hz * DAMAGE_SPAN_S):
+            return ""
+        return f"damaged: more than {DAMAGED:.0%} of its samples are broken"
 
 
 class Thinner:

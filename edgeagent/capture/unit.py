@@ -19,20 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from edgeagent import clock
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.rhythm import (
     FRAMES_OF_SILENCE,
+    Damage,
     Losses,
+    Pace,
     Rhythm,
     Thinner,
     reopen_pause,
 )
 from edgeagent.capture.source import Counting, Interruptible, Source, Tally, Timed
+from edgeagent.config.units import seconds
 from edgeagent.errors import EdgeAgentError, InputError, SourceEnded, SourceLost
 from edgeagent.types import Frame, Health, Sample
 
 if TYPE_CHECKING:
     from edgeagent.capture.mask import Mask
+    from edgeagent.capture.sight.sight import Sight
     from edgeagent.config.model import SourceKeys
 
 log = logging.getLogger(__name__)
@@ -49,10 +54,13 @@ class CaptureUnit:
     Args:
         name: name of the source in the configuration.
         source: opened, read and closed by the unit's thread only.
-        keys: ``fps``, ``mask`` and ``queue`` of the source's configuration.
+        keys: ``fps``, ``mask``, ``queue`` and ``max_age`` of the source's configuration.
+        sight: looks at pictures that pass by, and finds what is wrong with the camera.
     """
 
-    def __init__(self, name: str, source: Source, keys: SourceKeys) -> None:
+    def __init__(
+        self, name: str, source: Source, keys: SourceKeys, sight: Sight | None = None
+    ) -> None:
         self.name = name
         self.source = source
         self.error: EdgeAgentError | None = None
@@ -72,7 +80,11 @@ class CaptureUnit:
         self._thinner = None if thins or keys.fps is None else Thinner(keys.fps)
         self._slow_s = 1.0 / keys.fps if keys.fps else 0.0
         self._mask = _mask(keys)
+        self._max_age_s = seconds(keys.max_age)
+        self._sight = sight
         self._rhythm = Rhythm()
+        self._pace = Pace()
+        self._damage = Damage()
         self._mailboxes: tuple[Mailbox, ...] = ()
         self._state = "new"
         self._last_error = ""
@@ -89,7 +101,8 @@ class CaptureUnit:
 
     def subscribe(self, size: int | None = None) -> Mailbox:
         """A mailbox that gets every sample from now on; ``size`` = ``queue`` of the source."""
-        mailbox = Mailbox(size or self._queue, live=self.source.live)
+        stale = self._is_stale if self.source.live else None
+        mailbox = Mailbox(size or self._queue, live=self.source.live, stale=stale)
         self._mailboxes = (*self._mailboxes, mailbox)
         if self._state in ("ended", "failed", "stopped"):
             mailbox.end()
@@ -137,6 +150,7 @@ class CaptureUnit:
         detail: dict[str, Any] = {
             "read": self.read,
             "dropped": self.dropped,
+            "stale": sum(mailbox.stale for mailbox in self._mailboxes),
             "corrupt": self.corrupt + self._tally.corrupt,
             "late": self.late,
             "thinned": self.thinned + self._tally.thinned,
@@ -150,6 +164,8 @@ class CaptureUnit:
         }
         if self._tally.unused:
             detail["unused"] = self._tally.unused
+        if self._sight is not None:
+            detail["sight"] = self._sight.detail()
         return Health(self.name, state, reason, detail)
 
     def _verdict(self, now: float) -> tuple[str, str]:
@@ -166,7 +182,22 @@ class CaptureUnit:
         if self.losses.flapping(now):
             count = self.losses.recent(now)
             return "degraded", f"flapping: lost {count} times in 10 min: {self._last_error}"
-        return "ok", ""
+        complaint = self._complaint(now)
+        return ("degraded", complaint) if complaint else ("ok", "")
+
+    def _complaint(self, now: float) -> str:
+        """What is wrong with samples that do come."""
+        if self._sight is not None and self._sight.reason:
+            return self._sight.reason
+        damaged = self._damage.complaint(now, self._rhythm.measured_hz)
+        return damaged or (self._pace.complaint if self.source.live else "")
+
+    def _is_stale(self, sample: Sample) -> bool:
+        """Whether a picture shows what is long over, because nobody took it or none came since."""
+        if not isinstance(sample, Frame) or not sample.mono_ms:
+            return False
+        age_s = (clock.mono_ms() - sample.mono_ms) / 1e3
+        return age_s > max(self._max_age_s, 3 * self._rhythm.frame_s)
 
     # --- the thread --------------------------------------------------------------------
 
@@ -221,6 +252,8 @@ class CaptureUnit:
                 continue
             self._took()
             self._hand_over(sample)
+            if self._sight is not None and self._sight.wants_reopening():
+                raise SourceLost("the same picture again and again: opened anew")
 
     def _took(self) -> None:
         """Counters and times of a sample; recovery is proven by it, not by an open."""
@@ -228,6 +261,8 @@ class CaptureUnit:
         self._progress = self._last_sample = now
         self.read += 1
         interval = self._rhythm.tick(now)
+        self._pace.tick(interval)
+        self._damage.count(self.corrupt + self._tally.corrupt, now)
         if self.source.live and interval > max(2.0, 2.5 * self._rhythm.frame_s):
             self.late += 1
         if self._lost_at is not None:
@@ -258,6 +293,9 @@ class CaptureUnit:
         for mailbox in self._mailboxes:
             mailbox.put(sample)
         self._excused = False
+        # Afterwards: pipelines need not wait for it.
+        if self._sight is not None and isinstance(sample, Frame):
+            self._sight.look(sample)
         self._progress = time.monotonic()
 
     def _in_time(self, timed: Timed) -> bool:
@@ -293,6 +331,8 @@ class CaptureUnit:
             log.warning("source %s is lost: %s", self.name, error)
         self._state = "lost"
         self._rhythm.pause()
+        if self._sight is not None:
+            self._sight.pause()
 
     def _pause(self) -> None:
         if self._stopping.is_set():

@@ -120,7 +120,9 @@ def status(report: dict[str, Any]) -> None:
             ],
         )  # fmt: skip
         for name, its in report["pipelines"].items():
-            render.plain(f"  {name}: {its.get('receipt') or its.get('reason') or 'not open'}")
+            saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
+            said = its.get("receipt") or its.get("reason") or "not open"
+            render.plain(f"  {name}: {said}{saved}")
     if report["sources"]:
         render.blank()
         render.table(

@@ -13,16 +13,21 @@ from msgspec import Meta, Struct, field
 
 from edgeagent.config.pipelines import (
     Clip,
+    Expect,
+    Gate,
     Limit,
     Line,
+    Motion,
     Pipeline,
     RecordWhat,
     Redact,
     Refine,
     Rule,
     Runtime,
+    Trigger,
     Zone,
 )
+from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
     CameraConfig,
@@ -47,6 +52,7 @@ from edgeagent.config.values import (
     Polygon,
     Positive,
     Prefix,
+    QuietWindow,
     Share,
     Unit,
 )
@@ -63,12 +69,14 @@ __all__ = [
     "CsvConfig",
     "Device",
     "Durability",
+    "Gate",
     "ImagesConfig",
     "Limit",
     "Line",
     "Metrics",
     "MjpegConfig",
     "Models",
+    "Motion",
     "Mqtt",
     "Outbox",
     "Pipeline",
@@ -81,6 +89,7 @@ __all__ = [
     "Privacy",
     "QuietWindow",
     "RecordWhat",
+    "Expect",
     "Redact",
     "Refine",
     "ReplayConfig",
@@ -89,12 +98,14 @@ __all__ = [
     "Runtime",
     "Serve",
     "Share",
+    "Sight",
     "SourceConfig",
     "SourceKeys",
     "Storage",
     "Sync",
     "SyntheticConfig",
     "Tls",
+    "Trigger",
     "Trust",
     "Unit",
     "VideoConfig",
@@ -162,17 +173,6 @@ class Outbox(Struct, forbid_unknown_fields=True):
     blobs: Size = "64 MiB"
     queue: Annotated[int, Meta(ge=16)] = 4096
     """Records that may wait for the writing thread before a gap is recorded."""
-
-
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
-QuietWindow = Annotated[
-    str,
-    Meta(
-        pattern=rf"^({_DAY}(-{_DAY})? )?{_TIME}-{_TIME}" + END,
-        description='a time of the day such as "22:00-06:00" or "mon-fri 08:00-18:00"',
-    ),
-]
 
 
 class Allowance(Struct, forbid_unknown_fields=True):

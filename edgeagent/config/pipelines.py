@@ -12,6 +12,7 @@ from edgeagent.config.values import (
     Pixels,
     Point,
     Polygon,
+    QuietWindow,
     Unit,
 )
 
@@ -67,6 +68,45 @@ class Redact(Struct, forbid_unknown_fields=True):
     """How long a box goes on being hidden after its last detection."""
 
 
+class Motion(Struct, forbid_unknown_fields=True):
+    """Only samples in which something moves."""
+
+    zones: list[Id] = field(default_factory=list)
+    """Zones of the pipeline in which movement counts; empty = all of the picture."""
+    area: Annotated[float, Meta(gt=0, lt=1)] = 0.0015
+    """Share of the picture that must have changed."""
+    contrast: Annotated[float, Meta(ge=2, le=128)] = 10.0
+    """Levels (of 255) by which something must differ from what was there before."""
+    hold: Duration = "2 s"
+    """How long samples go on passing once nothing moves any more; long enough for events to end."""
+
+
+class Trigger(Struct, forbid_unknown_fields=True):
+    """Only while another pipeline has an open event."""
+
+    pipeline: Id
+    labels: list[str] = field(default_factory=list)
+    """Labels of that event; empty = any."""
+    zones: list[str] = field(default_factory=list)
+    """Zones that it must be in; empty = any place."""
+    hold: Duration = "5 s"
+    """How long after its end."""
+
+
+class Gate(Struct, forbid_unknown_fields=True):
+    """Which samples are worth an inference. All that is given must agree."""
+
+    motion: Motion | None = None
+    min_fps: Annotated[float, Meta(ge=0, le=1000)] = 0.1
+    """Samples a second that pass although nothing moves."""
+    max_fps: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    """Samples a second that pass at most."""
+    schedule: list[QuietWindow] = field(default_factory=list)
+    """Times (of ``device.timezone``) in which samples pass; empty = always. While the time is not
+    known they do."""
+    trigger: Trigger | None = None
+
+
 class RecordWhat(Struct, forbid_unknown_fields=True):
     events: bool = True
     every: Annotated[int, Meta(ge=0)] = 0
@@ -84,6 +124,15 @@ class Runtime(Struct, forbid_unknown_fields=True):
     require: bool = False
     """Refuse to fall back to the CPU."""
     options: dict[str, str] = field(default_factory=dict)
+
+
+class Expect(Struct, forbid_unknown_fields=True):
+    """What a new version of the model must keep to, whatever the old one did."""
+
+    events_per_hour: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(ge=0)]] | None = None
+    """The least and the most that begin in an hour."""
+    p95_ms: Annotated[float, Meta(gt=0)] | None = None
+    """One sample in 20 may take longer."""
 
 
 class Refine(Struct, forbid_unknown_fields=True):
@@ -129,6 +178,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     rules: list[Rule] = field(default_factory=list)
     clip: Clip | None = None
     limit: Limit = field(default_factory=Limit)
+    gate: Gate | None = None
+    """Which samples are worth an inference; absent = all."""
     redact: Redact | None = None
     refine: dict[Id, Refine] = field(default_factory=dict)
     """Second models, by the name under which their answers stand in records."""
@@ -139,6 +190,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row that must say so before an event starts."""
     off: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Samples in a row without it before the event ends."""
+    expect: Expect | None = None
+    """What is rolled back if a new version of the model does not keep to it."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5

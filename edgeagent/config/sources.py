@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Union
 
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.sight import Sight
 from edgeagent.config.units import Duration
 from edgeagent.config.values import (
     Pixels,
@@ -24,6 +25,9 @@ class SourceKeys(Struct, kw_only=True, forbid_unknown_fields=True, tag_field="ki
     """Polygons in 0..1 that are blackened before anything else sees the frame."""
     queue: Annotated[int, Meta(ge=1, le=256)] = 2
     """Newest samples kept for a slow pipeline (live) or read ahead (files)."""
+    max_age: Duration = "2 s"
+    """A live picture that is older is not looked at any more (slow cameras: three frame times)."""
+    sight: Sight = field(default_factory=Sight)
 
 
 class CameraConfig(SourceKeys, tag="camera", kw_only=True):

@@ -33,3 +33,12 @@ Prefix = Annotated[
 ]
 Pixels = Annotated[int, Meta(ge=1, le=16384)]
 Positive = Annotated[float, Meta(gt=0)]
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
+QuietWindow = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({_DAY}(-{_DAY})? )?{_TIME}-{_TIME}" + END,
+        description='a time of the day such as "22:00-06:00" or "mon-fri 08:00-18:00"',
+    ),
+]

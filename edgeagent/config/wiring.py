@@ -53,6 +53,7 @@ def pipelines(look: Look) -> Iterator[Fault]:
         for line in lines:
             yield from _length(look, (*path, "lines", line, "points"))
         yield from _rules(look, path, zones, lines)
+        yield from _gate(look, name, zones)
         if isinstance(pipeline.get("redact"), dict):
             yield from _redact(look, path)
         yield from _refine(look, name)
@@ -155,6 +156,27 @@ def _when(
             remedy = did_you_mean(label, known)
             said = f"a label of {look.text(*pipeline, 'model')}"
             yield look.fault(path, said, f'"{label}"', remedy)
+
+
+def _gate(look: Look, name: str, zones: Sequence[str]) -> Iterator[Fault]:
+    """Zones in which something is to move, and the pipeline that is to wake this one."""
+    from edgeagent.config.words import did_you_mean
+
+    path: KeyPath = ("pipelines", name, "gate")
+    moving = look.get(*path, "motion", "zones")
+    for position, zone in enumerate(moving if isinstance(moving, list) else ()):
+        if isinstance(zone, str) and zone not in zones:
+            remedy = did_you_mean(zone, zones) or f"add [{dotted(path[:2])}.zones.{zone}]"
+            yield look.fault((*path, "motion", "zones", position), "a zone", f'"{zone}"', remedy)
+    waker = look.text(*path, "trigger", "pipeline")
+    if not waker:
+        return
+    here = (*path, "trigger", "pipeline")
+    others = [other for other, _ in look.named("pipelines") if other != name]
+    if waker == name:
+        yield look.fault(here, "another pipeline", f'"{waker}"', "it can't wake itself")
+    elif waker not in others:
+        yield look.fault(here, "a pipeline", f'"{waker}"', did_you_mean(waker, others))
 
 
 def _redact(look: Look, path: KeyPath) -> Iterator[Fault]:

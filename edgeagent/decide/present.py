@@ -6,7 +6,7 @@ Derived from the records themselves, so that the state topic and the account can
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ class Present:
         if draft.data["phase"] == "new":
             self._last = receipt
         self._open = now
+
+    def has(self, labels: Collection[str], zones: Collection[str]) -> bool:
+        """Whether there is an open event with one of the labels in one of the zones; empty = any
+        label, any place."""
+        return any(
+            (not labels or label in labels) and (not zones or not set(zones).isdisjoint(names))
+            for label, names in self._open.values()
+        )
 
     def document(self) -> dict[str, Any]:
         """``{"alarm", "counts": {label: n}, "zones": {zone: {label: n}}, "event"}``, and what

@@ -107,6 +107,10 @@ class Predictor:
         if forget is not None:
             forget()
 
+    def hand_over(self) -> None:
+        """Let go of the session: the next thread that runs it owns it."""
+        self.session.hand_over()
+
     def close(self) -> None:
         """Release the session; a second call does nothing."""
         self.session.close()

@@ -37,12 +37,13 @@ _SHARE_OF_FREE = 0.75
 def memory_limit(pss_mb: float | None = None) -> int:
     """Bytes of memory that a child may fill: what its budget says with room for a proof, and
     never so much that the device runs short."""
-    free = _free_memory()
+    free = free_memory()
     wanted = int(3 * pss_mb) << 20 if pss_mb else 1 << 30
     return max(_LEAST_MEMORY, min(wanted, int(free * _SHARE_OF_FREE)))
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
+    """Bytes that the device could still give."""
     try:
         with Path("/proc/meminfo").open(encoding="ascii") as file:
             for line in file:

@@ -21,7 +21,7 @@ from edgeagent.config.model import (
 )
 from edgeagent.errors import InputError, SourceEnded
 from edgeagent.manifest import Package
-from edgeagent.types import Sample
+from edgeagent.types import Frame, Sample, Window
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
 _RECORDINGS = (".csv", ".jsonl", ".wav")
@@ -89,6 +89,20 @@ def first_sample(path: Path, package: Package) -> Sample:
     for sample in read_samples(path, package):
         return sample
     raise InputError(f"{path}: holds no whole window for {package.name}")
+
+
+def made_up(package: Package) -> Sample:
+    """Noise of the form that a model takes: it shows time and memory, and nothing else."""
+    import numpy as np
+
+    spec = next(one for one in package.manifest.input if one.value is None)
+    rng = np.random.default_rng(7)
+    if spec.kind == "image":
+        width, height = spec.size or (320, 240)
+        return Frame("noise", 1, rng.integers(0, 256, (height, width, 3), np.uint8), 0, 0.0)
+    channels = tuple(spec.channels) or ("x",)
+    values = rng.standard_normal((spec.rows or 1024, len(channels))).astype(np.float32)
+    return Window("noise", 1, values, spec.rate_hz or 1000.0, channels, 0, 0.0)
 
 
 def readable(path: Path) -> bool:

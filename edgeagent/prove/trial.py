@@ -102,6 +102,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     from edgeagent.errors import EdgeAgentError
     from edgeagent.manifest import load_package
     from edgeagent.prove.predict import Predictor
+    from edgeagent.prove.samples import made_up
 
     tell(doing="was being opened")
     try:
@@ -119,7 +120,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     tell(doing="answered stored samples")
     figures["answers"], held = _answers(predictor, ask["compare"])
     tell(doing="was run again and again")
-    figures.update(_measure(predictor, held or [_made_up(predictor)], ask))
+    figures.update(_measure(predictor, held or [made_up(package)], ask))
     return figures
 
 
@@ -201,23 +202,6 @@ def _bytes(sample: Sample) -> int:
     from edgeagent.types import Frame
 
     return int((sample.pixels if isinstance(sample, Frame) else sample.values).nbytes)
-
-
-def _made_up(predictor: Predictor) -> Sample:
-    """Noise, for a package without samples: it still shows time and memory."""
-    import numpy as np
-
-    from edgeagent.types import Frame, Window
-
-    spec = next(one for one in predictor.package.manifest.input if one.value is None)
-    rng = np.random.default_rng(7)
-    if spec.kind == "image":
-        width, height = spec.size or (320, 240)
-        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
-        return Frame("proof", 1, pixels, 0, 0.0)
-    channels = tuple(spec.channels) or ("x",)
-    values = rng.standard_normal((spec.rows or 1024, len(channels))).astype(np.float32)
-    return Window("proof", 1, values, spec.rate_hz or 1000.0, channels, 0, 0.0)
 
 
 def _measure(predictor: Predictor, samples: list[Sample], ask: dict[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,10 @@ import msgspec
 from msgspec import Struct, field
 
 from edgeagent import clock as system_clock
-from edgeagent.config.hours import Window
+from edgeagent.config.spans import LONGEST_S, SPANS, Calendar, Span, Window
 from edgeagent.config.units import size_bytes
 from edgeagent.errors import StoreError
 from edgeagent.store.encode import Clock
-from edgeagent.sync.spans import LONGEST_S, SPANS, Calendar, Span
 from edgeagent.sync.topics import Topics, Traffic
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from edgeagent.sync.budget import Budget
 from edgeagent.sync.envelope import Encoding
 from edgeagent.sync.port import AROUND
 from edgeagent.sync.press import Press, Pressed
+from edgeagent.sync.reach import Reach
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.suspects import Suspects
 
@@ -107,6 +108,7 @@ class Publisher:
         self._press = Press(settings.encoding, settings.device, link.wake)
         self._pressed: deque[Pressed] = deque()
         """Of the backlog, ascending: taken, not under way yet."""
+        self._reach = Reach(settings.window)
         self._again: deque[Batch] = deque()
         """Parts of a batch that must be sent in smaller messages."""
         self._lost: list[Batch] = []
@@ -134,6 +136,7 @@ class Publisher:
 
     def connected(self) -> None:
         self._outbox.connected()
+        self._reach.begin()
         self._connected = True
         self._not_before = self._lingering_until = 0.0
         self.complaint = None
@@ -183,13 +186,12 @@ class Publisher:
 
     def _fill_window(self, now: float) -> None:
         while self._under_way < self._window():
-            if self._pressed and (payload := self._pressed[0].result()) is not None:
+            room = self._under_way < self._reach.messages
+            if room and self._pressed and (payload := self._pressed[0].result()) is not None:
                 if not self._send(self._pressed.popleft().batch, payload):
                     return self._unpress()
                 continue
-            if len(self._pressed) >= _PRESSED_MAX:
-                return None
-            batch = self._next(now)
+            batch = self._next(now, old=room and len(self._pressed) < _PRESSED_MAX)
             if batch is None:
                 return None
             if batch.lane == "backlog" and batch.size >= _WORTH_PRESSING and not self._care:
@@ -217,7 +219,8 @@ class Publisher:
         packet = min(self._link.limits.maximum_packet, left) - around
         return max(256, min(self._settings.max_message, packet) - envelope.OVERHEAD_BYTES)
 
-    def _next(self, now: float) -> Batch | None:
+    def _next(self, now: float, *, old: bool) -> Batch | None:
+        """``old``: whether there is room for more than live records."""
         left, all_kinds = self._left()
         if not left:
             return None
@@ -238,8 +241,9 @@ class Publisher:
         if not all_kinds:
             return self._measured(self._outbox.urgent(**limits))
         if now < self._lingering_until:
-            return self._measured(self._outbox.pending("backlog", **limits))
-        batch = self._measured(self._outbox.next_batch(**limits))
+            return self._measured(self._outbox.pending("backlog", **limits)) if old else None
+        take = self._outbox.next_batch if old else partial(self._outbox.pending, "live")
+        batch = self._measured(take(**limits))
         if batch is not None and batch.lane == "live" and batch.size < largest / 2:
             # The next ones wait for company, this one does not: an event after a quiet time
             # leaves at once, a stream of small ones leaves in batches.
@@ -271,12 +275,12 @@ class Publisher:
             self._link.publish(
                 self._settings.topic,
                 payload,
-                on_done=partial(self._done, batch),
+                on_done=partial(self._done, batch, time.monotonic()),
                 content_type=self._settings.encoding.content_type,
                 encoding=self._settings.encoding.name,
             )
         except Busy:
-            self._done(batch, reasons.CROWDED)
+            self._done(batch, 0.0, reasons.CROWDED)
         return True
 
     def _charge(self, batch: Batch, count: int) -> bool:
@@ -295,10 +299,11 @@ class Publisher:
 
     # --- what became of it
 
-    def _done(self, batch: Batch, reason: Reason | None) -> None:
+    def _done(self, batch: Batch, sent: float, reason: Reason | None) -> None:
         self._under_way -= 1
         self._live_under_way -= batch.lane == "live"
         if reason is None:
+            self._reach.answered(sent, time.monotonic())
             self._delivered(batch)
         elif self._connected and self._link.state == "up":
             self._refused(batch, reason)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from edgeagent import clock
-from edgeagent.config.hours import Window, local_zone
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
 from edgeagent.update.course import Course, new_id, same
 from edgeagent.update.desired import Wanted
@@ -334,8 +334,5 @@ def _expired(expires: str) -> bool:
 
 
 def _within(schedule: tuple[str, ...], zone: str) -> bool:
-    from datetime import datetime
-
     windows = [Window.parse(text) for text in schedule]  # Every one is read: none may be wrong.
-    at = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, local_zone(zone))
-    return any(window.holds(at) for window in windows)
+    return Calendar(zone).within(windows, clock.wall_ns())

@@ -71,6 +71,8 @@ class Layer(Struct, frozen=True, omit_defaults=True):
     """None = the topic was cleared."""
     signed: bool = False
     """An operator's key has signed it."""
+    signed_rev: int = 0
+    """The highest that was ever signed here."""
 
 
 class Wanted(Struct, frozen=True, omit_defaults=True):

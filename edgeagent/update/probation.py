@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from edgeagent.config.model import Expect
 from edgeagent.prove.agreement import ARROW, NOTHING, Agreement
 from edgeagent.update.behaviour import Behaviour, Counts, Span
 from edgeagent.update.chance import (
@@ -47,13 +48,6 @@ _DIFFER = 0.4
 _LOST = 0.6
 _GROWN, _GROWN_MB = 1.25, 32.0
 _GROWN_MINUTES = 6
-
-
-class Expect(Struct, frozen=True):
-    """What the configuration says a pipeline does (`pipelines.X.expect`); None = nothing."""
-
-    events_per_hour: tuple[float, float] | None = None
-    p95_ms: float | None = None
 
 
 class Fault(Struct, frozen=True):
@@ -134,6 +128,8 @@ def _enough(beside: Agreement | None) -> bool:
 
 
 def _errors(before: Behaviour, after: Behaviour, new: str) -> Fault | None:
+    if after.restarts >= 2 and after.restarts > before.restarts:
+        return Fault("errors", f"it had to be opened again {after.restarts} times since {new}")
     was, now = before.whole(), after.whole()
     usual = was.failed / max(1, was.steps + was.failed)
     asked = now.steps + now.failed

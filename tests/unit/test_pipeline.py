@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from edgeagent import clock
 from edgeagent.errors import SourceEnded
 from edgeagent.pipeline import Pipeline, Stages
 from edgeagent.types import Frame, Prepared
@@ -78,3 +80,44 @@ def test_only_a_recording_that_was_read_to_its_end_is_over(
     pipeline.run()
     assert told == [over]
     assert times == [5.0 if stream_ms is None else stream_ms]
+
+
+class Odd:
+    """A gate that lets every second sample through."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def passes(self, sample: Frame) -> bool:
+        self.asked += 1
+        return self.asked % 2 == 1
+
+    def tally(self) -> dict[str, Any]:
+        return {"saved": 0.5}
+
+
+def test_what_the_gate_holds_back_is_not_inferred_and_live_samples_have_an_age() -> None:
+    inferred: list[int] = []
+    seen: list[Any] = []
+
+    class Counted(Session):
+        def run(self, tensors: Any) -> Any:
+            inferred.append(1)
+            seen.append(pipeline.figures()["gate"])
+            return []
+
+    stages = Stages(
+        model="m", receipt="r", session=Counted(), prepare=lambda _: Prepared([]),
+        interpret=lambda *_: [], track=lambda predictions, _: predictions,
+        decide=lambda *_: [], finish=lambda *_, **__: [], picture=lambda *_: None, gate=Odd(),
+    )  # fmt: skip
+    long_ago = clock.mono_ms() - 250.0
+    samples = [replace(frame(None), mono_ms=long_ago) for _ in range(6)]
+    pipeline = Pipeline("p", Inbox(samples, lambda: None), Nowhere(), lambda: stages)
+    pipeline.run()
+    assert len(inferred) == 3
+    assert seen == [{"saved": 0.5}] * 3
+    figures = pipeline.health().detail
+    assert figures["steps"] == 3
+    assert 240 < figures["age_p50_ms"] < 2000
+    assert "gate" in figures["stages_ms"]

@@ -157,3 +157,20 @@ def test_a_hand_over_costs_microseconds() -> None:
         best = min(best, (time.perf_counter() - began) / 2000)
     # About 1 µs on a desktop; the limit is for a small board under load.
     assert best < 20e-6
+
+
+def test_what_has_become_too_old_is_dropped_with_a_count() -> None:
+    old = {0, 1}
+    mailbox = Mailbox(4, live=True, stale=lambda sample: sample.number in old)
+    for number in range(4):
+        mailbox.put(frame(number))
+    sample = mailbox.get(0.0)
+    assert sample is not None
+    assert sample.number == 2
+    assert (mailbox.dropped, mailbox.stale) == (2, 2)
+    old.add(3)
+    assert mailbox.get(0.01) is None
+    assert balanced(mailbox)
+    mailbox.end()
+    with pytest.raises(SourceEnded):
+        mailbox.get(0.0)

@@ -10,7 +10,9 @@ from edgeagent.capture.rhythm import (
     LEAST_SILENCE_S,
     LOCAL_PAUSE_S,
     NETWORK_PAUSE_S,
+    Damage,
     Losses,
+    Pace,
     Rhythm,
     Thinner,
     reopen_pause,
@@ -145,3 +147,43 @@ def test_thinning_goes_on_evenly_after_a_hole() -> None:
     assert thinner.takes(10.0)
     assert not thinner.takes(10.5)
     assert thinner.takes(11.0)
+
+
+def paced(pace: Pace, interval: float, count: int) -> None:
+    for _ in range(count):
+        pace.tick(interval)
+
+
+def test_half_the_rate_is_told_within_ten_frames_and_has_become_usual_later() -> None:
+    pace = Pace()
+    paced(pace, 0.1, 200)
+    assert pace.complaint == ""
+    paced(pace, 0.2, 20)
+    assert pace.complaint == "slow: fewer than 6.2 of the usual 10 samples a second"
+    paced(pace, 0.2, 9000)
+    assert pace.complaint == ""
+
+
+def test_jitter_is_not_slow() -> None:
+    pace = Pace()
+    for number in range(600):
+        pace.tick(0.02 if number % 3 else 0.26)
+        assert pace.complaint == ""
+
+
+def test_pauses_are_no_intervals() -> None:
+    pace = Pace()
+    paced(pace, 0.1, 100)
+    paced(pace, 0.0, 100)
+    assert pace.complaint == ""
+
+
+def test_a_few_damaged_samples_are_no_complaint_and_many_are() -> None:
+    damage = Damage()
+    damage.count(2, 100.0)
+    assert damage.complaint(100.0, 10.0) == ""
+    damage.count(9, 101.0)
+    assert damage.complaint(101.0, 10.0) == "damaged: more than 5% of its samples are broken"
+    assert damage.complaint(112.0, 10.0) == ""
+    # At a thousand a second nine are few.
+    assert damage.complaint(101.0, 1000.0) == ""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from edgeagent import clock
 from edgeagent.capture import unit as unit_module
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.source import Tally
@@ -391,3 +393,66 @@ def test_what_the_source_counts_is_added(run: Callable[..., Alone]) -> None:
     assert [detail[key] for key in ("dropped", "corrupt", "thinned", "unused", "note")] == [
         3, 2, 7, 5, "640x480",
     ]  # fmt: skip
+
+
+def test_a_picture_from_before_a_pause_is_not_looked_at(run: Callable[..., Alone]) -> None:
+    class Past(Script):
+        def read(self) -> Sample:
+            sample = super().read()
+            # The second one was taken long ago, as what waits in a socket has been.
+            age_ms = 60_000.0 if sample.number == 1 else 0.0
+            return replace(sample, mono_ms=clock.mono_ms() - age_ms)
+
+    unit = run(Past([0, 1, 2]), queue=8)
+    mailbox = unit.subscribe()
+    unit.start()
+    first, then = mailbox.get(2.0), mailbox.get(2.0)
+    assert first is not None
+    assert then is not None
+    assert (first.number, then.number) == (0, 2)
+    assert unit.health().detail["stale"] == 1
+
+
+class Pupil:
+    """A sight that finds what it is told to."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.seen = 0
+        self.paused = 0
+        self.again = False
+
+    def look(self, frame: Frame) -> None:
+        assert not frame.pixels.flags.writeable
+        self.seen += 1
+
+    def pause(self) -> None:
+        self.paused += 1
+
+    def wants_reopening(self) -> bool:
+        again, self.again = self.again, False
+        return again
+
+    def detail(self) -> dict[str, str]:
+        return {"fault": "covered"}
+
+
+def test_what_a_sight_finds_is_the_health_of_the_source() -> None:
+    pupil, gate = Pupil(), threading.Event()
+    script = Script([0, 1, gate.wait, 2, gate.wait, 3, gate.wait], [4, gate.wait])
+    unit = Alone("s", script, SourceKeys(), pupil)  # type: ignore[arg-type]
+    unit.start()
+    try:
+        until(lambda: pupil.seen == 2)
+        assert unit.health().state == "ok"
+        pupil.reason = "is covered"
+        health = unit.health()
+        assert (health.state, health.reason) == ("degraded", "is covered")
+        assert health.detail["sight"] == {"fault": "covered"}
+        pupil.again = True
+        gate.set()
+        until(lambda: pupil.seen == 4)
+        assert unit.reopened == 1
+        assert pupil.paused >= 1
+    finally:
+        unit.stop()

@@ -254,3 +254,29 @@ def test_what_is_no_fault_and_still_told(tmp_path: Path, more: str, said: list[s
     file.write_text(DOOR + more)
     told = load(file, ports=PORTS).warnings
     assert [its.removeprefix(f"{file}:") for its in told] == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('motion = { zones = ["bolt"] }',
+         'a.toml:9: pipelines.door.gate.motion.zones[0]: expected a zone, found "bolt"; '
+         'did you mean "belt"?'),
+        ('trigger = { pipeline = "yrd" }',
+         'a.toml:9: pipelines.door.gate.trigger.pipeline: expected a pipeline, found "yrd"; '
+         'did you mean "yard"?'),
+        ('trigger = { pipeline = "door" }',
+         'a.toml:9: pipelines.door.gate.trigger.pipeline: expected another pipeline, found '
+         '"door"; it can\'t wake itself'),
+        ('schedule = ["25:00-26:00"]',
+         'a.toml:9: pipelines.door.gate.schedule[0]: expected a time of the day such as '
+         '"22:00-06:00" or "mon-fri 08:00-18:00", found "25:00-26:00"'),
+        ('motion = {}\nmin_fps = 0.5\nmax_fps = 5\ntrigger = { pipeline = "yard", hold = "9 s" }',
+         ""),
+    ],
+)  # fmt: skip
+def test_gates(tmp_path: Path, text: str, said: str) -> None:
+    zone = "[pipelines.door.zones.belt]\npolygon = [[0, 0], [1, 0], [1, 1]]\n"
+    yard = '[pipelines.yard]\nmodel = "m"\nsource = "cam0"\n'
+    found = faults(tmp_path, DOOR + zone + "[pipelines.door.gate]\n" + text + "\n" + yard)
+    assert found == ([said] if said else []), found

@@ -55,3 +55,16 @@ def test_results_and_drills_do_not_move_it() -> None:
     present.note(Draft("result", "door", data={"predictions": []}), Receipt(1))
     present.note(event("a", "new", "crack", test=True), Receipt(2))
     assert not present.document()["alarm"]
+
+
+def test_whether_something_is_there_by_label_and_zone() -> None:
+    present = Present()
+    assert not present.has((), ())
+    present.note(event("a", "new", "person", "yard"), Receipt(1))
+    assert present.has((), ())
+    assert present.has(["person", "dog"], ())
+    assert present.has((), ["yard"])
+    assert not present.has(["dog"], ())
+    assert not present.has(["person"], ["hall"])
+    present.note(event("a", "end", "person"), Receipt(2))
+    assert not present.has((), ())

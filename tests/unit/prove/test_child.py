@@ -108,7 +108,7 @@ def test_a_budget_that_is_exceeded_is_told_with_both_numbers(good: Package) -> N
 def test_what_fills_the_memory_is_ended_before_the_device_runs_short(
     good: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_free_memory", lambda: 400 << 20)
+    monkeypatch.setattr(process, "free_memory", lambda: 400 << 20)
     greedy = spoil.leaking(good, tmp_path / "parts" / "1.1.0", each=8 << 20)
     reason, said = refused(greedy, good, Limits())
     assert (reason, said) == (

@@ -12,15 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.config.hours import Window
 from edgeagent.config.model import Allowance, Sync
 from edgeagent.config.model import Budget as BudgetConfig
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, StoreError
 from edgeagent.store.encode import Record, encoded, kind_of
 from edgeagent.store.outbox import Outbox
 from edgeagent.sync.budget import Budget, BudgetSettings
 from edgeagent.sync.envelope import Encoding
-from edgeagent.sync.spans import Calendar
 from edgeagent.sync.topics import Topics
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.types import Draft, Evidence
