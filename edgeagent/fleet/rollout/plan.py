@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from edgeagent.config.hours import Window
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, UsageError
 from edgeagent.prove.semver import is_version
-from edgeagent.sync.spans import Calendar
 from edgeagent.sync.topics import is_id
 
 

@@ -11,7 +11,7 @@ import msgspec
 from edgeagent import clock
 from edgeagent.fleet.database import Database
 from edgeagent.fleet.rollout import threshold
-from edgeagent.fleet.rollout.ledger import Ledger, Rollout
+from edgeagent.fleet.rollout.ledger import Ledger, Rollout, Wave
 from edgeagent.fleet.rollout.standing import BAD, OPEN, Row
 
 _MOST_NAMED = 10
@@ -46,7 +46,9 @@ def document(ledger: Ledger, rollout: Rollout, *, evidence: bool = True) -> dict
         "under_way": sum(row.standing in OPEN for row in rows),
         "profiles": {name: _counts(its) for name, its in sorted(profiles.items())},
         "waves": [
-            _wave(number, [row for row in rows if row.wave == number], waves.get(number), now)
+            _wave(
+                number, [row for row in rows if row.wave == number], waves.get(number), rollout, now
+            )
             for number in sorted({row.wave for row in rows})
         ],
         "reasons": _reasons(ledger.db, rows, rollout, evidence=evidence),
@@ -58,11 +60,16 @@ def document(ledger: Ledger, rollout: Rollout, *, evidence: bool = True) -> dict
     }
 
 
-def _wave(number: int, rows: Sequence[Row], opened: Any, now: float) -> dict[str, Any]:
+def _wave(
+    number: int, rows: Sequence[Row], opened: Wave | None, rollout: Rollout, now: float
+) -> dict[str, Any]:
     total, profiles = threshold.count(rows)
+    state = "waiting" if opened is None else "through" if opened.closed else "open"
+    if opened is not None and number == rollout.wave and rollout.state.startswith("abort"):
+        state = "stopped"
     found: dict[str, Any] = {
         "wave": number + 1,
-        "state": "waiting" if opened is None else "through" if opened.closed else "open",
+        "state": state,
         **_counts(total),
         "under_way": sum(row.standing in OPEN for row in rows),
         "profiles": {name: _counts(its) for name, its in sorted(profiles.items())},
@@ -153,7 +160,10 @@ def headline(found: Mapping[str, Any]) -> str:
     return f"{where} ({found['reason']})." if found["reason"] else f"{where}."
 
 
-COLUMNS = ("wave", "profile", "size", "asked", "well", "bad", "bad %", "held", "not reached")
+COLUMNS = (
+    "wave", "profile", "size", "asked", "well", "bad", "bad %", "held", "not reached",
+    "called back",
+)  # fmt: skip
 
 
 def table(found: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
@@ -167,7 +177,13 @@ def table(found: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
 def _cells(wave: str, profile: str, its: Mapping[str, Any]) -> tuple[str, ...]:
     share = f"{100 * its['bad_share']:.0f} %" if its["asked"] else "–"
     numbers = (its["size"], its["asked"], its["well"], its["bad"])
-    return (wave, profile, *map(str, numbers), share, str(its["held"]), str(its["unreached"]))
+    return (
+        wave,
+        profile,
+        *map(str, numbers),
+        share,
+        *(str(its[name]) for name in ("held", "unreached", "cancelled")),
+    )
 
 
 def markdown(found: Mapping[str, Any]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from edgeagent.config.hours import Window
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError
 from edgeagent.fleet.rollout.plan import Plan
-from edgeagent.sync.spans import Calendar
 
 
 def open_now(plan: Plan, zone: str, now: float) -> bool:

@@ -51,7 +51,7 @@ class Records:
         if not lines:
             file.write_text(f"{self.epoch}\n")
         self.seq = max(0, len(lines) - 1)
-        self.pending = {n: body for n, body in enumerate(lines[1:], 1)}
+        self.pending = dict(enumerate(lines[1:], 1))
         """What no PUBACK was seen for by this process: a repetition does no harm."""
 
     def add(self, kind: str, data: Mapping[str, Any], **more: Any) -> bytes:
@@ -313,7 +313,7 @@ class _Stage:
     def withdraw(self, model: str) -> None:
         """No pipeline is there to be told."""
 
-    def behaviour(self, model: str) -> Mapping[str, Any]:
+    def behaviour(self, _model: str, /) -> Mapping[str, Any]:
         return {}
 
     def judge(

@@ -53,7 +53,7 @@ def puback(id: int) -> bytes:
 
 def take(buffer: bytearray) -> list[Packet]:
     """Remove whole packets from the buffer. Raises ValueError: that is no MQTT."""
-    found = []
+    found: list[Packet] = []
     while True:
         size, at = 0, 1
         while True:

@@ -137,7 +137,7 @@ def test_wave_after_wave_and_a_report(drive: Drive, paper: Any, broker: Any, dra
         "parts": {"version": "2.0.0", "policy": {"soak_s": 1.0}},
     }
     assert "runs well on 24 of 24" in headline(found)
-    assert "| 1 through | all | 6 | 6 | 6 | 0 | 0 % |" in markdown(found)
+    assert "| 1 through | all | 6 | 6 | 6 | 0 | 0 % | 0 | 0 | 0 |" in markdown(found)
     assert page(found).startswith("<!doctype html>") and "d00" not in headline(found)
 
 
