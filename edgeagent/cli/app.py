@@ -13,6 +13,7 @@ from edgeagent import __version__
 from edgeagent.cli import (
     config,
     demo,
+    desired,
     devices,
     doctor,
     fleet,
@@ -118,5 +119,6 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 fleet.app.command("simulate")(simulate.simulate)
+fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")
 app.add_typer(fleet.app, name="fleet")

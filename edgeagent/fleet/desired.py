@@ -85,13 +85,54 @@ def as_before(model: str, before: Wish | None) -> Callable[[Desired], Desired]:
     return change
 
 
+def with_config(key: str, value: Any) -> Callable[[Desired], Desired]:
+    """A change: one key (``a.b``) of the configuration patch; None = the key is to be removed
+    from the device's configuration."""
+    names = key.split(".")
+
+    def put(patch: Mapping[str, Any], at: int) -> dict[str, Any]:
+        if at == len(names) - 1:
+            return {**patch, names[at]: value}
+        below = patch.get(names[at])
+        return {**patch, names[at]: put(below if isinstance(below, dict) else {}, at + 1)}
+
+    return lambda base: replace(base, config=put(base.config, 0))
+
+
+def without_config(key: str) -> Callable[[Desired], Desired]:
+    """A change: the patch says nothing of a key any more."""
+    names = key.split(".")
+
+    def cut(patch: Mapping[str, Any], at: int) -> dict[str, Any]:
+        left = {name: its for name, its in patch.items() if name != names[at]}
+        below = patch.get(names[at])
+        if at < len(names) - 1 and isinstance(below, dict) and (kept := cut(below, at + 1)):
+            left[names[at]] = kept
+        return left
+
+    return lambda base: replace(base, config=cut(base.config, 0))
+
+
+def together(changes: Iterable[Callable[[Desired], Desired]]) -> Callable[[Desired], Desired]:
+    """One change after the other."""
+    steps = list(changes)
+
+    def all_of_them(base: Desired) -> Desired:
+        for step in steps:
+            base = step(base)
+        return base
+
+    return all_of_them
+
+
 def compose(
     topic: str, base: Desired | None, floor: int, change: Callable[[Desired], Desired], by: str
 ) -> Order:
     """The next document of a topic; its rev is above ``floor`` and the base's."""
-    known = base or Desired(rev=1)
-    rev = max(floor, base.rev if base else 0) + 1
-    made = replace(change(known), rev=rev, at=clock.rfc3339(clock.wall_ns()), by=by)
+    made = change(base or Desired(rev=1))
+    # A person may leave numbers out; nobody may go back.
+    rev = max(made.rev, floor + 1, (base.rev if base else 0) + 1)
+    made = replace(made, rev=rev, at=clock.rfc3339(clock.wall_ns()), by=by)
     return Order(topic, rev, msgspec.json.encode(made))
 
 
