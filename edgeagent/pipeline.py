@@ -103,6 +103,8 @@ class Stages(Struct):
     can't be, so they must end what is open. Called between two samples."""
     memory: Any = None
     """What there is to take over."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
 
 
 class Parked(Struct, frozen=True):
@@ -124,9 +126,6 @@ class Change:
         self.done = threading.Event()
         self.before: Parked | None = None
         """None where nothing was open before."""
-
-    gate: Gates | None = None
-    """None = every sample is worth an inference."""
 
 
 class Meter:
