@@ -17,7 +17,7 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
-from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
 from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _IDLE_S = 1.0
 class Inbox(Protocol):
     """Where samples come from (a `capture.mailbox.Mailbox`)."""
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float) -> Sample | Joint | None:
         """The next sample, None after the timeout. Raises SourceEnded at the end."""
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Stages(Struct):
     receipt: str
     """One true line of what runs where."""
     session: Runs
-    prepare: Callable[[Sample], Prepared]
+    prepare: Callable[[Sample | Joint], Prepared]
     interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
     track: Callable[[list[Prediction], float], list[Prediction]]
     decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
@@ -96,6 +96,8 @@ class Stages(Struct):
     """What is true now without a record: states, counts of lines."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
     threshold: float = 0.0
     """From which score on something counts as seen."""
     inherit: Callable[[Stages], bool] = lambda _before: False
@@ -103,8 +105,6 @@ class Stages(Struct):
     can't be, so they must end what is open. Called between two samples."""
     memory: Any = None
     """What there is to take over."""
-    gate: Gates | None = None
-    """None = every sample is worth an inference."""
 
 
 class Parked(Struct, frozen=True):
@@ -217,9 +217,9 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
+        self._gate: Gates | None = None
         self._change: Change | None = None
         self._changing = threading.Lock()
-        self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -234,10 +234,12 @@ class Pipeline:
 
     # --- the heart -------------------------------------------------------------------------
 
-    def step(self, stages: Stages, sample: Sample) -> None:
-        """One sample through all stages."""
+    def step(self, stages: Stages, given: Sample | Joint) -> None:
+        """One sample through all stages. Of joint ones the model takes all; where and when
+        something is, the leading one says."""
         started = time.perf_counter()
-        ready = stages.prepare(sample)
+        ready = stages.prepare(given)
+        sample = given.lead if isinstance(given, Joint) else given
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
@@ -283,9 +285,9 @@ class Pipeline:
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                stages = self._running
-                if stages.gate is None or self._passes(stages.gate, sample):
-                    self._guarded_step(stages, sample)
+                running = self._running
+                if running.gate is None or self._passes(running.gate, sample):
+                    self._guarded_step(running, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
@@ -294,6 +296,12 @@ class Pipeline:
         finally:
             stages, self._stages = self._running, None
             stages.session.close()
+
+    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
+        began = time.perf_counter()
+        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
+        self.meter.gate.add(time.perf_counter() - began)
+        return passes
 
     @property
     def _running(self) -> Stages:
@@ -327,13 +335,7 @@ class Pipeline:
         change.done.set()
         return True
 
-    def _passes(self, gate: Gates, sample: Sample) -> bool:
-        began = time.perf_counter()
-        passes = gate.passes(sample)
-        self.meter.gate.add(time.perf_counter() - began)
-        return passes
-
-    def _guarded_step(self, stages: Stages, sample: Sample) -> None:
+    def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -374,15 +376,18 @@ class Pipeline:
             self._change = None
         return True
 
-    def picture(self, sample: Sample) -> Evidence | None:
-        """A redacted picture of it, or of the newest sample of which it is known what to hide;
-        None where there may be none. May be called by any thread. Raises InputError."""
-        stages = self._stages
-        return stages.picture(sample) if stages is not None else None
-
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
+
+    def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
+        """A redacted picture of it, or of the newest sample of which it is known what to hide;
+        None where there may be none. ``asked``: by a person. May be called by any thread.
+
+        Raises: InputError.
+        """
+        stages = self._stages
+        return None if stages is None else stages.picture(sample, asked=asked)
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

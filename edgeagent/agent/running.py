@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
 from edgeagent.config.load import Loaded
+from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
@@ -29,6 +30,7 @@ from edgeagent.update.boots import HEALTHY_AFTER_S
 
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
+    from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
     from edgeagent.update.boots import Boots
@@ -75,6 +77,8 @@ class Agent:
         self._boots = boots
         self._reload = reload
         self.safe_mode = boots is not None and boots.safe_mode
+        self.exchange: Exchange | None = None
+        """Topics that sources listen to, where one does."""
         self._until_done = until_done
         self._making = threading.Lock()
         self._alive: tuple[Any, Any] | None = None
@@ -163,6 +167,8 @@ class Agent:
             from edgeagent.agent.sync import Sync
 
             self.sync = Sync(self, self.commands)
+            if self.exchange is not None:
+                self.exchange.bind(self.sync.link)
         if self._something_wished():
             self.made_wishes().start()
         if self.sync is not None:
@@ -176,8 +182,14 @@ class Agent:
         from edgeagent.update.library import Library, default_folders
 
         config = self.loaded.config
+        if config.mqtt.host and any(isinstance(its, MqttConfig) for its in config.sources.values()):
+            from edgeagent.agent.exchange import Exchange
+
+            self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
-        around = Surroundings(config, self.loaded.hash, library, self.outbox, folder=self.folder)
+        around = Surroundings(
+            config, self.loaded.hash, library, self.outbox, folder=self.folder, broker=self.exchange
+        )
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
         self._alive = (around, built)

@@ -133,6 +133,16 @@ def stages_for(
     )
 
 
+def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
+    if pipeline.gate is None:
+        return None
+    from edgeagent.capture.gate.gate import Gate
+
+    trigger = pipeline.gate.trigger
+    other = presents.get(trigger.pipeline) if trigger else None
+    return Gate(pipeline, timezone=timezone, other=other)
+
+
 class Memory:
     """What the stages of a pipeline remember from sample to sample. It may outlive their model:
     a part that stands on the belt while the model is changed is the same part afterwards."""
@@ -169,16 +179,6 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
-
-
-def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
-    if pipeline.gate is None:
-        return None
-    from edgeagent.capture.gate.gate import Gate
-
-    trigger = pipeline.gate.trigger
-    other = presents.get(trigger.pipeline) if trigger else None
-    return Gate(pipeline, timezone=timezone, other=other)
 
 
 def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:

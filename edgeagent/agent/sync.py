@@ -11,6 +11,7 @@ from edgeagent.sync.blobs import Blobs
 from edgeagent.sync.budget import Budget, BudgetSettings
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import LinkSettings
+from edgeagent.sync.fetching import Fetching
 from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
 from edgeagent.sync.port import Incoming
@@ -59,12 +60,13 @@ class Sync:
             max_message=size_bytes(config.sync.max_message),
             budget=self.budget,
         )
+        self.fetching = Fetching(self.link, topics, self.budget)
         self._complaining = (self.publisher, self.blobs)
         for other in self._complaining:
             self.presence.watch(other)
         for passenger in (
             self.budget, self.shelf, self.presence, self.commands, self.publisher, self.blobs,
-            metrics,
+            self.fetching, metrics,
         ):  # fmt: skip
             self.link.board(passenger)
         self.link.subscribe(topics.desired, partial(self._wished, "device"))

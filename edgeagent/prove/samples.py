@@ -15,6 +15,7 @@ from edgeagent.config.model import (
     CsvConfig,
     ImagesConfig,
     ReplayConfig,
+    SensorKeys,
     SourceConfig,
     SyntheticConfig,
     VideoConfig,
@@ -38,21 +39,27 @@ def gives(config: SourceConfig) -> str:
     """What a source gives: `PICTURE` or `VALUES`; empty = unknown (a plugin)."""
     if isinstance(config, SyntheticConfig):
         return PICTURE if config.scene == "belt" else VALUES
+    if isinstance(config, SensorKeys):
+        return VALUES
     return _GIVES.get(str(type(config).__struct_config__.tag), "")
 
 
-def takes(package: Package) -> str:
-    """What a model takes, likewise; empty = tensors of any sort."""
-    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
+def takes(package: Package, input_: str = "") -> str:
+    """What a model, or one of its inputs, takes, likewise; empty = tensors of any sort."""
+    kinds = {
+        spec.kind
+        for spec in package.manifest.input
+        if spec.value is None and input_ in ("", spec.name)
+    }
     if "image" in kinds:
         return PICTURE
     return VALUES if kinds & {"window", "audio"} else ""
 
 
-def wanted_by(package: Package) -> Wanted:
-    """The windows that a package's first sensor or sound input takes."""
+def wanted_by(package: Package, input_: str = "") -> Wanted:
+    """The windows that an input takes; without a name the first sensor or sound input."""
     for spec in package.manifest.input:
-        if spec.kind == "image" or spec.value is not None:
+        if spec.kind == "image" or spec.value is not None or input_ not in ("", spec.name):
             continue
         return Wanted(
             channels=tuple(spec.channels) or None,

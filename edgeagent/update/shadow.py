@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct, field
 
@@ -31,6 +32,8 @@ Disagreed = Callable[[Sample, list[Told], list[Told]], None]
 """Told of a sample about which they disagree: what the old and what the new one says."""
 
 _NICE = 10
+_BLOCK, _BLOCKS = 15, 4
+"""Recent are so many blocks of so many samples in which there was anything."""
 _LOOK_S = 0.2
 
 
@@ -38,6 +41,9 @@ class ShadowReport(Struct):
     """What came of it; plain values."""
 
     agreement: Agreement = field(default_factory=Agreement)
+    recent: Agreement = field(default_factory=Agreement)
+    """Of the last samples in which there was anything: what was right for an hour does not
+    excuse what is wrong now."""
     failed: int = 0
     error: str = ""
     """The last failure."""
@@ -81,6 +87,7 @@ class Shadow:
         self._resting = False
         self._lock = threading.Lock()
         self._report = ShadowReport()
+        self._recent: deque[Agreement] = deque([Agreement()], maxlen=_BLOCKS)
         self._took = Histogram()
         self._thread = threading.Thread(target=self._run, name=f"beside:{name}", daemon=True)
 
@@ -102,12 +109,8 @@ class Shadow:
         """Until now."""
         with self._lock:
             its = self._report
-            agreement = Agreement(
-                its.agreement.samples, its.agreement.agreed, its.agreement.busy,
-                dict(its.agreement.same), dict(its.agreement.changed),
-            )  # fmt: skip
             return ShadowReport(
-                agreement, its.failed, its.error,
+                _copied([its.agreement]), _copied(self._recent), its.failed, its.error,
                 round(self._took.quantile(0.5) * 1e3, 3), round(self._took.quantile(0.95) * 1e3, 3),
             )  # fmt: skip
 
@@ -148,9 +151,21 @@ class Shadow:
         running, beside = [tell(its) for its in predictions], [tell(its) for its in answer]
         old, new = (running, beside) if self._newer else (beside, running)
         with self._lock:
-            agree = self._report.agreement.add(old, new, self._threshold)
+            one = Agreement()
+            agree = one.add(old, new, self._threshold)
+            self._report.agreement.merge(one)
+            if self._recent[-1].busy >= _BLOCK:
+                self._recent.append(Agreement())
+            self._recent[-1].merge(one)
         if not agree and self._disagreed is not None:
             self._disagreed(sample, old, new)
         self._resting = True
         self._stopping.wait(self._rest * (time.perf_counter() - started))
         self._resting = False
+
+
+def _copied(blocks: Iterable[Agreement]) -> Agreement:
+    whole = Agreement()
+    for block in blocks:
+        whole.merge(block)
+    return whole
