@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeagent.agent.aside import ask, open_aside
-from edgeagent.agent.build import Built, Surroundings, rebuild
+from edgeagent.agent.build import Built, Surroundings, plan_of, rebuild
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
 from edgeagent.errors import Busy
@@ -201,7 +201,9 @@ class LiveStage:
         def open_stages() -> Stages:
             from edgeagent.agent.stages import open_stages as really_open
 
-            return really_open(self._around, name, find(config.model, config.version), find)
+            chosen = find(config.model, config.version)
+            plan = plan_of(self._around, name, chosen)
+            return really_open(self._around, name, plan.package, find)
 
         return open_stages
 

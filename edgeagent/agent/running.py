@@ -180,6 +180,7 @@ class Agent:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
         from edgeagent.update.library import Library, default_folders
+        from edgeagent.update.proven import Proven
 
         config = self.loaded.config
         if config.mqtt.host and any(isinstance(its, MqttConfig) for its in config.sources.values()):
@@ -188,8 +189,9 @@ class Agent:
             self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
         around = Surroundings(
-            config, self.loaded.hash, library, self.outbox, folder=self.folder, broker=self.exchange
-        )
+            config, self.loaded.hash, library, self.outbox, folder=self.folder,
+            broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+        )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
         self._alive = (around, built)
