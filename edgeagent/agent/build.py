@@ -33,6 +33,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.update.proven import Proven
 
 VIEWS = "views"
 """Folder within the data folder for what cameras usually see."""
@@ -84,6 +85,8 @@ class Surroundings(Struct, frozen=True):
     """Where views of cameras are kept; None = nowhere."""
     broker: Broker | None = None
     """Where topics of other devices come from."""
+    proven: Proven | None = None
+    """What need not be tried in a process of its own; None = nothing is tried."""
 
 
 class Plan(Struct, frozen=True):
