@@ -17,7 +17,7 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Histogram
-from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
 from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _IDLE_S = 1.0
 class Inbox(Protocol):
     """Where samples come from (a `capture.mailbox.Mailbox`)."""
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float) -> Sample | Joint | None:
         """The next sample, None after the timeout. Raises SourceEnded at the end."""
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Stages(Struct):
     receipt: str
     """One true line of what runs where."""
     session: Runs
-    prepare: Callable[[Sample], Prepared]
+    prepare: Callable[[Sample | Joint], Prepared]
     interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
     track: Callable[[list[Prediction], float], list[Prediction]]
     decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
@@ -96,6 +96,8 @@ class Stages(Struct):
     """What is true now without a record: states, counts of lines."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
     threshold: float = 0.0
     """From which score on something counts as seen."""
     inherit: Callable[[Stages], bool] = lambda _before: False
@@ -124,9 +126,6 @@ class Change:
         self.done = threading.Event()
         self.before: Parked | None = None
         """None where nothing was open before."""
-
-    gate: Gates | None = None
-    """None = every sample is worth an inference."""
 
 
 class Meter:
@@ -209,7 +208,7 @@ class Pipeline:
         self.meter = Meter()
         self.watch = Watch()
         """How it behaves under the present version of its model."""
-        self.tap: Callable[[Sample, list[Prediction]], None] | None = None
+        self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
@@ -235,10 +234,12 @@ class Pipeline:
 
     # --- the heart -------------------------------------------------------------------------
 
-    def step(self, stages: Stages, sample: Sample) -> None:
-        """One sample through all stages."""
+    def step(self, stages: Stages, given: Sample | Joint) -> None:
+        """One sample through all stages. Of joint ones the model takes all; where and when
+        something is, the leading one says."""
         started = time.perf_counter()
-        ready = stages.prepare(sample)
+        ready = stages.prepare(given)
+        sample = given.lead if isinstance(given, Joint) else given
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
@@ -249,7 +250,7 @@ class Pipeline:
         self.meter.took(started, prepared, inferred, ended)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
-            self.tap(sample, predictions)
+            self.tap(given, predictions)
         if sample.stream_ms is None and sample.mono_ms:
             self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
@@ -321,6 +322,7 @@ class Pipeline:
                 self._append(draft)
         if before is not None:
             before.session.hand_over()
+            change.stages.gate = before.gate  # it is about the source, not about the model
             change.before = Parked(before, self._open_stages, self.watch)
         self._open_stages, self.watch = change.open_stages, change.watch
         self._failures = 0
@@ -328,13 +330,13 @@ class Pipeline:
         change.done.set()
         return True
 
-    def _passes(self, gate: Gates, sample: Sample) -> bool:
+    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
         began = time.perf_counter()
-        passes = gate.passes(sample)
+        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
         self.meter.gate.add(time.perf_counter() - began)
         return passes
 
-    def _guarded_step(self, stages: Stages, sample: Sample) -> None:
+    def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -375,7 +377,7 @@ class Pipeline:
             self._change = None
         return True
 
-    def picture(self, sample: Sample) -> Evidence | None:
+    def evidence(self, sample: Sample) -> Evidence | None:
         """A redacted picture of it, or of the newest sample of which it is known what to hide;
         None where there may be none. May be called by any thread. Raises InputError."""
         stages = self._stages
@@ -384,6 +386,11 @@ class Pipeline:
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
+
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A present picture as a person may see it who asks for one; None where there is none."""
+        stages = self._stages
+        return None if stages is None else stages.picture(sample, asked=True)
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

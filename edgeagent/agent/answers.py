@@ -117,11 +117,16 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status`` reads and changes nothing; everything else is a command and goes through the
-    journal, exactly as one that came by MQTT.
+    ``status`` and ``look`` read and change nothing; everything else is a command and goes through
+    the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
+        return
+    if request["type"] == "look":
+        from edgeagent.agent.trial import look
+
+        yield from look(agent, request)
         return
     if agent.commands is None:
         raise Busy("the agent is still starting")

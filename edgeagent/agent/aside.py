@@ -13,7 +13,7 @@ from edgeagent.errors import EdgeAgentError, ModelError
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
     from edgeagent.pipeline import Stages
-    from edgeagent.types import Prediction, Sample
+    from edgeagent.types import Joint, Prediction, Sample
 
 _WARM = 3
 _NICE = 10
@@ -75,7 +75,7 @@ def _warm(stages: Stages, package: Package) -> None:
     stages.session.hand_over()
 
 
-def ask(stages: Stages, sample: Sample) -> list[Prediction]:
+def ask(stages: Stages, sample: Sample | Joint) -> list[Prediction]:
     """What the model of the stages says, and nothing is remembered of it."""
     prepared = stages.prepare(sample)
     return stages.interpret(stages.session.run(prepared.tensors), prepared)

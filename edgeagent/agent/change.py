@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeagent.agent.aside import ask, open_aside
-from edgeagent.agent.build import Built, Surroundings, rebuild
+from edgeagent.agent.build import Built, Surroundings, plan_of, rebuild
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
 from edgeagent.errors import Busy
@@ -93,6 +93,7 @@ class LiveStage:
         names = list(self._concerned(package.name))
         self._end_beside(names)
         changes: dict[str, Change] = {}
+        back = {n for n, its in self._parked.items() if n in names and _is(its.stages, package)}
         try:
             for name in names:
                 pipeline = self._built.pipelines[name]
@@ -107,7 +108,7 @@ class LiveStage:
             if name not in changes and not _ended(self._built.pipelines[name]):
                 self._revive(name, package)
         for name, change in changes.items():
-            self._keep(name, change)
+            self._keep(name, change, back=name in back)
 
     def withdraw(self, model: str) -> None:
         """See `ports.Stage`."""
@@ -139,7 +140,7 @@ class LiveStage:
             figures[name] = _figures(was, now, beside)
             fault = judge(
                 was, now, versions=versions, expect=config.expect,
-                beside=beside.agreement if beside else None,
+                beside=(beside.agreement, beside.recent) if beside else (),
             )  # fmt: skip
             sentence = fault.sentence if fault else _down(pipeline)
             if sentence:
@@ -200,7 +201,9 @@ class LiveStage:
         def open_stages() -> Stages:
             from edgeagent.agent.stages import open_stages as really_open
 
-            return really_open(self._around, name, find(config.model, config.version), find)
+            chosen = find(config.model, config.version)
+            plan = plan_of(self._around, name, chosen)
+            return really_open(self._around, name, plan.package, find)
 
         return open_stages
 
@@ -228,15 +231,16 @@ class LiveStage:
         assert isinstance(pipeline, Pipeline)
         return pipeline
 
-    def _keep(self, name: str, change: Change) -> None:
-        """Leave what ran before open, and ask it about some of the same samples."""
+    def _keep(self, name: str, change: Change, *, back: bool) -> None:
+        """Leave what ran before open, and ask it about some of the same samples; not where it
+        is taken back."""
         known = self._parked.pop(name, None)
         if known is not None:
             known.stages.session.close()
         before = change.before
         if before is None:
             return
-        if free_memory() < _ROOM or _same_version(before.stages, change.stages):
+        if back or free_memory() < _ROOM or _same_version(before.stages, change.stages):
             before.stages.session.close()
             return
         self._parked[name] = before

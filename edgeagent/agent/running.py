@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
 from edgeagent.config.load import Loaded
+from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
@@ -27,6 +28,7 @@ from edgeagent.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
+    from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.sync import Sync
 
 log = logging.getLogger("edgeagent")
@@ -53,6 +55,8 @@ class Agent:
         self.pipelines: dict[str, Any] = {}
         self.sources: dict[str, Any] = {}
         self.sync: Sync | None = None
+        self.exchange: Exchange | None = None
+        """Topics that sources listen to, where one does."""
         self._until_done = until_done
         self._stopping = threading.Event()
         self._said: tuple[str, tuple[str, ...]] = ("", ())
@@ -136,6 +140,8 @@ class Agent:
             from edgeagent.agent.sync import Sync
 
             self.sync = Sync(self, self.commands)
+            if self.exchange is not None:
+                self.exchange.bind(self.sync.link)
             self.sync.start()
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
@@ -146,8 +152,14 @@ class Agent:
         from edgeagent.update.library import Library, default_folders
 
         config = self.loaded.config
+        if config.mqtt.host and any(isinstance(its, MqttConfig) for its in config.sources.values()):
+            from edgeagent.agent.exchange import Exchange
+
+            self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
-        around = Surroundings(config, self.loaded.hash, library, self.outbox, folder=self.folder)
+        around = Surroundings(
+            config, self.loaded.hash, library, self.outbox, folder=self.folder, broker=self.exchange
+        )
         built = build(around)
         self.pipelines.update(built.pipelines)
         self.sources.update(built.sources)

@@ -22,8 +22,8 @@ from edgeagent.update.intent import Intent
 from edgeagent.update.reported import Held, ModelReport, Reported
 
 if TYPE_CHECKING:
+    from edgeagent.agent.config_trial import ConfigTrial
     from edgeagent.agent.running import Agent
-    from edgeagent.agent.trial import ConfigTrial
     from edgeagent.update.deploy import Deployments
     from edgeagent.update.orders import Orders
 
@@ -160,7 +160,7 @@ class Wishes:
 
     @cached_property
     def trial(self) -> ConfigTrial:
-        from edgeagent.agent.trial import ConfigTrial
+        from edgeagent.agent.config_trial import ConfigTrial
 
         return ConfigTrial(self._agent, self._model_on_trial, self._models_waiting)
 

@@ -30,7 +30,7 @@ from edgeagent.capture.rhythm import (
     Thinner,
     reopen_pause,
 )
-from edgeagent.capture.source import Counting, Interruptible, Source, Tally, Timed
+from edgeagent.capture.source import Counting, Interruptible, Living, Source, Tally, Timed
 from edgeagent.config.units import seconds
 from edgeagent.errors import EdgeAgentError, InputError, SourceEnded, SourceLost
 from edgeagent.types import Frame, Health, Sample
@@ -75,6 +75,7 @@ class CaptureUnit:
         self._queue = keys.queue
         self._network = bool(getattr(source, "network", False))
         self._timed = source if isinstance(source, Timed) else None
+        self._living = source if isinstance(source, Living) else None
         self._tally = source.tally if isinstance(source, Counting) else Tally()
         thins = keys.fps is None or getattr(source, "thins", False)
         self._thinner = None if thins or keys.fps is None else Thinner(keys.fps)
@@ -108,6 +109,11 @@ class CaptureUnit:
             mailbox.end()
         return mailbox
 
+    def unsubscribe(self, mailbox: Mailbox) -> None:
+        """No longer give samples to a mailbox, and close it."""
+        self._mailboxes = tuple(its for its in self._mailboxes if its is not mailbox)
+        mailbox.close()
+
     def stop(self) -> None:
         """Ask it to end, and end what blocks it: a full mailbox, a pause, a child."""
         self._stopping.set()
@@ -130,7 +136,10 @@ class CaptureUnit:
     def beat(self) -> float:
         """Monotonic time of the last progress. Waiting for a slow pipeline, for the next
         attempt or for nothing at all is no fault of the unit and counts as progress."""
-        return time.monotonic() if self._excused else self._progress
+        if self._excused:
+            return time.monotonic()
+        alive_at = self._living.alive_at if self._living else 0.0
+        return max(self._progress, alive_at)
 
     @property
     def dropped(self) -> int:
@@ -166,6 +175,7 @@ class CaptureUnit:
             detail["unused"] = self._tally.unused
         if self._sight is not None:
             detail["sight"] = self._sight.detail()
+        detail.update(self._tally.figures)
         return Health(self.name, state, reason, detail)
 
     def _verdict(self, now: float) -> tuple[str, str]:
@@ -189,6 +199,8 @@ class CaptureUnit:
         """What is wrong with samples that do come."""
         if self._sight is not None and self._sight.reason:
             return self._sight.reason
+        if self._tally.ailing:
+            return self._tally.ailing
         damaged = self._damage.complaint(now, self._rhythm.measured_hz)
         return damaged or (self._pace.complaint if self.source.live else "")
 
@@ -239,6 +251,9 @@ class CaptureUnit:
         self._excused = False
         self.source.open()
         self._progress = time.monotonic()
+        if self._living is not None and self._lost_at is None:
+            # Its first sample may take minutes, and nothing is wrong until it says so.
+            self._state = "running"
         self._rhythm.promise(self._tally.rate_hz)
         while not self._stopping.is_set():
             try:

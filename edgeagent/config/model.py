@@ -27,6 +27,14 @@ from edgeagent.config.pipelines import (
     Trigger,
     Zone,
 )
+from edgeagent.config.sensors import (
+    ModbusConfig,
+    MqttConfig,
+    SensorKeys,
+    SerialConfig,
+    SourceConfig,
+    SysfsConfig,
+)
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
@@ -37,7 +45,6 @@ from edgeagent.config.sources import (
     PluginConfig,
     ReplayConfig,
     RtspConfig,
-    SourceConfig,
     SourceKeys,
     SyntheticConfig,
     VideoConfig,
@@ -75,9 +82,11 @@ __all__ = [
     "Line",
     "Metrics",
     "MjpegConfig",
+    "ModbusConfig",
     "Models",
     "Motion",
     "Mqtt",
+    "MqttConfig",
     "Outbox",
     "Pipeline",
     "Pixels",
@@ -96,6 +105,8 @@ __all__ = [
     "RtspConfig",
     "Rule",
     "Runtime",
+    "SensorKeys",
+    "SerialConfig",
     "Serve",
     "Share",
     "Sight",
@@ -104,6 +115,7 @@ __all__ = [
     "Storage",
     "Sync",
     "SyntheticConfig",
+    "SysfsConfig",
     "Tls",
     "Trigger",
     "Trust",

@@ -167,6 +167,13 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     model: str
     source: str = ""
     sources: dict[str, str] = field(default_factory=dict)
+    """In place of `source`, for a model with several inputs: input → source. The first one leads:
+    there is one result for each of its samples."""
+    within: Duration = "1 s"
+    """How far apart in time the samples of `sources` may be; without a partner that is so near, one
+    is skipped and counted."""
+    channels: dict[str, str] = field(default_factory=dict)
+    """Names of the model's channels → those of the source, where they differ."""
     threshold: Annotated[float, Meta(ge=0)] | None = None
     """In place of the model's own: a score (0..1), or the score of an anomaly."""
     version: str = ""

@@ -60,6 +60,15 @@ class Agreement(Struct):
         """Of samples about which they agree; 1 without any."""
         return self.agreed / self.samples if self.samples else 1.0
 
+    def merge(self, other: Agreement) -> None:
+        """Count what the other one counted."""
+        self.samples += other.samples
+        self.agreed += other.agreed
+        self.busy += other.busy
+        for mine, its in ((self.same, other.same), (self.changed, other.changed)):
+            for key, count in its.items():
+                mine[key] = mine.get(key, 0) + count
+
     def seen(self) -> tuple[Counts, Counts]:
         """Things by label that the old and that the new one saw."""
         old, new = dict(self.same), dict(self.same)

@@ -15,13 +15,14 @@ from edgeagent.config.model import (
     CsvConfig,
     ImagesConfig,
     ReplayConfig,
+    SensorKeys,
     SourceConfig,
     SyntheticConfig,
     VideoConfig,
 )
 from edgeagent.errors import InputError, SourceEnded
-from edgeagent.manifest import Package
-from edgeagent.types import Frame, Sample, Window
+from edgeagent.manifest import InputSpec, Package
+from edgeagent.types import Frame, Joint, Sample, Window
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
 _RECORDINGS = (".csv", ".jsonl", ".wav")
@@ -38,21 +39,27 @@ def gives(config: SourceConfig) -> str:
     """What a source gives: `PICTURE` or `VALUES`; empty = unknown (a plugin)."""
     if isinstance(config, SyntheticConfig):
         return PICTURE if config.scene == "belt" else VALUES
+    if isinstance(config, SensorKeys):
+        return VALUES
     return _GIVES.get(str(type(config).__struct_config__.tag), "")
 
 
-def takes(package: Package) -> str:
-    """What a model takes, likewise; empty = tensors of any sort."""
-    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
+def takes(package: Package, input_: str = "") -> str:
+    """What a model, or one of its inputs, takes, likewise; empty = tensors of any sort."""
+    kinds = {
+        spec.kind
+        for spec in package.manifest.input
+        if spec.value is None and input_ in ("", spec.name)
+    }
     if "image" in kinds:
         return PICTURE
     return VALUES if kinds & {"window", "audio"} else ""
 
 
-def wanted_by(package: Package) -> Wanted:
-    """The windows that a package's first sensor or sound input takes."""
+def wanted_by(package: Package, input_: str = "") -> Wanted:
+    """The windows that an input takes; without a name the first sensor or sound input."""
     for spec in package.manifest.input:
-        if spec.kind == "image" or spec.value is not None:
+        if spec.kind == "image" or spec.value is not None or input_ not in ("", spec.name):
             continue
         return Wanted(
             channels=tuple(spec.channels) or None,
@@ -91,11 +98,17 @@ def first_sample(path: Path, package: Package) -> Sample:
     raise InputError(f"{path}: holds no whole window for {package.name}")
 
 
-def made_up(package: Package) -> Sample:
+def made_up(package: Package) -> Sample | Joint:
     """Noise of the form that a model takes: it shows time and memory, and nothing else."""
+    parts = {spec.name: _noise(spec) for spec in package.manifest.input if spec.value is None}
+    return (
+        next(iter(parts.values())) if len(parts) == 1 else Joint(next(iter(parts.values())), parts)
+    )
+
+
+def _noise(spec: InputSpec) -> Sample:
     import numpy as np
 
-    spec = next(one for one in package.manifest.input if one.value is None)
     rng = np.random.default_rng(7)
     if spec.kind == "image":
         width, height = spec.size or (320, 240)

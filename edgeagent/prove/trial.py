@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.capture.child import tie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from edgeagent.prove.predict import Predictor
-    from edgeagent.types import Sample
+    from edgeagent.types import Joint, Sample
 
 _RESERVED = 2 << 30
 """Runtimes ask for that much without ever touching it."""
@@ -204,7 +204,9 @@ def _bytes(sample: Sample) -> int:
     return int((sample.pixels if isinstance(sample, Frame) else sample.values).nbytes)
 
 
-def _measure(predictor: Predictor, samples: list[Sample], ask: dict[str, Any]) -> dict[str, Any]:
+def _measure(
+    predictor: Predictor, samples: Sequence[Sample | Joint], ask: dict[str, Any]
+) -> dict[str, Any]:
     """Time and memory of many runs in a row, as in a pipeline."""
     predictor.reset()
     _once(predictor, samples, _WARM)
@@ -227,7 +229,7 @@ def _measure(predictor: Predictor, samples: list[Sample], ask: dict[str, Any]) -
 
 
 def _once(
-    predictor: Predictor, samples: list[Sample], runs: int, seconds: float = 60.0
+    predictor: Predictor, samples: Sequence[Sample | Joint], runs: int, seconds: float = 60.0
 ) -> tuple[list[float], list[float]]:
     """Durations of runs, and the memory after each third of them (and before), MB."""
     from edgeagent.errors import EdgeAgentError
@@ -253,7 +255,9 @@ def _once(
     return took, memory
 
 
-def _confirm_stall(predictor: Predictor, samples: list[Sample], where: int, usual: float) -> None:
+def _confirm_stall(
+    predictor: Predictor, samples: Sequence[Sample | Joint], where: int, usual: float
+) -> None:
     """Whether it stalls at the same run again: then it is the model, not a busy device."""
     predictor.reset()
     _once(predictor, samples, _WARM)

@@ -69,7 +69,8 @@ class Handshake:
         new = tuple(pattern for pattern in filters if pattern not in self._subscribed)
         if new:
             self._subscribed.update(new)
-            self._asked[wire.subscribe(new)] = new
+            wanted = [(pattern, self._subscriptions.qos(pattern)) for pattern in new]
+            self._asked[wire.subscribe(wanted)] = new
 
     def unsubscribe(self, pattern: str, wire: Wire) -> None:
         """Give a topic up."""

@@ -90,9 +90,10 @@ class Uplink:
 
     # --- wiring
 
-    def subscribe(self, pattern: str, handler: Handler) -> None:
-        """Receive what is published on a filter, at QoS 1, at every connection."""
-        self._subscriptions.add(pattern, handler)
+    def subscribe(self, pattern: str, handler: Handler, *, fleeting: bool = False) -> None:
+        """Receive what is published on a filter at every connection; at QoS 1, or ``fleeting``
+        where the broker need not keep it while we are away."""
+        self._subscriptions.add(pattern, handler, fleeting=fleeting)
         self.call(lambda: self._subscribe_now(pattern))
 
     def unsubscribe(self, pattern: str) -> None:

@@ -30,7 +30,6 @@ BINS = 10
 """Of scores, 0..1."""
 _REMEMBERED = 256
 """Tracks that are known to have been counted."""
-_LATENCIES = 4096
 
 Counts = dict[str, int]
 
@@ -85,6 +84,8 @@ class Behaviour(Struct):
     """Before that."""
     p50_ms: float = 0.0
     p95_ms: float = 0.0
+    took: list[tuple[float, int]] = field(default_factory=list)
+    """Samples by how long they took: upper bound in ms, count."""
     worst_ms: float = 0.0
     stalls: int = 0
     """Samples that took `STALL` times the usual, and half a second at least."""
@@ -93,7 +94,12 @@ class Behaviour(Struct):
     memory_mb: list[float] = field(default_factory=list)
     """Of the whole agent, a value every minute, the newest last."""
 
+    def slower(self, ms: float) -> int:
+        """Samples that took longer."""
+        return sum(count for bound, count in self.took if bound > ms)
+
     def whole(self) -> Span:
+        """Everything that was counted."""
         return total((*self.hours, *self.minutes))
 
 
@@ -182,6 +188,7 @@ class Watch:
             hours=hours,
             p50_ms=round(self._took.quantile(0.5) * 1e3, 3),
             p95_ms=round(self._took.quantile(0.95) * 1e3, 3),
+            took=[(round(bound * 1e3, 4), count) for bound, count in self._took.buckets()],
             worst_ms=round(self._worst_s * 1e3, 3),
             stalls=self._stalls,
             restarts=self.restarts,

@@ -22,6 +22,7 @@ from edgeagent.config.model import Expect
 from edgeagent.prove.agreement import ARROW, NOTHING, Agreement
 from edgeagent.update.behaviour import Behaviour, Counts, Span
 from edgeagent.update.chance import (
+    binomial_at_least,
     homogeneity,
     poisson_at_least,
     poisson_at_most,
@@ -32,6 +33,9 @@ _CHANCE = 1e-5
 _STEPS = 50
 """Samples before times say anything."""
 _SLOWER, _SLOWER_MS = 1.5, 1.0
+_SETTLED_MS, _MANY = 60_000.0, 2000
+"""Time, or samples, before a version is judged by its times: caches fill, a governor turns up."""
+_TOGETHER = 10
 _FAILED, _FAILED_SHARE = 3, 0.01
 _MORE = 4.0
 """Times the busiest stretch before: what the world does not do by itself."""
@@ -63,7 +67,7 @@ def judge(
     after: Behaviour,
     *,
     versions: tuple[str, str] = ("before", "now"),
-    beside: Agreement | None = None,
+    beside: Sequence[Agreement] = (),
     expect: Expect | None = None,
 ) -> Fault | None:
     """What one pipeline shows against the new version; None = nothing (until now).
@@ -72,18 +76,19 @@ def judge(
         before: under the old version; None = there was none.
         after: since the new one was activated.
         versions: what to call the old and the new one.
-        beside: what both said of the same samples.
+        beside: what both said of the same samples: of all, and of the last.
         expect: what must hold whatever was before.
     """
     before = before or Behaviour()
+    explained = any(its.samples >= _PAIRS and its.busy >= _PAIRS // 2 for its in beside)
     checks = (
         _errors(before, after, versions[1]),
         _latency(before, after, versions[1]),
         _expected(after, expect, versions[1]) if expect else None,
-        differs(beside, *versions) if beside else None,
+        *(differs(its, *versions) for its in beside),
         # Both were asked about the same: then the world explains what else is different.
-        _mix(before, after, versions[1]) if not _enough(beside) else None,
-        _rates(before, after, versions[1]) if not _enough(beside) else None,
+        None if explained else _mix(before, after, versions[1]),
+        None if explained else _rates(before, after, versions[1]),
         _memory(before, after, versions[1]),
     )
     return next((fault for fault in checks if fault is not None), None)
@@ -107,6 +112,10 @@ def differs(beside: Agreement, old: str, new: str) -> Fault | None:
     for label, count in now_seen.items():
         known = was_seen.get(label, 0)
         if count - known >= _PAIRS and count >= _MORE * max(known, 1):
+            into = {c: n for c, n in beside.changed.items() if c.endswith(f"{ARROW}{label}")}
+            change, times = max(into.items(), key=lambda item: item[1])
+            if 2 * times >= count - known and not change.startswith(NOTHING):
+                return Fault("beside", f"{told} {_called(change, times, old, new)}")
             return Fault("beside", f"{told} {old} sees {label} {known} times, {new} {count} times")
     return None
 
@@ -118,10 +127,6 @@ def _called(change: str, count: int, old: str, new: str) -> str:
     if now == NOTHING:
         return f"{new} misses {was} {count} times"
     return f"what {old} calls {was} {new} calls {now}, {count} times"
-
-
-def _enough(beside: Agreement | None) -> bool:
-    return beside is not None and beside.samples >= _PAIRS and beside.busy >= _PAIRS // 2
 
 
 # --- one by one ----------------------------------------------------------------------------
@@ -142,14 +147,18 @@ def _errors(before: Behaviour, after: Behaviour, new: str) -> Fault | None:
 
 
 def _latency(before: Behaviour, after: Behaviour, new: str) -> Fault | None:
-    enough = before.whole().steps >= _STEPS and after.whole().steps >= _STEPS
+    steps = after.whole().steps
+    enough = before.whole().steps >= _STEPS and (after.whole().ms >= _SETTLED_MS or steps >= _MANY)
     most = max(before.p95_ms * _SLOWER, before.p95_ms + _SLOWER_MS)
     if enough and after.p95_ms > most:
-        return Fault(
-            "latency",
-            f"one sample in 20 takes longer than {after.p95_ms:.3g} ms since {new}, "
-            f"{before.p95_ms:.3g} ms before",
-        )
+        # Slow samples come together too: each tenth is a piece of evidence.
+        slow = after.slower(most) // _TOGETHER
+        if binomial_at_least(slow, steps // _TOGETHER, 0.05) < _CHANCE:
+            return Fault(
+                "latency",
+                f"one sample in 20 takes longer than {after.p95_ms:.3g} ms since {new}, "
+                f"{before.p95_ms:.3g} ms before",
+            )
     if after.stalls >= 2 and after.stalls > 2 * before.stalls:
         return Fault(
             "stall",

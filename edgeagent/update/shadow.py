@@ -13,7 +13,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Union
 
 from msgspec import Struct, field
 
@@ -21,16 +23,19 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.metrics import Histogram
 from edgeagent.prove.agreement import Agreement
 from edgeagent.prove.compare import Told, tell
-from edgeagent.types import Prediction, Sample
+from edgeagent.types import Joint, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Sample], Sequence[Prediction]]
+Given = Union[Sample, Joint]
+Ask = Callable[[Given], Sequence[Prediction]]
 """The version in the shadow. Raises EdgeAgentError."""
-Disagreed = Callable[[Sample, list[Told], list[Told]], None]
+Disagreed = Callable[[Given, list[Told], list[Told]], None]
 """Told of a sample about which they disagree: what the old and what the new one says."""
 
 _NICE = 10
+_BLOCK, _BLOCKS = 15, 4
+"""Recent are so many blocks of so many samples in which there was anything."""
 _LOOK_S = 0.2
 
 
@@ -38,6 +43,9 @@ class ShadowReport(Struct):
     """What came of it; plain values."""
 
     agreement: Agreement = field(default_factory=Agreement)
+    recent: Agreement = field(default_factory=Agreement)
+    """Of the last samples in which there was anything: what was right for an hour does not
+    excuse what is wrong now."""
     failed: int = 0
     error: str = ""
     """The last failure."""
@@ -75,12 +83,13 @@ class Shadow:
         self._newer = newer
         self._rest = (1.0 - share) / share
         self._disagreed = disagreed
-        self._place: tuple[Sample, list[Prediction]] | None = None
+        self._place: tuple[Given, list[Prediction]] | None = None
         self._filled = threading.Event()
         self._stopping = threading.Event()
         self._resting = False
         self._lock = threading.Lock()
         self._report = ShadowReport()
+        self._recent: deque[Agreement] = deque([Agreement()], maxlen=_BLOCKS)
         self._took = Histogram()
         self._thread = threading.Thread(target=self._run, name=f"beside:{name}", daemon=True)
 
@@ -92,7 +101,7 @@ class Shadow:
         """Whether its thread runs: after `stop`, that it hangs."""
         return self._thread.is_alive()
 
-    def tap(self, sample: Sample, predictions: list[Prediction]) -> None:
+    def tap(self, sample: Given, predictions: list[Prediction]) -> None:
         """Leave a sample, with what the running version said of it, if there is room for it."""
         if self._place is None and not self._resting:
             self._place = (sample, predictions)
@@ -102,12 +111,8 @@ class Shadow:
         """Until now."""
         with self._lock:
             its = self._report
-            agreement = Agreement(
-                its.agreement.samples, its.agreement.agreed, its.agreement.busy,
-                dict(its.agreement.same), dict(its.agreement.changed),
-            )  # fmt: skip
             return ShadowReport(
-                agreement, its.failed, its.error,
+                _copied([its.agreement]), _copied(self._recent), its.failed, its.error,
                 round(self._took.quantile(0.5) * 1e3, 3), round(self._took.quantile(0.95) * 1e3, 3),
             )  # fmt: skip
 
@@ -134,7 +139,7 @@ class Shadow:
         finally:
             self._close()
 
-    def _one(self, sample: Sample, predictions: list[Prediction]) -> None:
+    def _one(self, sample: Given, predictions: list[Prediction]) -> None:
         started = time.perf_counter()
         try:
             answer = self._ask(sample)
@@ -148,9 +153,21 @@ class Shadow:
         running, beside = [tell(its) for its in predictions], [tell(its) for its in answer]
         old, new = (running, beside) if self._newer else (beside, running)
         with self._lock:
-            agree = self._report.agreement.add(old, new, self._threshold)
+            one = Agreement()
+            agree = one.add(old, new, self._threshold)
+            self._report.agreement.merge(one)
+            if self._recent[-1].busy >= _BLOCK:
+                self._recent.append(Agreement())
+            self._recent[-1].merge(one)
         if not agree and self._disagreed is not None:
             self._disagreed(sample, old, new)
         self._resting = True
         self._stopping.wait(self._rest * (time.perf_counter() - started))
         self._resting = False
+
+
+def _copied(blocks: Iterable[Agreement]) -> Agreement:
+    whole = Agreement()
+    for block in blocks:
+        whole.merge(block)
+    return whole
