@@ -217,6 +217,7 @@ def _wants(package: Package) -> str:
 PICTURE, VALUES = "pictures", "windows of values"
 _GIVES = {
     "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "snapshot": PICTURE, "command": PICTURE, "folder": PICTURE,
     "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
 }  # fmt: skip
 
@@ -224,7 +225,12 @@ _GIVES = {
 def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
-        made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
+        plugin = plugins.find("source", config.plugin)
+        if getattr(plugin, "hangs", False):
+            from edgeagent.capture.hosted import HostedSource
+
+            return HostedSource(name, config, plugin, wanted)
+        made: Source = plugin(name, config.options, wanted)
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)

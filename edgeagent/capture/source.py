@@ -6,7 +6,8 @@ after a pause) and `SourceEnded` (it has finished).
 
 Every source is made by ``Class(name, config, wanted)``. Beyond the port it may have *traits*,
 plain attributes that `unit` looks for: ``network = True`` (reopen with long, jittered pauses),
-``thins = True`` (it keeps to ``fps`` by itself), those of `Timed`, `Counting`, `Interruptible`.
+``thins = True`` (it keeps to ``fps`` by itself), those of `Timed`, `Counting`, `Interruptible`,
+`Living`.
 """
 
 from __future__ import annotations
@@ -126,3 +127,12 @@ class Interruptible(Protocol):
 
     def interrupt(self) -> None:
         """Make `open` and `read`, the present calls and all later ones, raise SourceLost."""
+
+
+@runtime_checkable
+class Living(Protocol):
+    """A source whose samples are far apart by nature, such as windows of minutes: it shows signs
+    of life between them, and knows by itself when it is lost."""
+
+    alive_at: float
+    """time.monotonic() of the last one."""

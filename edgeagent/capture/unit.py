@@ -30,7 +30,7 @@ from edgeagent.capture.rhythm import (
     Thinner,
     reopen_pause,
 )
-from edgeagent.capture.source import Counting, Interruptible, Source, Tally, Timed
+from edgeagent.capture.source import Counting, Interruptible, Living, Source, Tally, Timed
 from edgeagent.config.units import seconds
 from edgeagent.errors import EdgeAgentError, InputError, SourceEnded, SourceLost
 from edgeagent.types import Frame, Health, Sample
@@ -75,6 +75,7 @@ class CaptureUnit:
         self._queue = keys.queue
         self._network = bool(getattr(source, "network", False))
         self._timed = source if isinstance(source, Timed) else None
+        self._living = source if isinstance(source, Living) else None
         self._tally = source.tally if isinstance(source, Counting) else Tally()
         thins = keys.fps is None or getattr(source, "thins", False)
         self._thinner = None if thins or keys.fps is None else Thinner(keys.fps)
@@ -130,7 +131,10 @@ class CaptureUnit:
     def beat(self) -> float:
         """Monotonic time of the last progress. Waiting for a slow pipeline, for the next
         attempt or for nothing at all is no fault of the unit and counts as progress."""
-        return time.monotonic() if self._excused else self._progress
+        if self._excused:
+            return time.monotonic()
+        alive_at = self._living.alive_at if self._living else 0.0
+        return max(self._progress, alive_at)
 
     @property
     def dropped(self) -> int:
@@ -164,6 +168,8 @@ class CaptureUnit:
         }
         if self._tally.unused:
             detail["unused"] = self._tally.unused
+        if not getattr(self.source, "verified", True):
+            detail["verified"] = False
         if self._sight is not None:
             detail["sight"] = self._sight.detail()
         return Health(self.name, state, reason, detail)
@@ -239,6 +245,9 @@ class CaptureUnit:
         self._excused = False
         self.source.open()
         self._progress = time.monotonic()
+        if self._living is not None and self._lost_at is None:
+            # Its first sample may take minutes, and nothing is wrong until it says so.
+            self._state = "running"
         self._rhythm.promise(self._tally.rate_hz)
         while not self._stopping.is_set():
             try:
