@@ -19,7 +19,8 @@ from edgeagent.manifest import Manifest
 
 DURATION = 'a duration such as "60 s" (us, ms, s, min, h, d)'
 KINDS = (
-    'one of "camera", "rtsp", "mjpeg", "snapshot", "command", "folder", "images", "video", "jsonl", "csv", "audio", "synthetic",'
+    'one of "camera", "rtsp", "mjpeg", "snapshot", "command", "folder", "images", "video", '
+    '"jsonl", "csv", "audio", "synthetic",'
     ' "plugin"'
 )
 
