@@ -1,6 +1,6 @@
 """Fourteen ways in which a camera fails, each beside two cameras that must not notice.
 
-By default six rows at once, briefly. ``EDGEAGENT_TESTS=full``: every row alone for a minute: a third
+By default six rows at once. ``EDGEAGENT_TESTS=full``: every row alone for a minute, a third
 calm (the control), a third ill, a third well again; the table is printed (``-s``).
 """
 
