@@ -1,7 +1,8 @@
 """Cameras beside ffmpeg: processor time and memory of eight streams, and what a hand-over costs.
 
-``python -m benchmarks.cameras [SECONDS]``. Needs ffmpeg and GStreamer's RTSP server for the system's
-Python (see tests/e2e/capture/conftest.py). Both sides read the same streams at the same time.
+``python -m benchmarks.cameras [SECONDS]``. Needs ffmpeg and GStreamer's RTSP server for the
+system's Python (see tests/e2e/capture/conftest.py). Both sides read the same streams at the same
+time.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class Reader:
         self.unit = Alone("cam", self.source, config, Sight("cam", SightSettings()))
         self._mailbox = self.unit.subscribe()
         self._thread = threading.Thread(target=self._take)
+        self.seen = 0
         self._thread.start()
         self.unit.start()
-        self.seen = 0
 
     def _take(self) -> None:
         try:
@@ -84,8 +85,7 @@ def streams(seconds: float) -> dict[str, Any]:
             if time.monotonic() > until:
                 raise RuntimeError("the streams do not run")
             time.sleep(0.1)
-        # They have learned their views, which is a little more work at the beginning.
-        time.sleep(22.0)
+        time.sleep(5.0)
         pids = [reader.source.pid for reader in ours]
         began, seen = time.monotonic(), sum(reader.seen for reader in ours)
         before = cpu_s(os.getpid()), sum(map(cpu_s, pids)), sum(cpu_s(its.pid) for its in theirs)
