@@ -129,7 +129,7 @@ def add(
     render.show(data, as_json, lambda: views.added(data, bool(model)))
 
 
-def _show(explain: bool, as_json: bool, config: Path | None, data: Path | None) -> None:
+def _show(explain: bool, as_json: bool, config: Path | None, folder: Path | None) -> None:
     from edgeagent.cli.attached import attached
     from edgeagent.cli.trying import told_by_agent
     from edgeagent.device import health
@@ -149,7 +149,7 @@ def _show(explain: bool, as_json: bool, config: Path | None, data: Path | None) 
         "disk_free_bytes": health.disk(Path.cwd()).free_bytes,
         "runtimes": runtimes(),
         "accelerators": _accelerators(board, match),
-        "attached": [asdict(its) for its in told_by_agent(attached(), config, data)],
+        "attached": [asdict(its) for its in told_by_agent(attached(), config, folder)],
     }
     if explain:
         data["explained"] = _explained(board, match)
