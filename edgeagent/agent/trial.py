@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.errors import EdgeAgentError, InputError, NotFound, SourceEnded
+from edgeagent.pipeline import Pipeline
 from edgeagent.types import Frame, Window
 
 if TYPE_CHECKING:
@@ -230,7 +231,8 @@ def _from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
         return _plain(frame)
     if len(hiding) > 1:
         return _SEVERAL
-    made = getattr(agent.pipelines.get(hiding[0]), "picture", lambda _frame: None)(frame)
+    pipeline = agent.pipelines.get(hiding[0])
+    made = pipeline.picture(frame, asked=True) if isinstance(pipeline, Pipeline) else None
     return made or _UNKNOWN
 
 

@@ -22,6 +22,7 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
+    repository,
     run,
     status,
 )
@@ -115,4 +116,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+for command in (repository.init, repository.publish, repository.serve, repository.sign):
+    fleet.app.command()(command)
+fleet.app.add_typer(repository.keys, name="key")
 app.add_typer(fleet.app, name="fleet")

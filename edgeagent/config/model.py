@@ -274,6 +274,8 @@ class Serve(Struct, forbid_unknown_fields=True):
 class Models(Struct, forbid_unknown_fields=True):
     path: list[str] = field(default_factory=list)
     """Further folders with model packages, searched before those that are shipped."""
+    keep: Annotated[int, Meta(ge=2, le=50)] = 2
+    """Versions of a model that stay on the device: the one that runs, the one before it, …"""
 
 
 class Config(Struct, forbid_unknown_fields=True):
