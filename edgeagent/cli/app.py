@@ -13,6 +13,7 @@ from edgeagent import __version__
 from edgeagent.cli import (
     config,
     demo,
+    desired,
     devices,
     doctor,
     fleet,
@@ -22,8 +23,13 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
+<<<<<<< HEAD
     repository,
+=======
+    rollout,
+>>>>>>> main
     run,
+    simulate,
     status,
 )
 from edgeagent.errors import EdgeAgentError
@@ -116,7 +122,13 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+<<<<<<< HEAD
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
+=======
+fleet.app.command("simulate")(simulate.simulate)
+fleet.app.add_typer(desired.app, name="desired")
+fleet.app.add_typer(rollout.app, name="rollout")
+>>>>>>> main
 app.add_typer(fleet.app, name="fleet")
