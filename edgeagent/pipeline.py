@@ -330,14 +330,11 @@ class Pipeline:
         """A present picture as a person may see it who asks for one; None where there is none."""
         stages = self._stages
         return None if stages is None else stages.picture(sample, asked=True)
-<<<<<<< HEAD
 
     def retire(self) -> None:
         """Stop for good: its source must not wait for it."""
         self._stop.set()
         self._inbox.close()
-=======
->>>>>>> main
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

@@ -22,8 +22,8 @@ from edgeagent.update.intent import Intent
 from edgeagent.update.reported import Held, ModelReport, Reported
 
 if TYPE_CHECKING:
-    from edgeagent.agent.running import Agent
     from edgeagent.agent.config_trial import ConfigTrial
+    from edgeagent.agent.running import Agent
     from edgeagent.update.deploy import Deployments
     from edgeagent.update.orders import Orders
 

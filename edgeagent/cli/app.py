@@ -23,11 +23,8 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
-<<<<<<< HEAD
     repository,
-=======
     rollout,
->>>>>>> main
     run,
     simulate,
     status,
@@ -122,13 +119,10 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
-<<<<<<< HEAD
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
-=======
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")
->>>>>>> main
 app.add_typer(fleet.app, name="fleet")

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeagent import clock
 from edgeagent.capture.rhythm import Thinner
-<<<<<<< HEAD
-from edgeagent.config.spans import Window
-from edgeagent.config.spans import Calendar
-=======
 from edgeagent.config.spans import Calendar, Window
->>>>>>> main
 from edgeagent.config.units import seconds
 from edgeagent.types import Frame
 
