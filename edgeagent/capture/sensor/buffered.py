@@ -37,6 +37,7 @@ _SILENT = 20
 """Frames that may fail to come, at least five seconds of them."""
 _RATE = 0.01
 _MOST = 1 << 16
+_POLLED = "Leave out buffer: it is polled then."
 
 
 class Element(Struct, frozen=True):
@@ -189,13 +190,11 @@ class BufferProbe:
                 try:
                     offered[name] = Element.of(index, layout), attribute
                 except ValueError as error:
-                    raise ConfigError(
-                        f"{self.name}: {error}", remedy="Leave out buffer."
-                    ) from error
+                    raise ConfigError(f"{self.name}: {error}", remedy=_POLLED) from error
         if not offered:
             raise ConfigError(
                 f"{self._key}: {self.name} has no buffer",
-                remedy="Leave out buffer: it is polled then.",
+                remedy=_POLLED,
             )
         reads = self._reads or {name: name for name in offered}
         self.channels = tuple(reads)
@@ -232,9 +231,11 @@ class BufferProbe:
     def _write(self, name: str, text: str) -> None:
         file = self._folder / name
         try:
-            with file.open("r+b", buffering=0) as out:
-                out.write(f"{text}\n".encode())
-                out.truncate()
+            handle = os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                os.write(handle, f"{text}\n".encode())
+            finally:
+                os.close(handle)
         except OSError as error:
             raise self._explained(file, error) from error
 
@@ -242,7 +243,7 @@ class BufferProbe:
         if error.errno in (errno.EACCES, errno.EPERM):
             return NotPermitted(
                 f"{file}: user {os.geteuid()} may not use it",
-                remedy='Let the agent\'s user by a udev rule (SUBSYSTEM=="iio"), or leave out buffer.',
+                remedy="Let the agent's user by a udev rule, or leave out buffer.",
             )
         if error.errno == errno.EBUSY:
             return Busy(f"{self.name}: somebody else reads its buffer", remedy="End that program.")
