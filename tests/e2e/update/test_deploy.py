@@ -17,7 +17,9 @@ DESIRED = f"edgeagent/{DEVICE}/desired"
 @pytest.fixture
 def fleet(tmp_path: Path, broker: Mosquitto) -> Iterator[Fleet]:
     made = Fleet(tmp_path / "operator", broker.port)
-    made.publish(version_of_parts(tmp_path / "new", "1.1.0", **{"threshold = 0.5": "threshold = 0.55"}))
+    made.publish(
+        version_of_parts(tmp_path / "new", "1.1.0", **{"threshold = 0.5": "threshold = 0.55"})
+    )
     made.serve()
     yield made
     made.stop()
@@ -40,7 +42,9 @@ def test_a_new_version_is_fetched_proven_and_kept(
         subscriber.until(lambda said: model(said).get("state") == "committed"
                          and model(said).get("wanted") == "1.1.0", 30)  # fmt: skip
         after = device.until(
-            lambda status: status["pipelines"]["parts"]["model"].startswith("parts@1.1.0") and status
+            lambda status: (
+                status["pipelines"]["parts"]["model"].startswith("parts@1.1.0") and status
+            )
         )
         told = subscriber.until(
             lambda said: [r for r in said.records().values() if r["kind"] == "deployment"]

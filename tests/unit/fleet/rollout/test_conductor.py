@@ -107,6 +107,14 @@ def drive(tmp_path: Path, broker: Mosquitto) -> Iterator[Drive]:
     made.stop()
 
 
+@pytest.fixture
+def on_each(url: str, broker: Mosquitto) -> Iterator[Drive]:
+    """A drive on each kind of database."""
+    made = Drive(url, broker.port)
+    yield made
+    made.stop()
+
+
 def retained(port: int, topic: str) -> dict[str, Any]:
     found = mqtt_subscribe.simple(topic, port=port)
     return dict(json.loads(found.payload))
@@ -142,8 +150,9 @@ def test_wave_after_wave_and_a_report(drive: Drive, paper: Any, broker: Any, dra
 
 
 def test_it_aborts_in_the_canary_wave_naming_the_profile(
-    drive: Drive, paper: Any, broker: Any, drawn: Any
+    on_each: Drive, paper: Any, broker: Any, drawn: Any
 ) -> None:
+    drive = on_each
     devices = paper(lambda d, _v: "failed" if d.startswith("nano") else "committed")
     for n in range(10):
         devices.join(f"nano{n}", "nano")
