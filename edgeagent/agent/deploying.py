@@ -27,6 +27,8 @@ from edgeagent.update.work import House
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
 
+FLEET = "fleet"
+"""Origin of what a person at the device wants of the fleet's own repository."""
 HOT_C = 85.0
 """Above this a board throttles, and a proof would say nothing of the version."""
 LEAST_FREE = 16 << 20
@@ -74,6 +76,7 @@ def open_repository(agent: Agent, origin: str) -> Repository:
     """
     from edgeagent.agent import updates
 
+    origin = "" if origin == FLEET else origin
     if Path(agent.loaded.config.trust.root).is_file():
         found: Repository = updates.repository(agent, origin)
         return found
