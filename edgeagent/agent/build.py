@@ -33,6 +33,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.update.proven import Proven
 
 VIEWS = "views"
 """Folder within the data folder for what cameras usually see."""
@@ -84,6 +85,8 @@ class Surroundings(Struct, frozen=True):
     """Where views of cameras are kept; None = nowhere."""
     broker: Broker | None = None
     """Where topics of other devices come from."""
+    proven: Proven | None = None
+    """What need not be tried in a process of its own; None = nothing is tried."""
 
 
 class Plan(Struct, frozen=True):
@@ -284,7 +287,12 @@ def make_source(
 ) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
-        made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
+        plugin = plugins.find("source", config.plugin)
+        if getattr(plugin, "hangs", False):
+            from edgeagent.capture.hosted import HostedSource
+
+            return HostedSource(name, config, plugin, wanted)
+        made: Source = plugin(name, config.options, wanted)
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ class Commands:
     def stop(self) -> None:
         self._jobs.stop(_STOP_S)
         logging.getLogger().removeHandler(self._log)
+
+    def submit_job(self, work: Callable[[], None]) -> None:
+        """Have something else done on the thread for long work, in its turn. It must not raise."""
+        self._jobs.submit(work)
 
     def submit(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A request of the control socket as a command."""

@@ -13,7 +13,7 @@ from edgeagent.errors import ConfigError, EdgeAgentError
 from edgeagent.types import Draft
 from edgeagent.update.desired import Patch
 from edgeagent.update.protected import local_only, protected
-from edgeagent.update.remote import CONFIRM_S, RemoteLayer, key_of
+from edgeagent.update.remote import RemoteLayer, key_of
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -35,7 +35,6 @@ class ConfigTrial:
         self._model_on_trial = model_on_trial
         self._models_waiting = models_waiting
         self.layer = RemoteLayer(agent.folder)
-        self.confirm_s = agent.confirm_s or CONFIRM_S
         self._began = time.monotonic()
         self._well_since: float | None = None
         self._postponed: Patch | None = None
@@ -111,7 +110,7 @@ class ConfigTrial:
         elif self._well_since is None:
             self._well_since = now
         well = self._well_since is not None and now - self._well_since >= STEADY_S
-        return well or now - self._began >= self.confirm_s
+        return well or now - self._began >= self.layer.state.confirm_s
 
     def judge(self) -> None:
         """Keep it, or take it back. Raises nothing: what can't be written is tried again."""
@@ -130,7 +129,7 @@ class ConfigTrial:
             log.info("the configuration of rev %d is kept", self.layer.state.rev)
             self._tell()
             return
-        self.layer.undo("unconfirmed", f"within {self.confirm_s:g} s: {lacks}")
+        self.layer.undo("unconfirmed", f"within {self.layer.state.confirm_s:g} s: {lacks}")
         log.error("the configuration of rev %d is taken back: %s", self.layer.state.rev, lacks)
         self._tell()
         self._agent.renew()

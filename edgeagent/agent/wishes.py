@@ -147,7 +147,7 @@ class Wishes:
     @cached_property
     def engine(self) -> Deployments:
         """The engine; its making imports all that it needs."""
-        from edgeagent.agent.updates import deployments
+        from edgeagent.agent.deploying import deployments
 
         with self._lock:
             return deployments(self._agent, self.intent.wanted, self._on_trial)
@@ -205,6 +205,18 @@ class Wishes:
         )  # fmt: skip
         plain: dict[str, Any] = msgspec.to_builtins(document)
         return {**plain, "models": {k: _shown(v) for k, v in told.items()}, "config": config}
+
+    def status(self) -> dict[str, Any]:
+        """For `edgeagent status`: each change that was ever made here, and what is held."""
+        found = self.changes() if "engine" in self.__dict__ or self._has_models else []
+        trial = self.__dict__.get("trial")
+        return {
+            "rev": self.intent.rev(desired.OWN),
+            "rejected": self.rejected,
+            "models": {name: _shown(report) for name, report, _ in found},
+            "held": [msgspec.to_builtins(held) for _, _, held in found if held is not None],
+            "config": msgspec.to_builtins(trial.layer.state.report) if trial else {},
+        }
 
     def changes(self) -> list[tuple[str, ModelReport, Held | None]]:
         """Each model that was ever changed here, held, or is wished for."""

@@ -23,6 +23,7 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
+    repository,
     rollout,
     run,
     simulate,
@@ -118,6 +119,9 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+for command in (repository.init, repository.publish, repository.serve, repository.sign):
+    fleet.app.command()(command)
+fleet.app.add_typer(repository.keys, name="key")
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")

@@ -31,6 +31,7 @@ _RECORDINGS = (".csv", ".jsonl", ".wav")
 PICTURE, VALUES = "pictures", "windows of values"
 _GIVES = {
     "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "snapshot": PICTURE, "command": PICTURE, "folder": PICTURE,
     "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
 }  # fmt: skip
 

@@ -99,6 +99,7 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
 def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     """The whole proof of one version; its figures. Raises Failed."""
     from edgeagent.config.model import Runtime
+    from edgeagent.device.memory import give_back
     from edgeagent.errors import EdgeAgentError
     from edgeagent.manifest import load_package
     from edgeagent.prove.predict import Predictor
@@ -119,6 +120,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     figures["golden"] = _golden(predictor) if ask["golden"] else 0
     tell(doing="answered stored samples")
     figures["answers"], held = _answers(predictor, ask["compare"])
+    give_back()
     tell(doing="was run again and again")
     figures.update(_measure(predictor, held or [made_up(package)], ask))
     return figures

@@ -223,6 +223,10 @@ class Deployments:
             detail = f"{said}, and waited until then: {waited[1]}" if waited else said
             self.course.end(model, end, "expired", detail)
             return False
+        busy = self.house.busy() if row.state == "activating" else ""
+        if busy:
+            self._wait(model, "busy", busy, self._pauses_s[0])
+            return False
         if not row.timed or policy.force or not policy.schedule:
             return True
         if not clock.synced():

@@ -10,7 +10,9 @@ import msgspec
 
 from edgeagent.config.model import Runtime
 from edgeagent.errors import ProofFailed
+from edgeagent.manifest import load_package
 from edgeagent.update.ports import Budget, Passed, Refused
+from edgeagent.update.proven import Proven, mark_of
 
 
 class ChildProver:
@@ -18,10 +20,16 @@ class ChildProver:
 
     Args:
         runtime_of: how the pipelines of this device run the model of a package folder.
+        proven: where it is remembered what proved itself.
     """
 
-    def __init__(self, runtime_of: Callable[[Path], Runtime] = lambda _folder: Runtime()) -> None:
+    def __init__(
+        self,
+        runtime_of: Callable[[Path], Runtime] = lambda _folder: Runtime(),
+        proven: Proven | None = None,
+    ) -> None:
         self._runtime_of = runtime_of
+        self._proven = proven
 
     def prove(
         self,
@@ -36,6 +44,7 @@ class ChildProver:
         """See `ports.Prover`. Raises Refused, Busy."""
         from edgeagent.prove.child import Limits, prove_in_child
 
+        runtime = self._runtime_of(folder)
         try:
             proof = prove_in_child(
                 folder,
@@ -43,9 +52,11 @@ class ChildProver:
                 samples=[samples] if samples else (),
                 limits=Limits(budget.p95_ms, budget.pss_mb, budget.timeout_s),
                 require=require,
-                runtime=self._runtime_of(folder),
+                runtime=runtime,
                 stopped=stopped,
             )
         except ProofFailed as error:
             raise Refused(f"prove: {error.reason}", str(error), remedy=error.remedy) from error
+        if self._proven is not None:
+            self._proven.add(mark_of(load_package(folder), runtime))
         return Passed(proof.sentence(), msgspec.to_builtins(proof))

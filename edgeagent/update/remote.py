@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 STATE_FILE = "remote-state.json"
 CANDIDATE_FILE = "remote-candidate.json"
 """The layer while it is only judged."""
-CONFIRM_S = 120.0
-"""How long a configuration on trial has to show that the device can still be reached."""
 
 
 class Remote(Struct, frozen=True, omit_defaults=True):
@@ -53,6 +51,8 @@ class Remote(Struct, frozen=True, omit_defaults=True):
     """All that there were."""
     linked: bool = False
     """The link was up before it."""
+    confirm_s: float = 120.0
+    """How long the trial may take."""
 
     @property
     def report(self) -> ConfigReport:
@@ -118,7 +118,7 @@ class RemoteLayer:
         """From the next start on, until it is confirmed or undone."""
         self._say(
             patch, "trial", "", "", trial=patch.patch, healthy=healthy, pipelines=pipelines,
-            linked=linked,
+            linked=linked, confirm_s=patch.confirm_s,
         )  # fmt: skip
         self.settle()
 
