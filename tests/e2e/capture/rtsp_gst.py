@@ -2,7 +2,8 @@
 
     python3 rtsp_gst.py PORT WIDTH HEIGHT FPS [h264|h265] [USER PASSWORD]
 
-``TEST_PATTERN`` names another scene than a ball in the dark (see videotestsrc). Serves ``rtsp://127.0.0.1:PORT/live`` and prints the port (0 = one that is free).
+Serves ``rtsp://127.0.0.1:PORT/live`` and prints the port (0 = one that is free).
+``TEST_PATTERN`` names another scene than a ball in the dark (see videotestsrc).
 """
 
 import os
