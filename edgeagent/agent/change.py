@@ -32,6 +32,7 @@ from edgeagent.update.shadow import Shadow, ShadowReport
 
 if TYPE_CHECKING:
     from edgeagent.agent.evidence import Pictures
+    from edgeagent.types import Sample
 
 log = logging.getLogger("edgeagent.change")
 
@@ -69,6 +70,21 @@ class LiveStage:
     def incompatible(self, package: Package) -> Sequence[Fault]:
         """See `ports.Stage`."""
         return incompatible(package, self._use)
+
+    def live(self, model: str, stopped: threading.Event) -> list[Sample]:
+        """Copies of a few samples that the pipelines of a model are given now, for its proof."""
+        from edgeagent.agent.aside import Gathering
+
+        gathering = Gathering()
+        pipelines = list(self._running(model))
+        for pipeline in pipelines:
+            pipeline.tap = gathering.tap
+        try:
+            gathering.wait(stopped)
+        finally:
+            for pipeline in pipelines:
+                pipeline.tap = None
+        return gathering.samples
 
     def shadow(self, package: Package, seconds: float, stopped: threading.Event) -> Passed:
         """See `ports.Stage`. Raises Refused, ModelError."""

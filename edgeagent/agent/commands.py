@@ -38,6 +38,11 @@ class Commands:
         registry.register(types.LOGS, self._logs)
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
+        registry.register(types.MODEL_ROLLBACK, self._of_models("roll_back"))
+        registry.register(types.MODEL_HOLD, self._of_models("hold"))
+        registry.register(types.MODEL_UNHOLD, self._of_models("unhold"))
+        registry.register(types.MODEL_INSTALL, self._of_models("install"))
+        registry.register(types.MODEL_REMOVE, self._of_models("remove"))
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
         self.engine = Engine(
@@ -65,6 +70,18 @@ class Commands:
             raise CommandRejected("invalid", "arguments: expected an object")
         id_ = request.get("id") or ""
         yield from self.engine.submit(request["type"], str(id_), arguments)
+
+    def _of_models(self, name: str) -> Callable[[Any, Job], dict[str, Any]]:
+        """A command about models; what does it is loaded when one comes."""
+
+        def do(arguments: Any, job: Job) -> dict[str, Any]:
+            from edgeagent.agent.model_commands import ModelCommands
+
+            commands = ModelCommands(self._agent.made_wishes())
+            result: dict[str, Any] = getattr(commands, name)(arguments, job)
+            return result
+
+        return do
 
     # --- the commands ----------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from edgeagent.update.library import Library, default_folders
 from edgeagent.update.local import PackageFolder
 from edgeagent.update.ports import Passed, Repository, Stage, Verdict
 from edgeagent.update.proof import ChildProver
+from edgeagent.update.proven import Proven
 from edgeagent.update.stock import Stock
 from edgeagent.update.truth import Truths
 from edgeagent.update.work import House
@@ -26,6 +27,8 @@ from edgeagent.update.work import House
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
 
+FLEET = "fleet"
+"""Origin of what a person at the device wants of the fleet's own repository."""
 HOT_C = 85.0
 """Above this a board throttles, and a proof would say nothing of the version."""
 LEAST_FREE = 16 << 20
@@ -47,7 +50,11 @@ def deployments(
         stock=Stock(models),
         library=library,
         repository=lambda origin: open_repository(agent, origin),
-        prover=ChildProver(lambda folder: runtime_of(config, folder)),
+        prover=ChildProver(
+            lambda folder: runtime_of(config, folder),
+            Proven(agent.folder / "proven.json"),
+            getattr(agent.stage, "live", lambda _model, _stopped: ()),
+        ),
         stage=agent.stage or Idle(agent, library()),
         books=Books(agent),
         headroom=Board(agent.folder),
@@ -69,6 +76,7 @@ def open_repository(agent: Agent, origin: str) -> Repository:
     """
     from edgeagent.agent import updates
 
+    origin = "" if origin == FLEET else origin
     if Path(agent.loaded.config.trust.root).is_file():
         found: Repository = updates.repository(agent, origin)
         return found

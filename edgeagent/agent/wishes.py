@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.desired")
 
 TOLD_S = 30.0
+_LOOK_EVERY_S = 30.0
 
 
 class Wishes:
@@ -40,6 +42,7 @@ class Wishes:
         self._agent = agent
         self._submit = submit
         self._lock = threading.Lock()
+        self._look_at = 0.0
         self.rejected = ""
         """Why the last document was not taken; empty = it was."""
         self.intent = Intent(agent.folder, agent.loaded.config.device.groups)
@@ -127,6 +130,12 @@ class Wishes:
         trial = self.__dict__.get("trial")
         if trial is not None and trial.due():
             self._submit(trial.judge)
+        now = time.monotonic()
+        if now >= self._look_at and "engine" in self.__dict__:
+            # A hold may have ended by its time.
+            self._look_at = now + _LOOK_EVERY_S
+            if any(truth.hold for truth in self.engine.house.truths.all().values()):
+                self._submit(self.engine.wake)
 
     def linked(self) -> None:
         """The link is up: what waited for it need not wait longer."""

@@ -58,6 +58,8 @@ class Deployments:
         self._news = threading.Event()
         self._steps: list[Step] = []
         """What other threads want done between two states."""
+        self.threaded = True
+        """False: whoever owns it works on a thread of theirs (`run_until_idle`)."""
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._at_work = ""
@@ -81,7 +83,7 @@ class Deployments:
             self._news.set()
             if self._at_work and self._unwanted(self._at_work):
                 self.work.stopped.set()
-            if self._thread is None and (self._steps or self._anything()):
+            if self.threaded and self._thread is None and (self._steps or self._anything()):
                 self._thread = threading.Thread(target=self._loop, name="updates", daemon=True)
                 self._thread.start()
 
@@ -162,7 +164,7 @@ class Deployments:
     def _to_begin(self, wanted: Wanted) -> bool:
         """Whether a wish has not been acted upon."""
         truth = self._truths.get(wanted.model)
-        if truth.settled == wanted.key or (truth.hold and not wanted.wish.policy.force):
+        if truth.settled == wanted.key or (held(truth) and not wanted.wish.policy.force):
             return False
         return not (truth.open and truth.deployment and same(truth.deployment, wanted))
 
@@ -201,8 +203,9 @@ class Deployments:
         change = truth.deployment
         if not truth.open or change is None or change.stop is not None or not change.source:
             return None
-        if truth.hold is not None and not change.active and not change.policy.force:
-            return "cancelled", "held", f"{truth.hold.by or 'somebody'} at the device holds it"
+        if held(truth) and not change.active and not change.policy.force:
+            who = truth.hold.by if truth.hold else ""
+            return "cancelled", "held", f"{who or 'somebody'} at the device holds it"
         wanted = self._wanted().get(model)
         if wanted is None:
             return "cancelled", "no longer wished", f"nothing is desired of {model} any more"
@@ -325,6 +328,11 @@ class Deployments:
         self.waiting.pop(model, None)
         self._due.pop(model, None)
         self._attempts.pop(model, None)
+
+
+def held(truth: Truth) -> bool:
+    """Whether a person's veto stands."""
+    return truth.hold is not None and not _expired(truth.hold.until)
 
 
 def _expired(expires: str) -> bool:

@@ -58,3 +58,86 @@ def test_a_new_version_is_fetched_proven_and_kept(
     ran = [record["model"].partition("/")[0] for record in results]
     assert ran == sorted(ran), "old, then new"
     assert {"parts@1.0.0", "parts@1.1.0"} == set(ran)
+
+
+def test_a_model_back_and_held(
+    tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
+) -> None:
+    """A device that comes late finds what is wished; people at it have the last word."""
+    subscriber.client.publish(DESIRED, wish(3, "1.1.0"), 1, retain=True).wait_for_publish(5)
+    text = config(broker.port, fleet.made.home.first_root)
+    with agent(tmp_path / "device", text) as device:
+        device.until(lambda s: s["desired"]["models"]["parts"]["state"] == "committed", 60)
+        answer = device.client.result("model-rollback", model="parts")
+        assert (answer["from"], answer["version"]) == ("1.1.0", "1.0.0")
+        device.until(lambda s: s["pipelines"]["parts"]["model"].startswith("parts@1.0.0"))
+        said = subscriber.until(lambda said: model(said).get("failed") and model(said))
+        assert said["failed"] == ["1.1.0"], "the fleet does not bring it back by itself"
+        device.client.result("model-hold", model="parts", reason="the customer is here")
+        subscriber.client.publish(DESIRED, wish(4, "1.1.0", soak_s=3), 1, retain=True)
+        held = subscriber.until(lambda said: said.last("/reported").get("held"))
+        assert held[0]["model"] == "parts"
+        subscriber.until(lambda said: said.last("/reported")["rev"] == 4)
+        assert device.client.status()["desired"]["models"]["parts"]["state"] == "committed"
+        device.client.result("model-unhold", model="parts")
+        ended = subscriber.until(
+            lambda said: model(said).get("state") == "rejected" and model(said)
+        )
+        assert ended["reason"] == "failed before"
+    # The same device, re-flashed: it reaches the present state and runs nothing of the past.
+    with agent(tmp_path / "again", text, EDGEAGENT_CLOCK="unsynced") as device:
+        device.until(lambda s: s["desired"]["models"]["parts"]["state"] == "committed", 60)
+        assert device.client.status()["desired"]["models"]["parts"]["rev"] == 4
+        assert device.client.status()["pipelines"]["parts"]["model"].startswith("parts@1.1.0")
+
+
+def test_a_configuration_is_tried(
+    tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
+) -> None:
+    text = config(broker.port, fleet.made.home.first_root)
+
+    def send(rev: int, patch: dict[str, Any]) -> None:
+        subscriber.client.publish(DESIRED, wish(rev, config=patch), 1, retain=True)
+
+    def told(rev: int) -> Any:
+        def known(said: Any) -> Any:
+            its = (said.last("/reported") or {}).get("config", {})
+            return its if its.get("rev") == rev and its["state"] != "trial" else None
+
+        return subscriber.until(known, 40)
+
+    with agent(tmp_path / "device", text) as device:
+        device.until(
+            lambda s: s["pipelines"]["parts"]["state"] == "ok" and s["link"]["state"] == "up"
+        )
+        pid = device.pid
+        send(1, {"pipelines": {"parts": {"threshold": 0.7}}})
+        assert told(1)["state"] == "applied"
+        value = device.client.result("config-get", key="pipelines.parts.threshold")["value"]
+        assert value == 0.7
+        assert device.pid == pid
+        assert device.process is not None
+        assert device.process.poll() is None, "the same process, begun anew"
+        # Sections that only an operator may change, and what only the device's files set.
+        for rev, patch in enumerate(
+            (
+                {"commands": {"allow": ["ping", "capture"]}},
+                {"mqtt": {"host": "localhost"}},
+                {"privacy": {"pictures": "asked"}},
+            ),
+            2,
+        ):
+            send(rev, patch)
+            assert (told(rev)["state"], told(rev)["reason"]) == ("rejected", "protected"), patch
+        send(5, {"mqtt": {"prefix": "elsewhere"}})
+        assert told(5)["state"] == "rejected"
+        send(6, {"pipelines": {"parts": {"threshold": "high"}}})
+        assert told(6)["reason"] == "invalid"
+        # One that keeps its pipeline from running.
+        send(7, {"pipelines": {"parts": {"model": "nothing"}}})
+        ended = told(7)
+        assert (ended["state"], ended["reason"]) == ("rolled-back", "unconfirmed")
+        assert "parts" in ended["detail"]
+        device.until(lambda s: s["pipelines"]["parts"]["state"] == "ok")
+        value = device.client.result("config-get", key="pipelines.parts.threshold")["value"]
+        assert value == 0.7, "the last good one"

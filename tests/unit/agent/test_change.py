@@ -307,3 +307,16 @@ def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
     assert stages.second.refiners[0].predictor.package.version == "2.0.0"  # type: ignore[union-attr]
     assert running.pipeline().watch is watch
     assert running.stage.judge("digits", {}, 900, 900).state == "good"
+
+
+def test_live_samples_for_a_proof_are_copies(run: Callable[..., Running]) -> None:
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    samples = running.stage.live("parts", threading.Event())
+    assert 5 <= len(samples) <= 12
+    assert len({sample.number for sample in samples}) == len(samples)
+    assert all(sample.pixels.base is None for sample in samples)  # type: ignore[union-attr]
+    assert running.pipeline().tap is None
+    stopped = threading.Event()
+    stopped.set()
+    assert len(running.stage.live("parts", stopped)) <= 1
