@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +15,7 @@ from msgspec import Struct
 from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
-from edgeagent.metrics import Histogram
+from edgeagent.metrics import Meter
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -126,66 +125,6 @@ class Change:
         self.done = threading.Event()
         self.before: Parked | None = None
         """None where nothing was open before."""
-
-
-class Meter:
-    """What a pipeline measures about itself; written by its thread, read by any."""
-
-    def __init__(self) -> None:
-        self.gate = Histogram()
-        self.prepare = Histogram()
-        self.infer = Histogram()
-        self.decide = Histogram()
-        self.step = Histogram()
-        self.age = Histogram()
-        """How old live samples are once all is decided about them."""
-        self.steps = 0
-        self.records = 0
-        self.skipped = 0
-        self.failed = 0
-        self._recent: deque[float] = deque(maxlen=64)
-
-    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
-        """Add one step by its four instants (seconds of a monotonic clock)."""
-        self.prepare.add(prepared - started)
-        self.infer.add(inferred - prepared)
-        self.decide.add(ended - inferred)
-        self.step.add(ended - started)
-        self.steps += 1
-        self._recent.append(ended)
-
-    def fps(self) -> float:
-        """Steps per second over the last ones, 0 when they are long ago."""
-        recent = tuple(self._recent)
-        if len(recent) < 2:
-            return 0.0
-        span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
-        return (len(recent) - 1) / span if span > 0 else 0.0
-
-    def snapshot(self) -> dict[str, Any]:
-        """Figures for status and metrics."""
-        return {
-            "fps": round(self.fps(), 2),
-            "steps": self.steps,
-            "records": self.records,
-            "skipped": self.skipped,
-            "failed": self.failed,
-            "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
-            "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
-            **self._ages(),
-            "stages_ms": {
-                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
-                "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
-                "infer": round(self.infer.quantile(0.5) * 1e3, 3),
-                "decide": round(self.decide.quantile(0.5) * 1e3, 3),
-            },
-        }
-
-    def _ages(self) -> dict[str, float]:
-        if not self.age.count:
-            return {}
-        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
-                for share in (50, 95)}  # fmt: skip
 
 
 class Pipeline:
@@ -391,6 +330,11 @@ class Pipeline:
         """A present picture as a person may see it who asks for one; None where there is none."""
         stages = self._stages
         return None if stages is None else stages.picture(sample, asked=True)
+
+    def retire(self) -> None:
+        """Stop for good: its source must not wait for it."""
+        self._stop.set()
+        self._inbox.close()
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

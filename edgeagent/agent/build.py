@@ -287,7 +287,12 @@ def make_source(
 ) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
-        made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
+        plugin = plugins.find("source", config.plugin)
+        if getattr(plugin, "hangs", False):
+            from edgeagent.capture.hosted import HostedSource
+
+            return HostedSource(name, config, plugin, wanted)
+        made: Source = plugin(name, config.options, wanted)
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)

@@ -19,6 +19,7 @@ from edgeagent.update.library import Library, default_folders
 from edgeagent.update.local import PackageFolder
 from edgeagent.update.ports import Passed, Repository, Stage, Verdict
 from edgeagent.update.proof import ChildProver
+from edgeagent.update.proven import Proven
 from edgeagent.update.stock import Stock
 from edgeagent.update.truth import Truths
 from edgeagent.update.work import House
@@ -49,7 +50,11 @@ def deployments(
         stock=Stock(models),
         library=library,
         repository=lambda origin: open_repository(agent, origin),
-        prover=ChildProver(lambda folder: runtime_of(config, folder)),
+        prover=ChildProver(
+            lambda folder: runtime_of(config, folder),
+            Proven(agent.folder / "proven.json"),
+            getattr(agent.stage, "live", lambda _model, _stopped: ()),
+        ),
         stage=agent.stage or Idle(agent, library()),
         books=Books(agent),
         headroom=Board(agent.folder),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -57,10 +57,10 @@ def free_memory() -> int:
 class Child:
     """One child process of `trial`. Use it in a ``with``: at its end the child is gone.
 
-    Raises Busy where no process can be started.
+    ``handles`` are open files that it may use. Raises Busy where no process can be started.
     """
 
-    def __init__(self, ask: dict[str, Any]) -> None:
+    def __init__(self, ask: dict[str, Any], handles: Sequence[int] = ()) -> None:
         self.ask = ask
         self.doing = "was being started"
         self._lines: deque[str] = deque(maxlen=_LINES)
@@ -78,7 +78,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(theirs,),
+                    pass_fds=(theirs, *handles),
                     start_new_session=True,
                 )
             except OSError as error:

@@ -102,6 +102,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     from edgeagent.device.memory import give_back
     from edgeagent.errors import EdgeAgentError
     from edgeagent.manifest import load_package
+    from edgeagent.prove.live import read
     from edgeagent.prove.predict import Predictor
     from edgeagent.prove.samples import made_up
 
@@ -120,6 +121,9 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     figures["golden"] = _golden(predictor) if ask["golden"] else 0
     tell(doing="answered stored samples")
     figures["answers"], held = _answers(predictor, ask["compare"])
+    for name, sample in read(ask["live"]):
+        # Not held for timing: each may be large.
+        figures["answers"] |= _answer(predictor, name, sample)
     give_back()
     tell(doing="was run again and again")
     figures.update(_measure(predictor, held or [made_up(package)], ask))
@@ -165,8 +169,7 @@ def _golden(predictor: Predictor) -> int:
 
 def _answers(predictor: Predictor, places: Iterable[str]) -> tuple[dict[str, Any], list[Sample]]:
     """What it says about each sample, by file; and a few samples to be timed on."""
-    from edgeagent.errors import EdgeAgentError, InferenceError
-    from edgeagent.prove.compare import tell
+    from edgeagent.errors import EdgeAgentError
     from edgeagent.prove.samples import first_sample
 
     told: dict[str, Any] = {}
@@ -175,17 +178,30 @@ def _answers(predictor: Predictor, places: Iterable[str]) -> tuple[dict[str, Any
     for file in _files(predictor, places):
         try:
             sample = first_sample(file, predictor.package)
-            predictor.reset()
-            told[str(file)] = [tell(one) for one in predictor(sample).predictions]
-        except InferenceError as error:
-            raise Failed("crash", f"it fails on {file.name}: {error}", error.remedy) from error
         except EdgeAgentError:
             continue  # a sample that only the other version can use proves nothing of this one
+        answer = _answer(predictor, str(file), sample)
+        told |= answer
         size = _bytes(sample)
-        if len(held) < _KEPT and (size <= room or not held):
+        if answer and len(held) < _KEPT and (size <= room or not held):
             held.append(sample)
             room -= size
     return told, held
+
+
+def _answer(predictor: Predictor, name: str, sample: Sample) -> dict[str, Any]:
+    """What it says, by the sample's name; nothing where it can't use the sample."""
+    from edgeagent.errors import EdgeAgentError, InferenceError
+    from edgeagent.prove.compare import tell
+
+    predictor.reset()
+    try:
+        return {name: [tell(one) for one in predictor(sample).predictions]}
+    except InferenceError as error:
+        where = name.rpartition("/")[2]
+        raise Failed("crash", f"it fails on {where}: {error}", error.remedy) from error
+    except EdgeAgentError:
+        return {}
 
 
 def _files(predictor: Predictor, places: Iterable[str]) -> list[Path]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -36,6 +36,9 @@ from edgeagent.update.reported import Held, ModelReport, Reported
 from edgeagent.update.stock import Stock
 from edgeagent.update.truth import Truths
 from edgeagent.update.work import House
+
+if TYPE_CHECKING:
+    from edgeagent.fleet.simulate.trust import LineExchange
 
 GROUP = "simulated"
 
@@ -97,7 +100,8 @@ class SimulatedDevice:
         self.truths = Truths(folder / "models")
         self.intent = Intent(folder, self.groups)
         self.line: Line = board.add(self)
-        self._wake = threading.Event()
+        self.exchange: LineExchange | None = None
+        """Carries files over its connection, once it has asked for one."""
         self._rejected = ""
         self._told: bytes = b""
         house = House(
@@ -164,7 +168,8 @@ class SimulatedDevice:
 
     def came(self, topic: str, payload: bytes) -> None:
         if topic.startswith(self.topics_of.fetch + "/"):
-            self.fetched(topic, payload)
+            if self.exchange is not None:
+                self.exchange.came(topic, payload)
             return
         parts = topic.split("/")
         source = f"group:{parts[-2]}" if parts[-3] == "group" else desired.OWN
@@ -174,9 +179,6 @@ class SimulatedDevice:
         except (ValueError, CommandRejected) as error:
             self._rejected = str(error)
         self.engine.wake(news=True)
-
-    def fetched(self, topic: str, payload: bytes) -> None:
-        """For whoever carries files over this connection."""
 
     def turn(self, now: float) -> None:
         """What is due, on the switchboard's thread."""

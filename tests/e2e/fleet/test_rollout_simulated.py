@@ -20,6 +20,7 @@ import pytest
 from observer import Observer
 
 from edgeagent.fleet.simulate.packages import make_package
+from edgeagent.manifest import load_package
 from edgeagent.testing.broker import Mosquitto
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,13 +42,19 @@ class Cli:
         self._count = 0
 
     def start(self, *words: str, broker: bool = True) -> subprocess.Popen[bytes]:
-        self._count += 1
         where = ["--port", str(self.port)] if broker else []
+        code = "from edgeagent.cli import main; main()"
+        return self._start(words[0], [code, "fleet", *words, *where])
+
+    def serve(self, repository: Path) -> subprocess.Popen[bytes]:
+        return self.start("serve", "--repository", str(repository))
+
+    def _start(self, name: str, code: list[str]) -> subprocess.Popen[bytes]:
+        self._count += 1
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        with (self.folder / f"{self._count}-{words[0]}.log").open("wb") as log:
+        with (self.folder / f"{self._count}-{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from edgeagent.cli import main; main()", "fleet", *words,
-                 *where],
+                [sys.executable, "-c", *code],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": path},
             )  # fmt: skip
@@ -75,6 +82,22 @@ class Cli:
 
 
 @pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A real one, with two versions."""
+    pytest.importorskip("tuf", reason="python-tuf is an extra")
+    pytest.importorskip("cryptography", reason="cryptography is an extra")
+    from edgeagent.fleet.repository import ceremony, publish
+
+    home = ceremony.begin(
+        tmp_path / "repository", keys=1, threshold=1, passphrase=b"", models=["parts"]
+    ).home
+    for version in ("2.0.0", "2.0.1"):
+        package = load_package(make_package(tmp_path / "packages", "parts", version))
+        publish.publish(home, publish.plan(home, package))
+    return home.folder
+
+
+@pytest.fixture
 def cli(tmp_path: Path, broker: Mosquitto) -> Iterator[Cli]:
     made = Cli(tmp_path, broker.port)
     yield made
@@ -96,16 +119,15 @@ def report(cli: Cli, name: str) -> dict[str, Any]:
 
 @pytest.mark.timeout(900)
 def test_a_bad_profile_aborts_the_canaries_and_the_fix_reaches_all(
-    cli: Cli, observer: Observer, tmp_path: Path, full: bool
+    cli: Cli, observer: Observer, repository: Path, tmp_path: Path, full: bool
 ) -> None:
     count, share, patience = (1000, 0.1, 600.0) if full else (60, 0.34, 120.0)
-    for version in ("2.0.0", "2.0.1"):
-        make_package(tmp_path / "packages", "parts", version)
     (tmp_path / "table.toml").write_text(TABLE)
     began = time.monotonic()
     cli.start("simulate", str(count), "--dir", "sim", "--table", "table.toml",
-              "--packages", "packages", "--speed", "100", "--metrics", "2 s")  # fmt: skip
-    collector = cli.start("collect")
+              "--root", str(repository / "public" / "metadata" / "1.root.json"), "--speed", "100",
+              "--metrics", "2 s")  # fmt: skip
+    collector, server = cli.start("collect"), cli.serve(repository)
     observer.until(
         lambda: len(observer.online()) == count and len(observer.profiles()) == count, patience
     )
@@ -144,10 +166,12 @@ def test_a_bad_profile_aborts_the_canaries_and_the_fix_reaches_all(
     observer.until(lambda: len(observer.asked("2.0.1")) >= first // 2, patience)
     driver.kill()
     collector.kill()
+    server.kill()
     part = subprocess.run(["pgrep", "-f", f"simulate.crowd {tmp_path}/sim 0"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     os.kill(int(part.stdout.split()[0]), signal.SIGKILL)
     cli.start("collect")
+    cli.serve(repository)
     driver = cli.start("rollout", "run", "parts-2.0.1")
     observer.until(lambda: len(observer.asked("2.0.1")) > first, patience)
     driver.kill()

@@ -107,6 +107,14 @@ def drive(tmp_path: Path, broker: Mosquitto) -> Iterator[Drive]:
     made.stop()
 
 
+@pytest.fixture
+def on_each(url: str, broker: Mosquitto) -> Iterator[Drive]:
+    """A drive on each kind of database."""
+    made = Drive(url, broker.port)
+    yield made
+    made.stop()
+
+
 def retained(port: int, topic: str) -> dict[str, Any]:
     found = mqtt_subscribe.simple(topic, port=port)
     return dict(json.loads(found.payload))
@@ -142,8 +150,9 @@ def test_wave_after_wave_and_a_report(drive: Drive, paper: Any, broker: Any, dra
 
 
 def test_it_aborts_in_the_canary_wave_naming_the_profile(
-    drive: Drive, paper: Any, broker: Any, drawn: Any
+    on_each: Drive, paper: Any, broker: Any, drawn: Any
 ) -> None:
+    drive = on_each
     devices = paper(lambda d, _v: "failed" if d.startswith("nano") else "committed")
     for n in range(10):
         devices.join(f"nano{n}", "nano")
@@ -271,3 +280,32 @@ def test_no_retained_state_is_cut_in_silence(tmp_path: Path, drawn: Any) -> None
     assert sum(its.online for its in roster.devices.values()) == count
     assert found.came == count and found.shards == -(-4 * count // 200)
     assert found.hidden  # The broker is known to cut.
+
+
+def test_a_broker_that_takes_nothing_from_us_is_no_fault_of_devices(
+    tmp_path: Path, drawn: Any, paper: Any, broker: Any
+) -> None:
+    acl = "topic readwrite #\n"
+    with Mosquitto(tmp_path / "b", acl=acl) as strict:
+        devices = paper(port=strict.port)
+        for n in range(4):
+            devices.join(f"d{n}", "pi4")
+        drive = Drive(str(tmp_path / "fleet.db"), strict.port)
+        try:
+            id = drive.create(drawn.plan(shares=(1.0,), reach_s=0.5, timeout_s=0.5))
+            strict.set_acl("topic read #\n" + "".join(
+                f"topic readwrite edgeagent/{rest}\n"
+                for rest in ("collector/#", "+/status", "+/reported", "+/metrics")
+            ))  # fmt: skip
+            drive.start()
+            found = drive.until(id, lambda its: its["state"] == "paused")
+            assert "does not take edgeagent/d" in found["reason"]
+            time.sleep(1.0)
+            assert set(standings(drive.seen(id)).values()) == {"asked"}
+            strict.set_acl(acl)
+            drive.wish(id, "resume")
+            found = drive.until(id, lambda its: its["ended"])
+            assert set(standings(found).values()) == {"well"}
+        finally:
+            drive.stop()
+            devices.close()
