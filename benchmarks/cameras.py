@@ -71,7 +71,7 @@ def streams(seconds: float) -> dict[str, Any]:
     """Eight RTSP streams of a sub-stream's size at 5 fps, ours beside ffmpeg to raw BGR."""
     server = subprocess.Popen(
         [SYSTEM_PYTHON, str(HERE / "rtsp_gst.py"), "0", *map(str, SIZE), str(FPS)],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TEST_PATTERN": "smpte"},
     )  # fmt: skip
     assert server.stdout is not None
     url = f"rtsp://127.0.0.1:{int(server.stdout.readline())}/live"
@@ -85,7 +85,8 @@ def streams(seconds: float) -> dict[str, Any]:
             if time.monotonic() > until:
                 raise RuntimeError("the streams do not run")
             time.sleep(0.1)
-        time.sleep(5.0)
+        # They have learned their views, which is a little more work at the beginning.
+        time.sleep(20.0)
         pids = [reader.source.pid for reader in ours]
         began, seen = time.monotonic(), sum(reader.seen for reader in ours)
         before = cpu_s(os.getpid()), sum(map(cpu_s, pids)), sum(cpu_s(its.pid) for its in theirs)

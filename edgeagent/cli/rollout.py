@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import logging
-import re
 import signal
 import time
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeagent.cli import plan_options as given
 from edgeagent.cli import render, rollout_views
 from edgeagent.cli.fleet import (
     DB,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgeagent.fleet.database import Database
     from edgeagent.fleet.rollout.conductor import ConductSettings
     from edgeagent.fleet.rollout.ledger import Ledger
-    from edgeagent.fleet.rollout.plan import Limit, Plan
+    from edgeagent.fleet.rollout.plan import Plan
 
 app = typer.Typer(help="Bring a version to many devices, in waves.", no_args_is_help=True)
 
@@ -52,72 +52,35 @@ _STEP_S = 1.0
 @app.command()
 def create(
     model: Annotated[str, typer.Argument(metavar="MODEL@VERSION")],
-    group: Annotated[str, typer.Option("--group", help="Only devices of this group.")] = "",
-    device: Annotated[
-        list[str] | None, typer.Option("--device", help="Only this; several allowed.")
-    ] = None,
-    canary: Annotated[
-        str, typer.Option("--canary", help="A group whose devices are all in the first wave.")
-    ] = "",
-    waves: Annotated[
-        str, typer.Option("--waves", help="Of each profile, by the end of each wave.")
-    ] = "5%,25%,100%",
-    least: Annotated[
-        int, typer.Option("--least", min=1, help="Devices of each profile in a wave.")
-    ] = 3,
-    abort: Annotated[
-        str, typer.Option("--abort", help="Share of the asked that may go wrong, in total.")
-    ] = "10% after 10",
-    abort_profile: Annotated[
-        str, typer.Option("--abort-profile", help="The same for each profile.")
-    ] = "30% after 3",
-    rate: Annotated[
-        float, typer.Option("--rate", min=0, help="Devices a minute; 0 = a wave at once.")
-    ] = 0.0,
-    grow: Annotated[float, typer.Option("--grow", help="Multiply the rate by this …")] = 1.0,
-    every: Annotated[int, typer.Option("--every", help="… each time so many are well …")] = 0,
-    most: Annotated[float, typer.Option("--most", help="… up to this many a minute.")] = 0.0,
-    at_once: Annotated[
-        int, typer.Option("--at-once", min=0, help="Devices under way at a time; 0 = any.")
-    ] = 0,
-    between: Annotated[
-        list[str] | None,
-        typer.Option("--between", metavar="TIMES", help='E.g. "mon-fri 22:00-05:00", local time.'),
-    ] = None,
-    timezone: Annotated[str, typer.Option(help="Of devices that do not tell theirs.")] = "UTC",
-    soak: Annotated[str, typer.Option(metavar="TIME", help="Probation on each device.")] = "15 min",
-    shadow: Annotated[str, typer.Option(metavar="TIME", help="Beside the old one first.")] = "0 s",
-    expires: Annotated[str, typer.Option(metavar="TIME", help="Devices give up after it.")] = "",
-    timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="For one device, beyond soak and shadow.")
-    ] = "1 h",
-    settle: Annotated[
-        str, typer.Option(metavar="TIME", help="Still to be heard of after it committed.")
-    ] = "2 min",
-    silent: Annotated[
-        str, typer.Option(metavar="TIME", help="Lost, if unheard of for so long after that.")
-    ] = "15 min",
-    reach: Annotated[
-        str, typer.Option(metavar="TIME", help="How long a wave waits for devices that are away.")
-    ] = "10 min",
-    quality_rate: Annotated[
-        str, typer.Option(metavar="SHARE", help="Largest change of events per hour; 0% = any.")
-    ] = "0%",
-    quality_score: Annotated[
-        float, typer.Option(help="Largest shift of score quantiles; 0 = any.")
-    ] = 0.0,
-    quality_before: Annotated[str, typer.Option(metavar="TIME", help="Compare with so long.")] = (
-        "24 h"
-    ),
-    quality_after: Annotated[str, typer.Option(metavar="TIME", help="Watch for so long.")] = "1 h",
-    ask: Annotated[bool, typer.Option("--ask", help="Pause after each wave.")] = False,
-    give_back: Annotated[
-        bool, typer.Option("--give-back", help="On abort, committed devices go back (--sign).")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the waves only.")] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Leave the driving to fleet rollout run.")
-    ] = False,
+    group: given.Group = "",
+    device: given.Device = None,
+    canary: given.Canary = "",
+    waves: given.Waves = "5%,25%,100%",
+    least: given.Least = 3,
+    abort: given.Abort = "10% after 10",
+    abort_profile: given.AbortProfile = "30% after 3",
+    rate: given.Rate = 0.0,
+    grow: given.Grow = 1.0,
+    every: given.Every = 0,
+    most: given.Most = 0.0,
+    at_once: given.AtOnce = 0,
+    between: given.Between = None,
+    timezone: given.Timezone = "UTC",
+    soak: given.Soak = "15 min",
+    shadow: given.Shadow = "0 s",
+    expires: given.Expires = "",
+    timeout: given.Timeout = "1 h",
+    settle: given.Settle = "2 min",
+    silent: given.Silent = "15 min",
+    reach: given.Reach = "10 min",
+    quality_rate: given.QualityRate = "0%",
+    quality_score: given.QualityScore = 0.0,
+    quality_before: given.QualityBefore = "24 h",
+    quality_after: given.QualityAfter = "1 h",
+    ask: given.Ask = False,
+    give_back: given.GiveBack = False,
+    dry_run: given.DryRun = False,
+    detach: given.Detach = False,
     db: Db = DB,
     host: Host = "127.0.0.1",
     port: Port = 1883,
@@ -139,18 +102,18 @@ def create(
     extra = _seconds("--soak", soak) + _seconds("--shadow", shadow)
     plan = plans.Plan(
         model=name, version=version, group=group, devices=tuple(device or ()), canary=canary,
-        shares=tuple(_share("--waves", part) for part in waves.split(",")), least=least,
-        total=_limit("--abort", abort), profile=_limit("--abort-profile", abort_profile),
+        shares=tuple(given.share("--waves", part) for part in waves.split(",")), least=least,
+        total=given.limit("--abort", abort), profile=given.limit("--abort-profile", abort_profile),
         pace=plans.Pace(rate, grow, every, most, at_once), windows=tuple(between or ()),
         timezone=timezone, timeout_s=_seconds("--timeout", timeout) + extra,
         settle_s=_seconds("--settle", settle), silent_s=_seconds("--silent", silent),
         reach_s=_seconds("--reach", reach), ask=ask, give_back=give_back,
         quality=plans.Quality(
-            _share("--quality-rate", quality_rate), quality_score,
+            given.share("--quality-rate", quality_rate), quality_score,
             _seconds("--quality-before", quality_before),
             _seconds("--quality-after", quality_after),
         ),
-        policy=_policy(soak, shadow, expires),
+        policy=given.policy_of(soak, shadow, expires),
     ).check()  # fmt: skip
     policy(plan)
     settings = _settings(
@@ -387,36 +350,3 @@ def private_key(file: str, passphrase_file: str) -> Any:
     except OSError as error:
         raise NotFound(f"{passphrase_file}: {error.strerror}") from error
     return PrivateKey.load(Path(file), word)
-
-
-def _policy(soak: str, shadow: str, expires: str) -> dict[str, Any]:
-    from edgeagent import clock
-
-    told: dict[str, Any] = {
-        "soak_s": _seconds("--soak", soak), "shadow_s": _seconds("--shadow", shadow),
-    }  # fmt: skip
-    if expires:
-        end = clock.wall_ns() + int(_seconds("--expires", expires) * 1e9)
-        told["expires"] = clock.rfc3339(end)
-    return told
-
-
-def _share(option: str, text: str) -> float:
-    from edgeagent.errors import UsageError
-
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-    if match is None:
-        raise UsageError(f"{option}: {text!r} is no share", remedy='Write it as "5%".')
-    return float(match[1]) / 100
-
-
-def _limit(option: str, text: str) -> Limit:
-    from edgeagent.errors import UsageError
-    from edgeagent.fleet.rollout.plan import Limit
-
-    share, _, after = text.partition(" after ")
-    if after and not after.strip().isdigit():
-        raise UsageError(
-            f"{option}: {text!r} is no threshold", remedy='Write it as "10% after 10".'
-        )
-    return Limit(_share(option, share), int(after or 1))

@@ -25,7 +25,7 @@ from edgeagent.manifest import InputSpec, Package
 from edgeagent.types import Frame, Joint, Sample, Window
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
-_RECORDINGS = (".csv", ".jsonl", ".wav")
+_RECORDINGS = (".csv", ".jsonl", ".wav", ".flac")
 
 
 PICTURE, VALUES = "pictures", "windows of values"
@@ -148,7 +148,7 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     if suffix in _VIDEO:
         return VideoConfig(path=name)
-    if suffix == ".wav":
+    if suffix in (".wav", ".flac"):
         return AudioConfig(path=name)
     if suffix == ".csv":
         return CsvConfig(path=name, rate_hz=wanted.rate_hz)
@@ -158,5 +158,5 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     raise InputError(
         f"{path}: files ending in {suffix or 'nothing'} are no samples",
-        remedy="Give pictures, a video, WAV, CSV or JSON lines.",
+        remedy="Give pictures, a video, WAV, FLAC, CSV or JSON lines.",
     )

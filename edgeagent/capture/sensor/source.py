@@ -33,6 +33,8 @@ _LOOK_S = 0.5
 _LEAST_S = 0.005
 """What is due and still not there is not asked for in a busy loop."""
 _TELL_S = 1.0
+_MOST_ROWS = 4096
+"""So many are cut even where a window needs more, or readings of hours would be held."""
 _OPEN_S = 3.0
 """Patience with devices that are slow to open; those that need longer join later."""
 _RATE_HZ = 1.0
@@ -175,7 +177,7 @@ class SensorSource:
             return
         if self._waiting and isinstance(grid, Even):
             self._work_off(grid, now)
-        if grid.ready(now) >= self._lacking():
+        if grid.ready(now) >= min(self._lacking(), _MOST_ROWS):
             rows = grid.take(now)
             if rows is not None:
                 self._cut(rows)
@@ -219,7 +221,8 @@ class SensorSource:
         if not waiting:
             return
         count = sum(len(batch.times) for batch in waiting)
-        if count < grid.lacking(self._lacking()) and now - waiting[0].times[0] < _LOOK_S:
+        lacking = grid.lacking(min(self._lacking(), _MOST_ROWS))
+        if count < lacking and now - waiting[0].times[0] < _LOOK_S:
             return
         times = np.concatenate([batch.times for batch in waiting])
         whole = Batch(times, np.concatenate([batch.values for batch in waiting]))

@@ -87,6 +87,8 @@ class Conductor:
         self._met = threading.Event()
         self._stopping = threading.Event()
         self._outstanding: dict[str, Order] = {}
+        self._refused: list[tuple[str, str]] = []
+        """Topics that the broker does not take, and why."""
         self._watched = 0.0
         self._look_at = self._again_at = 0.0
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -169,7 +171,9 @@ class Conductor:
         if now >= self._again_at:
             self._read_again(now)
         for course in list(self._courses.values()):
+            self._stand_still(course)
             self._step(course, now)
+        self._refused.clear()
         self._publish(link)
 
     def _listen(self, now: float) -> None:
@@ -215,6 +219,8 @@ class Conductor:
                 self.roster.know(row.device for row in rows)
             else:
                 course.rollout.wish = rollout.wish
+                if rollout.wish == "resume":
+                    self._met.set()  # What was refused is published again.
         self.ledger.beat(self._courses, self.name)
 
     def _read_again(self, now: float) -> None:
@@ -306,12 +312,16 @@ class Conductor:
             del self._outstanding[topic]
 
     def _published(self, order: Order, reason: Reason | None) -> None:
-        """On the link's thread. One that was not taken is due again at the next connection,
-        or at once where the broker refused it: then it is said."""
+        """On the link's thread. One that got lost is found missing at the next connection."""
         if reason is not None and reason.code >= 0x80:
-            log.error("the broker does not take %s: %s", order.topic, reason.sentence)
-        if reason is not None:
-            self._met.set()
+            self._refused.append((order.topic, f"{reason.sentence}. {reason.advice}"))
+
+    def _stand_still(self, course: Course) -> None:
+        """Where the broker refuses what we publish, time must not run out for devices."""
+        for topic, why in self._refused:
+            if topic.split("/")[-2] in course.rows:
+                course.halt(f"the broker does not take {topic}: {why}")
+                return
 
 
 def policy(plan: Plan) -> Policy:

@@ -59,6 +59,9 @@ class Course:
         """Of the state, as far as this process knows."""
         self._findings: list[Finding] | None = None
         self._turn = Turn()
+        self._halted = ""
+        self._broken = False
+        """Paused by `halt`: what devices do not do now is not their fault."""
 
     # --- what it is asked ----------------------------------------------------------------
 
@@ -83,11 +86,20 @@ class Course:
         """What the comparison came to."""
         self._findings = findings
 
+    def halt(self, why: str) -> None:
+        """Something is wrong on our side: pause until a person has seen to it."""
+        if self.rollout.state == "running":
+            self._halted = why
+
     def step(self, said: Callable[[Row], Said], zone: Callable[[str], str], now: float) -> Turn:
         """Move on; ``zone`` gives the time zone of a device."""
         turn = self._turn = Turn()
         self._obey(now)
-        self._move(said, now)
+        if self._halted:
+            self._become("paused", self._halted, now)
+            self._halted, self._broken = "", True
+        if self.rollout.state != "paused" or not self._broken:
+            self._move(said, now)
         if self.rollout.state in ("running", "paused"):
             trip = threshold.tripped(self.wave(), self.plan)
             if trip is not None:
@@ -109,6 +121,7 @@ class Course:
             self._become("paused", "paused by a person", now)
         elif wish == "resume" and state == "paused":
             self._become("running", "", now)
+            self._broken = False
         elif wish == "abort" and state in ("running", "paused"):
             self._abort("aborted by a person", now)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +70,8 @@ def muster(roster: Roster, plan: Plan) -> Muster:
         Candidate(its.id, its.profile, bool(plan.canary) and plan.canary in its.groups)
         for its in there
     ]
-    planned = waves(candidates, plan.shares, least=plan.least, seed=secrets.token_hex(8))
+    # By the version: a forecast and the rollout agree, and each version has other canaries.
+    planned = waves(candidates, plan.shares, least=plan.least, seed=plan.target)
     order = [(number, one) for number, wave in enumerate(planned) for one in wave]
     rows = [
         Row(one.device, place, number, one.profile) for place, (number, one) in enumerate(order)

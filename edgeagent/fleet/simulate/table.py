@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -61,9 +62,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True):
 
     def profile(self, number: int, of: int) -> str:
         """Of a device; shares come out exactly, and profiles are mixed over the numbers."""
-        # The golden ratio spreads any count evenly.
-        place, whole = (number * 0.6180339887498949) % 1.0, sum(self.profiles.values())
-        del of
+        place, whole = (_ranks(of)[number] + 0.5) / of, sum(self.profiles.values())
         for name, share in self.profiles.items():
             place -= share / whole
             if place < 0:
@@ -104,6 +103,16 @@ def load(file: Path) -> Table:
         return msgspec.toml.decode(text, type=Table)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ConfigError(f"{file} is no table of outcomes: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _ranks(count: int) -> list[int]:
+    """0 … count - 1 in an order that mixes any stretch of it evenly (by the golden ratio)."""
+    order = sorted(range(count), key=lambda number: (number * 0.6180339887498949) % 1.0)
+    ranks = [0] * count
+    for rank, number in enumerate(order):
+        ranks[number] = rank
+    return ranks
 
 
 def _chance(text: str) -> float:

@@ -47,7 +47,7 @@ class Cli:
         return self._start(words[0], [code, "fleet", *words, *where])
 
     def serve(self, repository: Path) -> subprocess.Popen[bytes]:
-        return self._start("serve", [SERVE, str(repository), str(self.port)])
+        return self.start("serve", "--repository", str(repository))
 
     def _start(self, name: str, code: list[str]) -> subprocess.Popen[bytes]:
         self._count += 1
@@ -81,17 +81,6 @@ class Cli:
                 process.kill()
 
 
-SERVE = """
-import logging, signal, sys
-from pathlib import Path
-from edgeagent.fleet.serve import Server, ServeSettings
-from edgeagent.sync.endpoint import Endpoint, LinkSettings
-logging.basicConfig(level="INFO")
-link = LinkSettings("serve", (Endpoint("127.0.0.1", int(sys.argv[2])),))
-Server(ServeSettings(Path(sys.argv[1]), link)).run()
-"""
-
-
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A real one, with two versions."""
@@ -99,11 +88,13 @@ def repository(tmp_path: Path) -> Path:
     pytest.importorskip("cryptography", reason="cryptography is an extra")
     from edgeagent.fleet.repository import ceremony, publish
 
-    home = ceremony.begin(tmp_path / "repository", models=["parts"]).home
+    home = ceremony.begin(
+        tmp_path / "repository", keys=1, threshold=1, passphrase=b"", models=["parts"]
+    ).home
     for version in ("2.0.0", "2.0.1"):
         package = load_package(make_package(tmp_path / "packages", "parts", version))
         publish.publish(home, publish.plan(home, package))
-    return home.metadata.parent
+    return home.folder
 
 
 @pytest.fixture
@@ -134,7 +125,7 @@ def test_a_bad_profile_aborts_the_canaries_and_the_fix_reaches_all(
     (tmp_path / "table.toml").write_text(TABLE)
     began = time.monotonic()
     cli.start("simulate", str(count), "--dir", "sim", "--table", "table.toml",
-              "--root", str(repository / "metadata" / "1.root.json"), "--speed", "100",
+              "--root", str(repository / "public" / "metadata" / "1.root.json"), "--speed", "100",
               "--metrics", "2 s")  # fmt: skip
     collector, server = cli.start("collect"), cli.serve(repository)
     observer.until(

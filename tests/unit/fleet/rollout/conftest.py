@@ -88,8 +88,8 @@ class Paper:
 def paper(broker: Any) -> Iterator[Callable[..., Paper]]:
     made: list[Paper] = []
 
-    def make(does: Callable[[str, str], str] = lambda _d, _v: "committed") -> Paper:
-        made.append(Paper(broker.port, does))
+    def make(does: Callable[[str, str], str] = lambda _d, _v: "committed", port: int = 0) -> Paper:
+        made.append(Paper(port or broker.port, does))
         return made[-1]
 
     yield make

@@ -280,3 +280,32 @@ def test_no_retained_state_is_cut_in_silence(tmp_path: Path, drawn: Any) -> None
     assert sum(its.online for its in roster.devices.values()) == count
     assert found.came == count and found.shards == -(-4 * count // 200)
     assert found.hidden  # The broker is known to cut.
+
+
+def test_a_broker_that_takes_nothing_from_us_is_no_fault_of_devices(
+    tmp_path: Path, drawn: Any, paper: Any, broker: Any
+) -> None:
+    acl = "topic readwrite #\n"
+    with Mosquitto(tmp_path / "b", acl=acl) as strict:
+        devices = paper(port=strict.port)
+        for n in range(4):
+            devices.join(f"d{n}", "pi4")
+        drive = Drive(str(tmp_path / "fleet.db"), strict.port)
+        try:
+            id = drive.create(drawn.plan(shares=(1.0,), reach_s=0.5, timeout_s=0.5))
+            strict.set_acl("topic read #\n" + "".join(
+                f"topic readwrite edgeagent/{rest}\n"
+                for rest in ("collector/#", "+/status", "+/reported", "+/metrics")
+            ))  # fmt: skip
+            drive.start()
+            found = drive.until(id, lambda its: its["state"] == "paused")
+            assert "does not take edgeagent/d" in found["reason"]
+            time.sleep(1.0)
+            assert set(standings(drive.seen(id)).values()) == {"asked"}
+            strict.set_acl(acl)
+            drive.wish(id, "resume")
+            found = drive.until(id, lambda its: its["ended"])
+            assert set(standings(found).values()) == {"well"}
+        finally:
+            drive.stop()
+            devices.close()
