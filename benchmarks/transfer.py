@@ -137,7 +137,8 @@ def main() -> None:
                 ]
                 wire, whole = (statistics.median(column) for column in zip(*runs, strict=True))
                 print(
-                    f"| {'nodelay' if nodelay else 'default'} | {chunks} | {wire:.0f} | {whole:.0f} "
+                    f"| {'nodelay' if nodelay else 'default'} | {chunks} | {wire:.0f} | {whole:.0f}"
+                    " "
                     f"| {times[len(times) // 2]:.1f} / {times[int(len(times) * 0.99)]:.1f} |"
                 )
             first, again, pss = refresh(exchange, home)
