@@ -112,7 +112,7 @@ class LiveStage:
 
     def activate(self, package: Package) -> None:
         """See `ports.Stage`. Raises EdgeAgentError."""
-        names = list(self._concerned(package.name))
+        names = [name for name in self._concerned(package.name) if not self._runs(name, package)]
         self._end_beside(names)
         changes: dict[str, Change] = {}
         back = {n for n, its in self._parked.items() if n in names and _is(its.stages, package)}
@@ -197,6 +197,14 @@ class LiveStage:
             models.add(named(config.redact.model) if config.redact else "")
             if config.enabled and model in models and name in self._built.pipelines:
                 yield name
+
+    def _runs(self, name: str, package: Package) -> bool:
+        """Whether it is what a pipeline runs already, as after a restart in the middle."""
+        pipeline = self._built.pipelines[name]
+        first = named(self._around.config.pipelines[name].model) == package.name
+        if not first or not isinstance(pipeline, Pipeline) or not self._supervisor.runs(pipeline):
+            return False
+        return pipeline.settled.is_set() and version_of(pipeline.model) == package.version
 
     def _running(self, model: str) -> Iterator[Pipeline]:
         for name, _ in self._use.pipelines(model):

@@ -324,3 +324,12 @@ def test_live_samples_for_a_proof_are_copies(
     stopped = threading.Event()
     stopped.set()
     assert len(running.stage.live("parts", stopped)) <= 1
+
+
+def test_what_runs_already_is_not_opened_again(run: Callable[..., Running], good: Package) -> None:
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    stages = running.pipeline()._stages
+    running.stage.activate(good)
+    running.steps(5)
+    assert running.pipeline()._stages is stages
