@@ -121,9 +121,11 @@ class ProofFailed(ModelError):
 
     code = "proof-failed"
 
-    def __init__(self, reason: str, sentence: str, *, remedy: str = "") -> None:
+    def __init__(self, reason: str, sentence: str, *, remedy: str = "", died: bool = False) -> None:
         super().__init__(sentence, remedy=remedy)
         self.reason = reason
+        self.died = died
+        """It did not only answer wrongly: it took its process down, or had to be ended."""
 
 
 class InferenceError(ModelError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +15,7 @@ from msgspec import Struct
 from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
-from edgeagent.metrics import Histogram
+from edgeagent.metrics import Meter
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -128,66 +127,6 @@ class Change:
         """None where nothing was open before."""
 
 
-class Meter:
-    """What a pipeline measures about itself; written by its thread, read by any."""
-
-    def __init__(self) -> None:
-        self.gate = Histogram()
-        self.prepare = Histogram()
-        self.infer = Histogram()
-        self.decide = Histogram()
-        self.step = Histogram()
-        self.age = Histogram()
-        """How old live samples are once all is decided about them."""
-        self.steps = 0
-        self.records = 0
-        self.skipped = 0
-        self.failed = 0
-        self._recent: deque[float] = deque(maxlen=64)
-
-    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
-        """Add one step by its four instants (seconds of a monotonic clock)."""
-        self.prepare.add(prepared - started)
-        self.infer.add(inferred - prepared)
-        self.decide.add(ended - inferred)
-        self.step.add(ended - started)
-        self.steps += 1
-        self._recent.append(ended)
-
-    def fps(self) -> float:
-        """Steps per second over the last ones, 0 when they are long ago."""
-        recent = tuple(self._recent)
-        if len(recent) < 2:
-            return 0.0
-        span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
-        return (len(recent) - 1) / span if span > 0 else 0.0
-
-    def snapshot(self) -> dict[str, Any]:
-        """Figures for status and metrics."""
-        return {
-            "fps": round(self.fps(), 2),
-            "steps": self.steps,
-            "records": self.records,
-            "skipped": self.skipped,
-            "failed": self.failed,
-            "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
-            "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
-            **self._ages(),
-            "stages_ms": {
-                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
-                "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
-                "infer": round(self.infer.quantile(0.5) * 1e3, 3),
-                "decide": round(self.decide.quantile(0.5) * 1e3, 3),
-            },
-        }
-
-    def _ages(self) -> dict[str, float]:
-        if not self.age.count:
-            return {}
-        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
-                for share in (50, 95)}  # fmt: skip
-
-
 class Pipeline:
     """One pipeline on its own thread. Opens its stages there, so that a slow or broken model
     holds up nobody else.
@@ -208,7 +147,7 @@ class Pipeline:
         self.meter = Meter()
         self.watch = Watch()
         """How it behaves under the present version of its model."""
-        self.tap: Callable[[Sample, list[Prediction]], None] | None = None
+        self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
@@ -217,9 +156,9 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
-        self._gate: Gates | None = None
         self._change: Change | None = None
         self._changing = threading.Lock()
+        self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
         self._failures = 0
@@ -250,7 +189,7 @@ class Pipeline:
         self.meter.took(started, prepared, inferred, ended)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
-            self.tap(sample, predictions)
+            self.tap(given, predictions)
         if sample.stream_ms is None and sample.mono_ms:
             self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
@@ -285,9 +224,9 @@ class Pipeline:
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
-                running = self._running
-                if running.gate is None or self._passes(running.gate, sample):
-                    self._guarded_step(running, sample)
+                stages = self._running
+                if stages.gate is None or self._passes(stages.gate, sample):
+                    self._guarded_step(stages, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
@@ -296,12 +235,6 @@ class Pipeline:
         finally:
             stages, self._stages = self._running, None
             stages.session.close()
-
-    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
-        began = time.perf_counter()
-        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
-        self.meter.gate.add(time.perf_counter() - began)
-        return passes
 
     @property
     def _running(self) -> Stages:
@@ -328,12 +261,19 @@ class Pipeline:
                 self._append(draft)
         if before is not None:
             before.session.hand_over()
+            change.stages.gate = before.gate  # it is about the source, not about the model
             change.before = Parked(before, self._open_stages, self.watch)
         self._open_stages, self.watch = change.open_stages, change.watch
         self._failures = 0
         self._run(change.stages)
         change.done.set()
         return True
+
+    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
+        began = time.perf_counter()
+        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
+        self.meter.gate.add(time.perf_counter() - began)
+        return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         try:
@@ -376,18 +316,25 @@ class Pipeline:
             self._change = None
         return True
 
+    def evidence(self, sample: Sample) -> Evidence | None:
+        """A redacted picture of it, or of the newest sample of which it is known what to hide;
+        None where there may be none. May be called by any thread. Raises InputError."""
+        stages = self._stages
+        return stages.picture(sample) if stages is not None else None
+
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
 
-    def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
-        """A redacted picture of it, or of the newest sample of which it is known what to hide;
-        None where there may be none. ``asked``: by a person. May be called by any thread.
-
-        Raises: InputError.
-        """
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A present picture as a person may see it who asks for one; None where there is none."""
         stages = self._stages
-        return None if stages is None else stages.picture(sample, asked=asked)
+        return None if stages is None else stages.picture(sample, asked=True)
+
+    def retire(self) -> None:
+        """Stop for good: its source must not wait for it."""
+        self._stop.set()
+        self._inbox.close()
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""

@@ -33,6 +33,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.update.proven import Proven
 
 VIEWS = "views"
 """Folder within the data folder for what cameras usually see."""
@@ -84,6 +85,8 @@ class Surroundings(Struct, frozen=True):
     """Where views of cameras are kept; None = nowhere."""
     broker: Broker | None = None
     """Where topics of other devices come from."""
+    proven: Proven | None = None
+    """What need not be tried in a process of its own; None = nothing is tried."""
 
 
 class Plan(Struct, frozen=True):
@@ -122,14 +125,33 @@ def build(around: Surroundings) -> Built:
     return built
 
 
-def plan_of(around: Surroundings, name: str) -> Plan:
-    """What a pipeline needs. Raises ConfigError, NotFound, PackageError."""
-    pipeline = around.config.pipelines[name]
-    return _planned(around, name, around.library.find(pipeline.model, pipeline.version))
+def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
+    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
+
+    Returns what the supervisor is to start: the pipeline, and sources of it that do not run yet.
+    Raises EdgeAgentError where it still can't be built.
+    """
+    plan = plan_of(around, name, package)
+    fresh: dict[str, CaptureUnit] = {}
+    units = dict(built.sources)
+    for source in plan.sources.values():
+        unit = units.get(source)
+        if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
+            continue
+        made = units[source] = _unit(around, source, [plan])
+        if isinstance(made, CaptureUnit):
+            fresh[source] = made
+    pipeline = _pipeline(around, Built(sources=units), name, plan)
+    built.pipelines[name] = pipeline
+    built.sources.update(fresh)
+    return [pipeline, *fresh.values()]
 
 
-def _planned(around: Surroundings, name: str, package: Package) -> Plan:
+def plan_of(around: Surroundings, name: str, package: Package | None = None) -> Plan:
+    """What a pipeline needs, of this package in place of the library's. Raises ConfigError,
+    NotFound, PackageError."""
     pipeline = around.config.pipelines[name]
+    package = package or around.library.find(pipeline.model, pipeline.version)
     if pipeline.channels:
         package = _renamed(name, package, pipeline.channels)
     if pipeline.source or len(pipeline.sources) == 1:
@@ -142,29 +164,6 @@ def _planned(around: Surroundings, name: str, package: Package) -> Plan:
             remedy="Name a source for each input of the model.",
         )
     return Plan(package, pipeline.sources)
-
-
-def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
-    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
-
-    Returns what the supervisor is to start: the pipeline, and sources that don't run yet. Raises
-    EdgeAgentError where it still can't be built.
-    """
-    plan = _planned(around, name, package)
-    fresh = Built(sources=dict(built.sources))
-    begun: list[Unit] = []
-    for source in dict.fromkeys(plan.sources.values()):
-        unit = built.sources.get(source)
-        if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
-            continue
-        made = _unit(around, source, [plan])
-        if isinstance(made, Unbuilt):
-            raise made.error
-        fresh.sources[source] = made
-        begun.append(made)
-    pipeline = built.pipelines[name] = _pipeline(around, fresh, name, plan)
-    built.sources.update(fresh.sources)
-    return [pipeline, *begun]
 
 
 def source_of(around: Surroundings, pipeline: str) -> str:
@@ -288,7 +287,12 @@ def make_source(
 ) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
-        made: Source = plugins.find("source", config.plugin)(name, config.options, wanted)
+        plugin = plugins.find("source", config.plugin)
+        if getattr(plugin, "hangs", False):
+            from edgeagent.capture.hosted import HostedSource
+
+            return HostedSource(name, config, plugin, wanted)
+        made: Source = plugin(name, config.options, wanted)
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeagent.agent.aside import ask, open_aside
-from edgeagent.agent.build import Built, Surroundings, rebuild
+from edgeagent.agent.build import Built, Surroundings, Unbuilt, plan_of, rebuild
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
-from edgeagent.errors import Busy
+from edgeagent.errors import Busy, EdgeAgentError, NotFound
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Change, Parked, Pipeline, Stages
 from edgeagent.prove.process import free_memory
@@ -32,6 +32,7 @@ from edgeagent.update.shadow import Shadow, ShadowReport
 
 if TYPE_CHECKING:
     from edgeagent.agent.evidence import Pictures
+    from edgeagent.types import Sample
 
 log = logging.getLogger("edgeagent.change")
 
@@ -69,6 +70,21 @@ class LiveStage:
     def incompatible(self, package: Package) -> Sequence[Fault]:
         """See `ports.Stage`."""
         return incompatible(package, self._use)
+
+    def live(self, model: str, stopped: threading.Event) -> list[Sample]:
+        """Copies of a few samples that the pipelines of a model are given now, for its proof."""
+        from edgeagent.agent.aside import Gathering
+
+        gathering = Gathering()
+        pipelines = list(self._running(model))
+        for pipeline in pipelines:
+            pipeline.tap = gathering.tap
+        try:
+            gathering.wait(stopped)
+        finally:
+            for pipeline in pipelines:
+                pipeline.tap = None
+        return gathering.samples
 
     def shadow(self, package: Package, seconds: float, stopped: threading.Event) -> Passed:
         """See `ports.Stage`. Raises Refused, ModelError."""
@@ -112,11 +128,15 @@ class LiveStage:
 
     def withdraw(self, model: str) -> None:
         """See `ports.Stage`."""
-        for name, config in self._use.pipelines(model):
-            del config
+        for name, _ in self._use.pipelines(model):
             self._end_beside([name])
             pipeline = self._built.pipelines[name]
-            pipeline.stop()
+            if isinstance(pipeline, Pipeline):
+                pipeline.retire()
+                error = NotFound(f"no version of {model} is left that runs here")
+                stand_in = self._built.pipelines[name] = Unbuilt(name, error)
+                self._supervisor.forget(pipeline)
+                self._supervisor.start(stand_in)
 
     def behaviour(self, model: str) -> Mapping[str, Any]:
         """See `ports.Stage`."""
@@ -188,7 +208,12 @@ class LiveStage:
             del self._parked[name]
             return Change(parked.stages, opener, parked.watch)
         runtime = self._around.config.pipelines[name].runtime
-        stages = open_aside(name, opener, package, kindly=(runtime.threads or 1) == 1)
+        first = self._package_for(name, package)
+        stages = open_aside(name, opener, first, kindly=(runtime.threads or 1) == 1)
+        running = self._pipeline(name)
+        if first is not package:
+            # A second model: what is watched goes on.
+            return Change(stages, opener, running.watch)
         return Change(stages, opener, Watch(stages.model))
 
     def _opener(self, name: str, package: Package) -> Callable[[], Stages]:
@@ -201,7 +226,9 @@ class LiveStage:
         def open_stages() -> Stages:
             from edgeagent.agent.stages import open_stages as really_open
 
-            return really_open(self._around, name, find(config.model, config.version), find)
+            chosen = find(config.model, config.version)
+            plan = plan_of(self._around, name, chosen)
+            return really_open(self._around, name, plan.package, find)
 
         return open_stages
 
@@ -268,9 +295,14 @@ class LiveStage:
             pipeline.tap = None
 
     def _revive(self, name: str, package: Package) -> None:
-        """A pipeline that can't run with what there was."""
+        """A pipeline that can't run with what there was. Where it is not the model that it
+        lacks, it stays as it is."""
         dead = self._built.pipelines[name]
-        units = rebuild(self._around, self._built, name, self._package_for(name, package))
+        try:
+            units = rebuild(self._around, self._built, name, self._package_for(name, package))
+        except EdgeAgentError as error:
+            log.warning("%s still can't run: %s", name, error)
+            return
         self._supervisor.forget(dead)
         for unit in units:
             self._supervisor.start(unit)

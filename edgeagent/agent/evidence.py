@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.types import Draft
+from edgeagent.types import Draft, Joint
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
@@ -34,15 +34,16 @@ class Pictures:
         self._bytes = _MOST_BYTES
         self._next = 0.0
 
-    def of(self, pipeline: Pipeline) -> Callable[[Sample, list[Told], list[Told]], None]:
+    def of(self, pipeline: Pipeline) -> Callable[[Sample | Joint, list[Told], list[Told]], None]:
         """To be told of the disagreements in one pipeline."""
 
-        def disagreed(sample: Sample, old: list[Told], new: list[Told]) -> None:
+        def disagreed(given: Sample | Joint, old: list[Told], new: list[Told]) -> None:
             now = time.monotonic()
             if self._left <= 0 or now < self._next:
                 return
             self._next = now + _PAUSE_S
             self._left -= 1
+            sample = given.lead if isinstance(given, Joint) else given
             self._tell(pipeline, sample, old, new)
 
         return disagreed
@@ -50,7 +51,7 @@ class Pictures:
     def _tell(self, pipeline: Pipeline, sample: Sample, old: list[Told], new: list[Told]) -> None:
         try:
             # The pipeline's own way out for pictures: what must be hidden is, or there is none.
-            picture = pipeline.picture(sample)
+            picture = pipeline.evidence(sample)
         except EdgeAgentError as error:
             log.warning("%s: no picture of a disagreement: %s", pipeline.name, error)
             picture = None

@@ -194,7 +194,9 @@ def _finite(
         count = samples or read.count or ENDLESS_SAMPLES
         return replace(read, pace="max", count=count)
     kind = str(read.__struct_config__.tag)
-    if kind not in _FINITE:
+    live = getattr(read, "device", "") or getattr(read, "live", False)
+    fifo = Path(str(getattr(read, "path", ""))).is_fifo()
+    if kind not in _FINITE or live or fifo:
         raise UsageError(
             f"the source {name} is live ({kind}), and nothing of it is recorded",
             remedy="Name a recording: edgeagent replay FILE",

@@ -40,7 +40,9 @@ def open_stages(
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    find = find or around.library.find
+    find = _tried(around, pipeline, find or around.library.find)
+    if around.proven is not None:
+        around.proven.ensure(package, pipeline.runtime)
     finder = _finder(find(hide, "")) if hide else None
     return stages_for(
         name,
@@ -54,6 +56,21 @@ def open_stages(
         find=find,
         presents=around.presents,
     )
+
+
+def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
+    """Find further models, and only those that do not take this process down."""
+    proven = around.proven
+    if proven is None:
+        return find
+
+    def tried(model: str, version: str) -> Package:
+        package = find(model, version)
+        asked = (its.runtime for its in pipeline.refine.values() if its.model == model)
+        proven.ensure(package, next(asked, Runtime()))
+        return package
+
+    return tried
 
 
 def _finder(package: Package) -> Predictor:
@@ -133,16 +150,6 @@ def stages_for(
     )
 
 
-def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
-    if pipeline.gate is None:
-        return None
-    from edgeagent.capture.gate.gate import Gate
-
-    trigger = pipeline.gate.trigger
-    other = presents.get(trigger.pipeline) if trigger else None
-    return Gate(pipeline, timezone=timezone, other=other)
-
-
 class Memory:
     """What the stages of a pipeline remember from sample to sample. It may outlive their model:
     a part that stands on the belt while the model is changed is the same part afterwards."""
@@ -179,6 +186,16 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
+
+
+def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
+    if pipeline.gate is None:
+        return None
+    from edgeagent.capture.gate.gate import Gate
+
+    trigger = pipeline.gate.trigger
+    other = presents.get(trigger.pipeline) if trigger else None
+    return Gate(pipeline, timezone=timezone, other=other)
 
 
 def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:

@@ -21,6 +21,9 @@ _OPEN_S = 10.0
 class CameraSource(DecoderSource):
     """A camera named by what stays (``/dev/v4l/by-id/…``), found anew at each opening."""
 
+    verified = False
+    """No V4L2 device was there to try this with: tested up to the system call."""
+
     def __init__(self, name: str, config: CameraConfig, wanted: Wanted = PICTURES) -> None:
         del wanted
         self._config = config

@@ -6,8 +6,8 @@ the lifeline: it is set to send SIGIO, whose default is the end of a process, wh
 end of it closes. So the child ends with its parent even if native code holds the interpreter
 lock and never returns; no thread and no polling is needed for that.
 
-Messages to the parent: JSON (opened, ring, corrupt, failed), `FRAME` and `TICK`. A tick says
-that the source lives although no picture is wanted yet.
+Messages to the parent: JSON (opened, ring, corrupt, about, failed, over), `FRAME` and `TICK`. A
+tick says that the source lives although no picture is wanted yet.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Decoder(Protocol):
 
     All methods may block for as long as they like: the parent has the deadline. Beyond them a
     decoder may have ``stamp_s``, the time of the picture that was grabbed by the clock of its
-    stream (seconds, None = unknown), and ``skipped``, how many it has left out by itself because
-    newer ones were there.
+    stream (seconds, None = unknown), ``skipped``, how many it has left out by itself because newer
+    ones were there, and ``about``, what the parent must know of what is no picture.
     """
 
     def open(self) -> Opened:
@@ -80,7 +80,7 @@ def main(channel: int, lifeline: int) -> None:
     sock = socket.socket(fileno=channel)
     setup = json.loads(sock.recv(LONGEST))
     sys.path[:] = setup["path"]
-    from edgeagent.errors import EdgeAgentError
+    from edgeagent.errors import EdgeAgentError, SourceEnded
 
     module, name = setup["decoder"].split(":")
     decoder: Decoder = getattr(import_module(module), name)(**setup["params"])
@@ -90,6 +90,8 @@ def main(channel: int, lifeline: int) -> None:
         opened = decoder.open()
         feed.tell(opened={"rate_hz": opened.rate_hz, "note": opened.note})
         feed.run()
+    except SourceEnded:
+        feed.tell(over=True)
     except EdgeAgentError as error:
         feed.tell(failed=type(error).__name__, text=str(error), remedy=error.remedy)
     decoder.close()
@@ -123,6 +125,7 @@ class _Feed:
         self._thinned = 0
         self._shape: tuple[int, ...] = ()
         self._told = 0.0
+        self._about: Any = None
         self._lag = Lag()
         self._thinner = None
         if fps:
@@ -172,6 +175,10 @@ class _Feed:
         slot = min(self._free)
         into = self._slots.view(slot, self._shape) if self._slots else None
         pixels = self._decoder.picture(into)
+        about = getattr(self._decoder, "about", None)
+        if about != self._about:
+            self._about = about
+            self.tell(about=about)
         if pixels is not into:
             self._place(slot, pixels)
         self._free.discard(slot)

@@ -17,7 +17,7 @@ from edgeagent import errors
 from edgeagent.capture.process import DecoderProcess
 from edgeagent.capture.rhythm import Rhythm
 from edgeagent.capture.source import Tally
-from edgeagent.errors import EdgeAgentError, InputError, SourceLost
+from edgeagent.errors import EdgeAgentError, InputError, SourceEnded, SourceLost
 from edgeagent.types import Frame
 
 _START_S = 20.0
@@ -73,6 +73,8 @@ class DecoderSource:
         self.tally = Tally()
         self.pid = 0
         """Of the child; 0 = none."""
+        self.about: dict[str, Any] | None = None
+        """What the decoder says of what it gives; None = pictures."""
         self._decoder = decoder
         self._fps = fps
         self._slots = queue + _SPARE_SLOTS
@@ -148,6 +150,8 @@ class DecoderSource:
                 self._count(*message["tick"])
                 # Also a stream of which few pictures are wanted has its own rate.
                 self._rhythm.tick(time.monotonic())
+            elif "about" in message:
+                self.about = message["about"]
             elif "corrupt" in message:
                 raise InputError(self._told(message["corrupt"]))
             elif "frame" in message:
@@ -184,6 +188,8 @@ class DecoderSource:
             if self._interrupted:
                 raise SourceLost(f"{self.origin}: stopped")
             raise SourceLost(f"{self.origin}: {process.death()}{self._cause(process)}")
+        if "over" in message:
+            raise SourceEnded
         if "failed" in message:
             cause = self._explain(process.lines)
             # The child names the device itself, as all errors of files and devices do.

@@ -1,4 +1,4 @@
-"""Cameras in the network: RTSP, and Motion JPEG over HTTP. Decoding happens in a child."""
+"""Cameras in the network: RTSP, Motion JPEG and snapshots over HTTP; decoded in a child."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds
 
 if TYPE_CHECKING:
-    from edgeagent.config.model import MjpegConfig, RtspConfig
+    from edgeagent.config.model import MjpegConfig, RtspConfig, SnapshotConfig
 
 _PROBE = {"analyzeduration": "500000", "probesize": "500000"}
 """Half a second and half a megabyte to find the format; FFmpeg's own five seconds make
@@ -101,10 +101,41 @@ class MjpegSource(DecoderSource):
             "url": _without_user(self._config.url),
             "username": username,
             "password": password,
+            "ca": self._config.ca,
         }
 
 
-def _credentials(name: str, config: RtspConfig | MjpegConfig) -> tuple[str, str]:
+class SnapshotSource(DecoderSource):
+    """A camera that is asked for single pictures over HTTP or HTTPS."""
+
+    def __init__(self, name: str, config: SnapshotConfig, wanted: Wanted = PICTURES) -> None:
+        del wanted
+        self._config = config
+        super().__init__(
+            name,
+            "edgeagent.capture.snapshot:SnapshotDecoder",
+            origin=_bare(config.url),
+            queue=config.queue,
+            open_s=seconds(config.timeout),
+            network=True,
+        )
+
+    def params(self) -> dict[str, Any]:
+        """Address, credentials and pace. Raises ConfigError where the password can't be read."""
+        config = self._config
+        username, password = _credentials(self.name, config)
+        self.hide(password)
+        return {
+            "url": _without_user(config.url),
+            "username": username,
+            "password": password,
+            "ca": config.ca,
+            "timeout_s": seconds(config.timeout),
+            "every_s": 1.0 / config.fps if config.fps else seconds(config.every),
+        }
+
+
+def _credentials(name: str, config: RtspConfig | MjpegConfig | SnapshotConfig) -> tuple[str, str]:
     """User and password: those of the configuration, else those in the address."""
     parts = urlsplit(config.url)
     username = config.username or unquote(parts.username or "")

@@ -173,6 +173,8 @@ class CaptureUnit:
         }
         if self._tally.unused:
             detail["unused"] = self._tally.unused
+        if not getattr(self.source, "verified", True):
+            detail["verified"] = False
         if self._sight is not None:
             detail["sight"] = self._sight.detail()
         detail.update(self._tally.figures)

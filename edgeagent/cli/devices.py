@@ -35,18 +35,31 @@ Baud = Annotated[
 
 
 @app.callback()
-def devices(context: typer.Context, explain: Explain = False, as_json: AsJson = False) -> None:
+def devices(
+    context: typer.Context,
+    explain: Explain = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """This board, its runtimes and accelerators, and what is attached to it: as `list`."""
     context.obj = (explain, as_json)
     if context.invoked_subcommand is None:
-        _show(explain, as_json)
+        _show(explain, as_json, config, data_dir)
 
 
 @app.command("list")
-def list_(context: typer.Context, explain: Explain = False, as_json: AsJson = False) -> None:
-    """This board, its runtimes and accelerators, and what is attached to it."""
+def list_(
+    context: typer.Context,
+    explain: Explain = False,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """This board, its runtimes and accelerators, and what is attached to it. What the running
+    agent has open is told by it."""
     earlier = context.obj
-    _show(explain or earlier[0], as_json or earlier[1])
+    _show(explain or earlier[0], as_json or earlier[1], config, data_dir)
 
 
 @app.command("try")
@@ -116,8 +129,9 @@ def add(
     render.show(data, as_json, lambda: views.added(data, bool(model)))
 
 
-def _show(explain: bool, as_json: bool) -> None:
+def _show(explain: bool, as_json: bool, config: Path | None, folder: Path | None) -> None:
     from edgeagent.cli.attached import attached
+    from edgeagent.cli.trying import told_by_agent
     from edgeagent.device import health
     from edgeagent.device.profile import Board, detect
     from edgeagent.infer.installed import runtimes
@@ -135,7 +149,7 @@ def _show(explain: bool, as_json: bool) -> None:
         "disk_free_bytes": health.disk(Path.cwd()).free_bytes,
         "runtimes": runtimes(),
         "accelerators": _accelerators(board, match),
-        "attached": [asdict(its) for its in attached()],
+        "attached": [asdict(its) for its in told_by_agent(attached(), config, folder)],
     }
     if explain:
         data["explained"] = _explained(board, match)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from edgeagent.errors import (
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
+    from edgeagent.cli.attached import Attached
     from edgeagent.config.load import Loaded
     from edgeagent.config.model import SourceConfig
     from edgeagent.decide.present import Numbered
@@ -51,6 +53,30 @@ def configured_as(loaded: Loaded | None, table: dict[str, Any]) -> str:
         if any(_same(one, str(device)) for one in its if one):
             return name
     return ""
+
+
+def told_by_agent(
+    here: Sequence[Attached], config: Path | None, data: Path | None
+) -> list[Attached]:
+    """What is attached, with what the running agent says of those that it has open."""
+    loaded = loaded_or_none(config, data)
+    if loaded is None:
+        return list(here)
+    try:
+        running = options.control(config, data).status().get("sources", {})
+    except (Unavailable, NotPermitted):
+        running = {}
+    found = []
+    for its in here:
+        name = configured_as(loaded, {"device": its.path})
+        if name:
+            state = running.get(name)
+            said = "configured, not running" if state is None else f"agent: {state['state']}"
+            if state is not None and state.get("fps"):
+                said += f", {state['fps']:g} a second"
+            its = replace(its, used_by=(f"source {name} ({said})", *its.used_by))
+        found.append(its)
+    return found
 
 
 def by_agent(
@@ -102,7 +128,6 @@ def alone(
             broker.close()
     if not report.get("samples"):
         raise _nothing(name, unit)
-    report.pop("final", None)
     return {"by": "itself", **report}
 
 

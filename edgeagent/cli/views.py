@@ -92,6 +92,31 @@ def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
 # --- the running agent ---------------------------------------------------------------------
 
 
+def _desired(its: dict[str, Any]) -> None:
+    """What became of what is wished for: changes of models, configuration, holds."""
+    lines = [
+        f"{name} {one['wanted']}: {one['state']}"
+        + (f" {one['progress']:.0%}" if one.get("progress") else "")
+        + (f" ({one['reason']})" if one.get("reason") else "")
+        + (f": {one['detail']}" if one.get("detail") else "")
+        for name, one in its.get("models", {}).items()
+        if one.get("wanted")
+    ]
+    config = its.get("config") or {}
+    if config.get("rev"):
+        why = f": {config['detail']}" if config.get("detail") else ""
+        lines.append(f"configuration of rev {config['rev']}: {config.get('state', 'applied')}{why}")
+    for one in its.get("held", ()):
+        end = f" until {one['until']}" if one.get("until") else ""
+        lines.append(f"{one['model']} is held by {one.get('by') or 'somebody'}{end}")
+    if its.get("rejected"):
+        lines.append(f"not taken: {its['rejected']}")
+    if lines:
+        render.blank()
+        for line in lines:
+            render.plain(f"  {line}")
+
+
 def status(report: dict[str, Any]) -> None:
     """Head, outbox, pipelines, sources."""
     link, outbox = report["link"], report["outbox"]
@@ -123,6 +148,7 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}")
+    _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
         render.table(

@@ -39,12 +39,15 @@ from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
     CameraConfig,
+    CommandConfig,
     CsvConfig,
+    FolderConfig,
     ImagesConfig,
     MjpegConfig,
     PluginConfig,
     ReplayConfig,
     RtspConfig,
+    SnapshotConfig,
     SourceKeys,
     SyntheticConfig,
     VideoConfig,
@@ -70,12 +73,14 @@ __all__ = [
     "Budget",
     "CameraConfig",
     "Clip",
+    "CommandConfig",
     "CommandType",
     "Commands",
     "Config",
     "CsvConfig",
     "Device",
     "Durability",
+    "FolderConfig",
     "Gate",
     "ImagesConfig",
     "Limit",
@@ -110,6 +115,7 @@ __all__ = [
     "Serve",
     "Share",
     "Sight",
+    "SnapshotConfig",
     "SourceConfig",
     "SourceKeys",
     "Storage",
@@ -274,6 +280,8 @@ class Serve(Struct, forbid_unknown_fields=True):
 class Models(Struct, forbid_unknown_fields=True):
     path: list[str] = field(default_factory=list)
     """Further folders with model packages, searched before those that are shipped."""
+    keep: Annotated[int, Meta(ge=2, le=50)] = 2
+    """Versions of a model that stay on the device: the one that runs, the one before it, …"""
 
 
 class Config(Struct, forbid_unknown_fields=True):

@@ -23,6 +23,8 @@ LOCAL_ONLY: tuple[KeyPath, ...] = (("device", "id"), ("mqtt", "prefix"))
 """Who a device is, is said at the device: the fleet could lose it otherwise."""
 
 
+_CODED = ("mjpeg", "h264", "h265")
+
 _DURATIONS: tuple[tuple[KeyPath, str, str], ...] = (
     (("metrics", "every"), "1 s", "7 d"),
     (("mqtt", "keepalive"), "1 s", "65535 s"),
@@ -118,7 +120,8 @@ def _measured(text: str, measure: Callable[[str], float]) -> float | None:
 def _files(look: Look) -> Iterator[Fault]:
     paths: list[KeyPath] = [("mqtt", "password_file")]
     paths += [("mqtt", "tls", key) for key in ("ca", "cert", "key")]
-    paths += [("sources", name, "password_file") for name, _ in look.named("sources")]
+    for name, _ in look.named("sources"):
+        paths += [("sources", name, "password_file"), ("sources", name, "ca")]
     for path in paths:
         named = look.text(*path)
         if named:
@@ -155,6 +158,7 @@ def _secrets(look: Look) -> Iterator[Fault]:
 
 def _sources(look: Look) -> Iterator[Fault]:
     for name, _ in look.named("sources"):
+        yield from _command(look, name)
         masks = look.get("sources", name, "mask")
         for position in range(len(masks) if isinstance(masks, list) else 0):
             yield from polygon(look, ("sources", name, "mask", position))
@@ -164,6 +168,21 @@ def _sources(look: Look) -> Iterator[Fault]:
         from edgeagent.config.sensing import sensors
 
         yield from sensors(look)
+
+
+def _command(look: Look, name: str) -> Iterator[Fault]:
+    """What is run, is said at the device itself; what a raw picture is, has to be said."""
+    path: KeyPath = ("sources", name, "command")
+    if look.get(*path) is None:
+        return
+    if look.remote and look.places.nearest(path).file == look.remote:
+        said = "a command may only be set at the device itself"
+        yield look.fault(path, "", "", "set it in agent.toml", said)
+    kind = look.text("sources", name, "format") or "mjpeg"
+    if kind not in _CODED and look.get("sources", name, "size") is None:
+        remedy = "write size = [width, height], as the command gives them"
+        said = f"{kind} pictures have no size of their own"
+        yield look.fault(path[:2], "size", "none", remedy, said)
 
 
 def _names(look: Look) -> Iterator[Fault]:

@@ -25,7 +25,7 @@ class SensorKeys(SourceKeys, kw_only=True):
     next one); the mean of the readings since the last row."""
     gap: Duration | None = None
     """How long a channel may be without a reading before it is missing; absent = three times the
-    usual distance of its readings and of rows."""
+    usual distance of its readings and of rows, at least 50 ms."""
 
 
 class SysfsConfig(SensorKeys, kw_only=True):

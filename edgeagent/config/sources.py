@@ -51,6 +51,53 @@ class MjpegConfig(SourceKeys, tag="mjpeg", kw_only=True):
     username: str = ""
     password_file: str = ""
     timeout: Duration = "5 s"
+    ca: str = ""
+    """File with certificates (PEM) to trust for https, in place of the system's."""
+
+
+class SnapshotConfig(SourceKeys, tag="snapshot", kw_only=True):
+    """Single pictures, asked for again and again."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://", description="a URL http://… or https://…")]
+    every: Duration = "1 s"
+    username: str = ""
+    password_file: str = ""
+    timeout: Duration = "5 s"
+    ca: str = ""
+    """As of `mjpeg`."""
+
+
+class CommandConfig(SourceKeys, tag="command", kw_only=True):
+    """A program that writes pictures to its standard output. Local only: nobody can have a device
+    run a program from afar."""
+
+    command: Annotated[list[str], Meta(min_length=1)]
+    """The program and its arguments, without a shell: ``["rpicam-vid", "-t", "0", "--codec",
+    "mjpeg", "-o", "-"]``."""
+    format: Literal["mjpeg", "h264", "h265", "bgr24", "rgb24", "gray", "yuyv", "yuv420", "nv12"] = (
+        "mjpeg"
+    )
+    """What it writes."""
+    size: tuple[Pixels, Pixels] | None = None
+    """Width and height of raw pictures; the others bring their own."""
+    timeout: Duration = "10 s"
+    """How long it may take to the first picture."""
+
+
+class FolderConfig(SourceKeys, tag="folder", kw_only=True):
+    """A folder into which somebody else puts pictures; each is read once."""
+
+    path: str
+    pattern: str = "*"
+    """Of file names, such as ``cam1_*.jpg``."""
+    recursive: bool = False
+    """Folders below it too."""
+    existing: bool = False
+    """Also what is there at the start; else only what comes."""
+    then: Literal["keep", "delete"] = "keep"
+    """What becomes of a file that was read."""
+    every: Duration = "500 ms"
+    """How often to look."""
 
 
 class ImagesConfig(SourceKeys, tag="images", kw_only=True):
@@ -123,6 +170,6 @@ class PluginConfig(SourceKeys, tag="plugin", kw_only=True):
 
 
 SourceConfig = Union[
-    CameraConfig, RtspConfig, MjpegConfig, ImagesConfig, VideoConfig, ReplayConfig, CsvConfig,
-    AudioConfig, SyntheticConfig, PluginConfig,
+    CameraConfig, RtspConfig, MjpegConfig, SnapshotConfig, CommandConfig, FolderConfig,
+    ImagesConfig, VideoConfig, ReplayConfig, CsvConfig, AudioConfig, SyntheticConfig, PluginConfig,
 ]  # fmt: skip

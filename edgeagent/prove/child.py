@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct, field
@@ -22,7 +22,11 @@ from msgspec import Struct, field
 from edgeagent.config.model import Runtime
 from edgeagent.errors import ProofFailed
 from edgeagent.prove.agreement import ARROW, NOTHING, Agreement
+from edgeagent.prove.live import Handles
 from edgeagent.prove.process import Child, memory_limit
+
+if TYPE_CHECKING:
+    from edgeagent.types import Sample
 
 TIMES = 1.5
 """What the running version takes, so many times, is what a new one without a budget may take."""
@@ -80,6 +84,7 @@ def prove_in_child(
     *,
     against: Path | None = None,
     samples: Sequence[Path] = (),
+    live: Sequence[Sample] = (),
     limits: Limits = Limits(),  # noqa: B008
     require: Sequence[str] = (),
     runtime: Runtime | None = None,
@@ -91,6 +96,7 @@ def prove_in_child(
         folder: package of the new version.
         against: package of the version that runs now.
         samples: folders with samples to compare both on, besides the golden ones of ``against``.
+        live: samples of this device, to compare both on as well; they stay in memory.
         limits: what it may take.
         require: delegates or providers that must take part.
         runtime: how the pipelines run it.
@@ -114,7 +120,13 @@ def prove_in_child(
         "memory_bytes": memory_limit(limits.pss_mb),
         "cpu_s": max(1, round(limits.timeout_s)),
     }
-    asked = _Asked(ask, limits.timeout_s, stopped)
+    with Handles(live) as handles:
+        ask["live"] = handles.described
+        asked = _Asked(ask, limits.timeout_s, stopped, handles.fds)
+        return _judged(asked, folder, against, limits)
+
+
+def _judged(asked: _Asked, folder: Path, against: Path | None, limits: Limits) -> Proof:
     before = _reference(asked, against)
     shown = asked.of(folder)
     compared = _agreement(before, shown, against, folder, limits)
@@ -143,14 +155,17 @@ def prove_in_child(
 class _Asked:
     """Children with one request, one after the other, within one deadline."""
 
-    def __init__(self, ask: dict[str, Any], timeout_s: float, stopped: Event) -> None:
+    def __init__(
+        self, ask: dict[str, Any], timeout_s: float, stopped: Event, handles: Sequence[int]
+    ) -> None:
         self._ask = ask
+        self._handles = handles
         self._timeout_s = timeout_s
         self._stopped = stopped
 
     def of(self, folder: Path, **other: Any) -> dict[str, Any]:
         """What a version shows. Raises ProofFailed, Busy."""
-        with Child({**self._ask, **other, "folder": str(folder)}) as child:
+        with Child({**self._ask, **other, "folder": str(folder)}, self._handles) as child:
             return child.outcome(self._timeout_s, self._stopped)
 
 

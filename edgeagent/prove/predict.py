@@ -16,7 +16,7 @@ from edgeagent.infer import Receipt, open_package
 from edgeagent.interpret.decoder import open_decoder
 from edgeagent.manifest import Package, Variant
 from edgeagent.prepare.inputs import Prepare
-from edgeagent.types import Prediction, Sample
+from edgeagent.types import Joint, Prediction, Sample
 
 
 class Answer(Struct, frozen=True):
@@ -79,8 +79,8 @@ class Predictor:
         """``parts@1.2.0/int8``, as it stands in records."""
         return model_name(self.package, self.variant)
 
-    def __call__(self, sample: Sample) -> Answer:
-        """Predictions for one sample.
+    def __call__(self, sample: Sample | Joint) -> Answer:
+        """Predictions for one sample, or for one of each source.
 
         Raises:
             InputError: the sample does not fit the model.

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -57,10 +57,10 @@ def free_memory() -> int:
 class Child:
     """One child process of `trial`. Use it in a ``with``: at its end the child is gone.
 
-    Raises Busy where no process can be started.
+    ``handles`` are open files that it may use. Raises Busy where no process can be started.
     """
 
-    def __init__(self, ask: dict[str, Any]) -> None:
+    def __init__(self, ask: dict[str, Any], handles: Sequence[int] = ()) -> None:
         self.ask = ask
         self.doing = "was being started"
         self._lines: deque[str] = deque(maxlen=_LINES)
@@ -78,7 +78,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(theirs,),
+                    pass_fds=(theirs, *handles),
                     start_new_session=True,
                 )
             except OSError as error:
@@ -113,7 +113,9 @@ class Child:
                 raise self._too_large()
             if time.monotonic() > deadline:
                 raise ProofFailed(
-                    "timeout", f"it gave no answer within {timeout_s:g} s, while it {self.doing}"
+                    "timeout",
+                    f"it gave no answer within {timeout_s:g} s, while it {self.doing}",
+                    died=True,
                 )
         raise self._death()
 
@@ -165,16 +167,16 @@ class Child:
         said = f" ({last.strip()[:200]})" if last else ""
         if code == -signal.SIGXCPU:
             return ProofFailed(
-                "timeout", f"it used all of its processor time while it {self.doing}"
+                "timeout", f"it used all of its processor time while it {self.doing}", died=True
             )
         if code == -signal.SIGKILL:
-            return ProofFailed(
-                "budget", f"the system ended it while it {self.doing}: it ran short of memory"
-            )
+            told = f"the system ended it while it {self.doing}: it ran short of memory"
+            return ProofFailed("budget", told, died=True)
         if "bad_alloc" in said or "MemoryError" in said:
             return self._too_large()
         how = f"with {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        return ProofFailed("crash", f"it took its process down, {how}, while it {self.doing}{said}")
+        told = f"it took its process down, {how}, while it {self.doing}{said}"
+        return ProofFailed("crash", told, died=True)
 
     def _resident(self) -> int:
         """Bytes of it in memory. Looked at from here, because what the kernel can limit (what a
@@ -187,7 +189,8 @@ class Child:
 
     def _too_large(self) -> ProofFailed:
         most = self.ask["memory_bytes"] >> 20
-        return ProofFailed("budget", f"it needs more memory than a model may have here ({most} MB)")
+        said = f"it needs more memory than a model may have here ({most} MB)"
+        return ProofFailed("budget", said, died=True)
 
     def _end(self) -> None:
         """No child outlives a proof."""

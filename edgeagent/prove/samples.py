@@ -21,16 +21,17 @@ from edgeagent.config.model import (
     VideoConfig,
 )
 from edgeagent.errors import InputError, SourceEnded
-from edgeagent.manifest import Package
-from edgeagent.types import Frame, Sample, Window
+from edgeagent.manifest import InputSpec, Package
+from edgeagent.types import Frame, Joint, Sample, Window
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
-_RECORDINGS = (".csv", ".jsonl", ".wav")
+_RECORDINGS = (".csv", ".jsonl", ".wav", ".flac")
 
 
 PICTURE, VALUES = "pictures", "windows of values"
 _GIVES = {
     "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "snapshot": PICTURE, "command": PICTURE, "folder": PICTURE,
     "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
 }  # fmt: skip
 
@@ -98,11 +99,17 @@ def first_sample(path: Path, package: Package) -> Sample:
     raise InputError(f"{path}: holds no whole window for {package.name}")
 
 
-def made_up(package: Package) -> Sample:
+def made_up(package: Package) -> Sample | Joint:
     """Noise of the form that a model takes: it shows time and memory, and nothing else."""
+    parts = {spec.name: _noise(spec) for spec in package.manifest.input if spec.value is None}
+    return (
+        next(iter(parts.values())) if len(parts) == 1 else Joint(next(iter(parts.values())), parts)
+    )
+
+
+def _noise(spec: InputSpec) -> Sample:
     import numpy as np
 
-    spec = next(one for one in package.manifest.input if one.value is None)
     rng = np.random.default_rng(7)
     if spec.kind == "image":
         width, height = spec.size or (320, 240)
@@ -141,7 +148,7 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     if suffix in _VIDEO:
         return VideoConfig(path=name)
-    if suffix == ".wav":
+    if suffix in (".wav", ".flac"):
         return AudioConfig(path=name)
     if suffix == ".csv":
         return CsvConfig(path=name, rate_hz=wanted.rate_hz)
@@ -151,5 +158,5 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     raise InputError(
         f"{path}: files ending in {suffix or 'nothing'} are no samples",
-        remedy="Give pictures, a video, WAV, CSV or JSON lines.",
+        remedy="Give pictures, a video, WAV, FLAC, CSV or JSON lines.",
     )

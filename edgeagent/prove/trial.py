@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.capture.child import tie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from edgeagent.prove.predict import Predictor
-    from edgeagent.types import Sample
+    from edgeagent.types import Joint, Sample
 
 _RESERVED = 2 << 30
 """Runtimes ask for that much without ever touching it."""
@@ -99,8 +99,10 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
 def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     """The whole proof of one version; its figures. Raises Failed."""
     from edgeagent.config.model import Runtime
+    from edgeagent.device.memory import give_back
     from edgeagent.errors import EdgeAgentError
     from edgeagent.manifest import load_package
+    from edgeagent.prove.live import read
     from edgeagent.prove.predict import Predictor
     from edgeagent.prove.samples import made_up
 
@@ -119,6 +121,10 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     figures["golden"] = _golden(predictor) if ask["golden"] else 0
     tell(doing="answered stored samples")
     figures["answers"], held = _answers(predictor, ask["compare"])
+    for name, sample in read(ask["live"]):
+        # Not held for timing: each may be large.
+        figures["answers"] |= _answer(predictor, name, sample)
+    give_back()
     tell(doing="was run again and again")
     figures.update(_measure(predictor, held or [made_up(package)], ask))
     return figures
@@ -163,8 +169,7 @@ def _golden(predictor: Predictor) -> int:
 
 def _answers(predictor: Predictor, places: Iterable[str]) -> tuple[dict[str, Any], list[Sample]]:
     """What it says about each sample, by file; and a few samples to be timed on."""
-    from edgeagent.errors import EdgeAgentError, InferenceError
-    from edgeagent.prove.compare import tell
+    from edgeagent.errors import EdgeAgentError
     from edgeagent.prove.samples import first_sample
 
     told: dict[str, Any] = {}
@@ -173,17 +178,30 @@ def _answers(predictor: Predictor, places: Iterable[str]) -> tuple[dict[str, Any
     for file in _files(predictor, places):
         try:
             sample = first_sample(file, predictor.package)
-            predictor.reset()
-            told[str(file)] = [tell(one) for one in predictor(sample).predictions]
-        except InferenceError as error:
-            raise Failed("crash", f"it fails on {file.name}: {error}", error.remedy) from error
         except EdgeAgentError:
             continue  # a sample that only the other version can use proves nothing of this one
+        answer = _answer(predictor, str(file), sample)
+        told |= answer
         size = _bytes(sample)
-        if len(held) < _KEPT and (size <= room or not held):
+        if answer and len(held) < _KEPT and (size <= room or not held):
             held.append(sample)
             room -= size
     return told, held
+
+
+def _answer(predictor: Predictor, name: str, sample: Sample) -> dict[str, Any]:
+    """What it says, by the sample's name; nothing where it can't use the sample."""
+    from edgeagent.errors import EdgeAgentError, InferenceError
+    from edgeagent.prove.compare import tell
+
+    predictor.reset()
+    try:
+        return {name: [tell(one) for one in predictor(sample).predictions]}
+    except InferenceError as error:
+        where = name.rpartition("/")[2]
+        raise Failed("crash", f"it fails on {where}: {error}", error.remedy) from error
+    except EdgeAgentError:
+        return {}
 
 
 def _files(predictor: Predictor, places: Iterable[str]) -> list[Path]:
@@ -204,7 +222,9 @@ def _bytes(sample: Sample) -> int:
     return int((sample.pixels if isinstance(sample, Frame) else sample.values).nbytes)
 
 
-def _measure(predictor: Predictor, samples: list[Sample], ask: dict[str, Any]) -> dict[str, Any]:
+def _measure(
+    predictor: Predictor, samples: Sequence[Sample | Joint], ask: dict[str, Any]
+) -> dict[str, Any]:
     """Time and memory of many runs in a row, as in a pipeline."""
     predictor.reset()
     _once(predictor, samples, _WARM)
@@ -227,7 +247,7 @@ def _measure(predictor: Predictor, samples: list[Sample], ask: dict[str, Any]) -
 
 
 def _once(
-    predictor: Predictor, samples: list[Sample], runs: int, seconds: float = 60.0
+    predictor: Predictor, samples: Sequence[Sample | Joint], runs: int, seconds: float = 60.0
 ) -> tuple[list[float], list[float]]:
     """Durations of runs, and the memory after each third of them (and before), MB."""
     from edgeagent.errors import EdgeAgentError
@@ -253,7 +273,9 @@ def _once(
     return took, memory
 
 
-def _confirm_stall(predictor: Predictor, samples: list[Sample], where: int, usual: float) -> None:
+def _confirm_stall(
+    predictor: Predictor, samples: Sequence[Sample | Joint], where: int, usual: float
+) -> None:
     """Whether it stalls at the same run again: then it is the model, not a busy device."""
     predictor.reset()
     _once(predictor, samples, _WARM)

@@ -22,8 +22,7 @@ import msgspec
 from msgspec import Struct, field
 
 from edgeagent import clock as system_clock
-from edgeagent.config.hours import Window
-from edgeagent.config.spans import LONGEST_S, SPANS, Calendar, Span
+from edgeagent.config.spans import LONGEST_S, SPANS, Calendar, Span, Window
 from edgeagent.config.units import size_bytes
 from edgeagent.errors import StoreError
 from edgeagent.store.encode import Clock

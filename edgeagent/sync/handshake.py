@@ -107,6 +107,11 @@ class Handshake:
         return None
 
     @property
+    def proven(self) -> bool:
+        """Our own echo was heard on this connection."""
+        return self.phase == "up" and self._proof is None
+
+    @property
     def complaints(self) -> list[Reason]:
         """What does not work although the connection stands."""
         return [*self._lacks, *([self._proof] if self._proof is not None else [])]

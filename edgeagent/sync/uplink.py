@@ -126,6 +126,12 @@ class Uplink:
         return self._state
 
     @property
+    def proven(self) -> bool:
+        """It is up, and its topics bring back what is sent on them."""
+        connection = self._connection
+        return self._state == "up" and connection is not None and connection.handshake.proven
+
+    @property
     def broker(self) -> str:
         """host:port of the broker that is connected, or tried now or next."""
         return self._redial.endpoint.name

@@ -7,6 +7,7 @@ that is known before anything is run, and is told with key and line, as for a co
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 
 from msgspec import Struct
@@ -41,8 +42,11 @@ class Use(Struct, frozen=True):
             if pipeline.enabled and named(pipeline.model) == model:
                 yield name, pipeline
 
-    def source_of(self, pipeline: Pipeline) -> str:
-        return pipeline.source or next(iter(pipeline.sources.values()), "")
+    def sources_of(self, pipeline: Pipeline) -> dict[str, str]:
+        """Input of the model → source; one source has no input's name."""
+        if pipeline.source or len(pipeline.sources) == 1:
+            return {"": pipeline.source or next(iter(pipeline.sources.values()))}
+        return pipeline.sources
 
 
 def named(model: str) -> str:
@@ -191,34 +195,45 @@ class _Checks:
             yield self._fault((*path, "variant"), said, "name a runtime instead of a file")
 
     def _source(self, path: KeyPath, pipeline: Pipeline) -> Iterator[Fault]:
-        source = self._use.source_of(pipeline)
-        config = self._use.config.sources.get(source)
-        if config is None:
+        sources = self._use.sources_of(pipeline)
+        inputs = [spec.name for spec in self._package.manifest.input if spec.value is None]
+        if "" not in sources and set(sources) != set(inputs):
+            said = f"the inputs of {self._title} are {', '.join(inputs)}"
+            yield self._fault((*path, "sources"), said, "name a source for each of them")
             return
-        given, taken = gives(config), takes(self._package)
-        here = (*path, "source")
-        if given and taken and given != taken:
-            said = f"{self._title} takes {taken}, and the source {source} gives {given}"
-            yield self._fault(here, said, "a source that fits the model is needed")
-            return
-        yield from self._windows(here, source)
+        for input_, source in sources.items():
+            config = self._use.config.sources.get(source)
+            if config is None:
+                continue
+            here = (*path, "sources", input_) if input_ else (*path, "source")
+            given, taken = gives(config), takes(self._package, input_)
+            if given and taken and given != taken:
+                said = f"{self._title} takes {taken}, and the source {source} gives {given}"
+                yield self._fault(here, said, "a source that fits the model is needed")
+            else:
+                yield from self._windows(here, source, input_)
+        known = {name for spec in self._package.manifest.input for name in spec.channels}
+        for channel in pipeline.channels:
+            if channel not in known:
+                said = f"{self._title} has no channel {channel}"
+                yield self._fault((*path, "channels", channel), said, did_you_mean(channel, known))
 
-    def _windows(self, path: KeyPath, source: str) -> Iterator[Fault]:
+    def _windows(self, path: KeyPath, source: str, input_: str) -> Iterator[Fault]:
         """A source cuts one kind of window, for all that read it."""
         from edgeagent.capture.source import merge
 
-        readers = []
+        wanted = [wanted_by(self._package, input_)]
         for pipeline in self._use.config.pipelines.values():
-            if not pipeline.enabled or self._use.source_of(pipeline) != source:
+            if not pipeline.enabled or named(pipeline.model) == self._package.name:
                 continue
-            if named(pipeline.model) == self._package.name:
-                continue
-            try:
-                readers.append(self._use.find(pipeline.model, pipeline.version))
-            except EdgeAgentError:
-                continue  # a model that is missing reads nothing
+            for its, read in self._use.sources_of(pipeline).items():
+                # A model that is missing reads nothing.
+                with contextlib.suppress(EdgeAgentError):
+                    if read == source:
+                        other = self._use.find(pipeline.model, pipeline.version)
+                        wanted.append(wanted_by(other, its))
         try:
-            merge(source, (wanted_by(one) for one in (*readers, self._package)))
+            merge(source, wanted)
         except EdgeAgentError as error:
             yield self._fault(path, str(error), error.remedy)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from edgeagent import clock
-from edgeagent.config.hours import Window, local_zone
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
 from edgeagent.update.course import Course, new_id, same
 from edgeagent.update.desired import Wanted
@@ -58,6 +58,8 @@ class Deployments:
         self._news = threading.Event()
         self._steps: list[Step] = []
         """What other threads want done between two states."""
+        self.threaded = True
+        """False: whoever owns it works on a thread of theirs (`run_until_idle`)."""
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._at_work = ""
@@ -81,7 +83,7 @@ class Deployments:
             self._news.set()
             if self._at_work and self._unwanted(self._at_work):
                 self.work.stopped.set()
-            if self._thread is None and (self._steps or self._anything()):
+            if self.threaded and self._thread is None and (self._steps or self._anything()):
                 self._thread = threading.Thread(target=self._loop, name="updates", daemon=True)
                 self._thread.start()
 
@@ -162,7 +164,7 @@ class Deployments:
     def _to_begin(self, wanted: Wanted) -> bool:
         """Whether a wish has not been acted upon."""
         truth = self._truths.get(wanted.model)
-        if truth.settled == wanted.key or (truth.hold and not wanted.wish.policy.force):
+        if truth.settled == wanted.key or (held(truth) and not wanted.wish.policy.force):
             return False
         return not (truth.open and truth.deployment and same(truth.deployment, wanted))
 
@@ -201,8 +203,9 @@ class Deployments:
         change = truth.deployment
         if not truth.open or change is None or change.stop is not None or not change.source:
             return None
-        if truth.hold is not None and not change.active and not change.policy.force:
-            return "cancelled", "held", f"{truth.hold.by or 'somebody'} at the device holds it"
+        if held(truth) and not change.active and not change.policy.force:
+            who = truth.hold.by if truth.hold else ""
+            return "cancelled", "held", f"{who or 'somebody'} at the device holds it"
         wanted = self._wanted().get(model)
         if wanted is None:
             return "cancelled", "no longer wished", f"nothing is desired of {model} any more"
@@ -222,6 +225,10 @@ class Deployments:
             waited = self.waiting.get(model)
             detail = f"{said}, and waited until then: {waited[1]}" if waited else said
             self.course.end(model, end, "expired", detail)
+            return False
+        busy = self.house.busy() if row.state == "activating" else ""
+        if busy:
+            self._wait(model, "busy", busy, self._pauses_s[0])
             return False
         if not row.timed or policy.force or not policy.schedule:
             return True
@@ -323,6 +330,11 @@ class Deployments:
         self._attempts.pop(model, None)
 
 
+def held(truth: Truth) -> bool:
+    """Whether a person's veto stands."""
+    return truth.hold is not None and not _expired(truth.hold.until)
+
+
 def _expired(expires: str) -> bool:
     """Nothing expires by a clock that is not trusted."""
     if not expires or not clock.synced():
@@ -334,8 +346,5 @@ def _expired(expires: str) -> bool:
 
 
 def _within(schedule: tuple[str, ...], zone: str) -> bool:
-    from datetime import datetime
-
     windows = [Window.parse(text) for text in schedule]  # Every one is read: none may be wrong.
-    at = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, local_zone(zone))
-    return any(window.holds(at) for window in windows)
+    return Calendar(zone).within(windows, clock.wall_ns())

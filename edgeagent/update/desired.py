@@ -58,6 +58,8 @@ class Desired(Struct, frozen=True, omit_defaults=True):
     models: dict[Annotated[str, Meta(pattern=NAME)], Wish] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     """RFC 7396 patch: null removes."""
+    confirm_s: Annotated[float, Meta(ge=5, le=86400)] = 120.0
+    """How long the configuration has to show that the device can still be reached."""
 
 
 class Layer(Struct, frozen=True, omit_defaults=True):
@@ -71,6 +73,8 @@ class Layer(Struct, frozen=True, omit_defaults=True):
     """None = the topic was cleared."""
     signed: bool = False
     """An operator's key has signed it."""
+    signed_rev: int = 0
+    """The highest that was ever signed here."""
 
 
 class Wanted(Struct, frozen=True, omit_defaults=True):
@@ -97,6 +101,7 @@ class Patch(Struct, frozen=True, omit_defaults=True):
     """Layer → rev, of those that have a part in it; the first is the highest."""
     signed: bool = False
     """All of them are."""
+    confirm_s: float = 120.0
 
 
 Taken = Literal["new", "same", "older"]
@@ -165,7 +170,9 @@ def patch(layers: Iterable[Layer]) -> Patch | None:
         assert layer.desired is not None
         merged = _over(merged, layer.desired.config)
     revs = {layer.source: layer.rev for layer in with_one}
-    return Patch(merged, revs, all(layer.signed for layer in with_one))
+    first = with_one[0].desired
+    confirm_s = first.confirm_s if first else Patch({}, {}).confirm_s
+    return Patch(merged, revs, all(layer.signed for layer in with_one), confirm_s)
 
 
 def _over(lower: dict[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

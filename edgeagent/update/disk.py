@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from edgeagent.errors import FULL, StoreError, StoreFull
@@ -122,6 +121,8 @@ class Disk:
 
     def _delete(self, path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
+            import shutil  # not needed to start
+
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

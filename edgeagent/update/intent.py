@@ -52,11 +52,15 @@ class Intent:
                 if known is None or known.desired is None:
                     return "same"
                 # The rev stays: an old document must not pass for news afterwards.
-                self._keep(source, Layer(source, known.rev))
+                self._keep(source, Layer(source, known.rev, signed_rev=known.signed_rev))
                 return "cleared"
             judged = desired.judge(known, document)
+            signed_rev = known.signed_rev if known is not None else 0
+            if signed and document.rev > signed_rev:
+                # Whoever may write there must not outbid an operator's signature.
+                judged, signed_rev = "new", document.rev
             if judged == "new":
-                self._keep(source, Layer(source, document.rev, document, signed))
+                self._keep(source, Layer(source, document.rev, document, signed, signed_rev))
             return judged
 
     def _keep(self, source: str, layer: Layer) -> None:

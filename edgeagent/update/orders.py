@@ -19,7 +19,7 @@ class Orders:
     ended for it. `install` and `roll_back` return the id of the change, to be followed."""
 
     def __init__(self, deployments: Deployments) -> None:
-        self._engine = deployments
+        self.engine = deployments
         self._truths = deployments.house.truths
         self._course: Course = deployments.course
 
@@ -33,12 +33,12 @@ class Orders:
         Raises: NotFound: it is not here.
         """
         if not origin:
-            self._engine.house.library().find(model, version)
+            self.engine.house.library().find(model, version)
         change = Deployment(
             id=new_id(), version=version, by=by, origin=origin, keep=not activate,
             policy=replace(policy or Policy(), downgrade=True),
         )  # fmt: skip
-        self._engine.order(lambda: self._replace(model, change))
+        self.engine.order(lambda: self._replace(model, change))
         return change.id
 
     def roll_back(self, model: str, by: str = "") -> str:
@@ -46,7 +46,7 @@ class Orders:
         truth = self._truths.get(model)
         if truth.on_trial and truth.deployment is not None:
             id = truth.deployment.id
-            self._engine.order(lambda: self._take_back(model, id, by))
+            self.engine.order(lambda: self._take_back(model, id, by))
             return id
         if not truth.previous:
             raise NotFound(f"there is no version of {model} to go back to", remedy=_SEE)
@@ -55,20 +55,20 @@ class Orders:
             detail=f"{by or 'somebody'} went back from {truth.version}",
             policy=Policy(soak_s=0.0, downgrade=True),
         )  # fmt: skip
-        self._engine.order(lambda: self._return(model, change))
+        self.engine.order(lambda: self._return(model, change))
         return change.id
 
     def hold(self, model: str, hold: Hold) -> None:
         """Change nothing about a model until `unhold`. What is on trial is still judged."""
         self._truths.change(model, hold=hold)
-        self._engine.wake(news=True)
+        self.engine.wake(news=True)
 
     def unhold(self, model: str) -> bool:
         """False = it was not held."""
         held = self._truths.get(model).hold is not None
         if held:
             self._truths.change(model, hold=None)
-            self._engine.wake(news=True)
+            self.engine.wake(news=True)
         return held
 
     def remove(self, model: str, version: str) -> None:
@@ -87,8 +87,8 @@ class Orders:
         left = tuple(one for one in truth.installed if one != version)
         previous = "" if truth.previous == version else truth.previous
         self._truths.change(model, installed=left, previous=previous)
-        self._engine.house.stock.remove(model, [version])
-        self._engine.wake(news=True)
+        self.engine.house.stock.remove(model, [version])
+        self.engine.wake(news=True)
 
     # --- on the engine's thread
 

@@ -20,6 +20,8 @@ class ModelReport(Struct, frozen=True, omit_defaults=True):
     """The version that the last deployment was about, whatever became of it."""
     rev: int = 0
     """Of the desired state that asked for it; 0 = a person at the device."""
+    id: str = ""
+    """Of the last deployment."""
     source: str = ""
     """Its layer: ``device`` or ``group:{name}``; empty = a person at the device."""
     reason: str = ""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Union
 
 from msgspec import Struct, field
 
@@ -22,13 +23,14 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.metrics import Histogram
 from edgeagent.prove.agreement import Agreement
 from edgeagent.prove.compare import Told, tell
-from edgeagent.types import Prediction, Sample
+from edgeagent.types import Joint, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Sample], Sequence[Prediction]]
+Given = Union[Sample, Joint]
+Ask = Callable[[Given], Sequence[Prediction]]
 """The version in the shadow. Raises EdgeAgentError."""
-Disagreed = Callable[[Sample, list[Told], list[Told]], None]
+Disagreed = Callable[[Given, list[Told], list[Told]], None]
 """Told of a sample about which they disagree: what the old and what the new one says."""
 
 _NICE = 10
@@ -81,7 +83,7 @@ class Shadow:
         self._newer = newer
         self._rest = (1.0 - share) / share
         self._disagreed = disagreed
-        self._place: tuple[Sample, list[Prediction]] | None = None
+        self._place: tuple[Given, list[Prediction]] | None = None
         self._filled = threading.Event()
         self._stopping = threading.Event()
         self._resting = False
@@ -99,7 +101,7 @@ class Shadow:
         """Whether its thread runs: after `stop`, that it hangs."""
         return self._thread.is_alive()
 
-    def tap(self, sample: Sample, predictions: list[Prediction]) -> None:
+    def tap(self, sample: Given, predictions: list[Prediction]) -> None:
         """Leave a sample, with what the running version said of it, if there is room for it."""
         if self._place is None and not self._resting:
             self._place = (sample, predictions)
@@ -137,7 +139,7 @@ class Shadow:
         finally:
             self._close()
 
-    def _one(self, sample: Sample, predictions: list[Prediction]) -> None:
+    def _one(self, sample: Given, predictions: list[Prediction]) -> None:
         started = time.perf_counter()
         try:
             answer = self._ask(sample)

@@ -77,6 +77,8 @@ class House(Struct):
     zone: str = "UTC"
     samples: Callable[[str], Path | None] = lambda _model: None
     """Model → folder of stored frames for parity."""
+    busy: Callable[[], str] = lambda: ""
+    """Why nothing else may be put on trial now; empty = it may."""
 
 
 class Work:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeagent import clock
 from edgeagent.capture.rhythm import Thinner
-from edgeagent.config.hours import Window
-from edgeagent.config.spans import Calendar
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.config.units import seconds
 from edgeagent.types import Frame
 

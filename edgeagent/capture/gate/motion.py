@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 WIDTH, HEIGHT = 160, 120
-_MOST_COLUMNS = 640
+_MOST_COLUMNS = 400
 _BACKGROUND_S = 5.0
 """How fast the background follows where nothing moves …"""
 _PARKED_S = 20.0
@@ -122,10 +122,9 @@ def _luma(pixels: Picture) -> Floats:
     import cv2
 
     every = max(1, -(-pixels.shape[1] // _MOST_COLUMNS))
-    small = cv2.resize(
-        np.ascontiguousarray(pixels[::every, ::every]), (WIDTH, HEIGHT),
-        interpolation=cv2.INTER_AREA,
-    )  # fmt: skip
+    size = (pixels.shape[1] // every, pixels.shape[0] // every)
+    thinned = cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST) if every > 1 else pixels
+    small = cv2.resize(thinned, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     if small.ndim == 3:
         small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     return np.asarray(small, np.uint8).astype(np.float32)

@@ -22,7 +22,9 @@ Method = Literal["hold", "linear", "mean"]
 SLACK_S = 0.1
 """A reading may be handed over so late and still find its row open."""
 _USUAL = 3.0
-"""A gap is more than so many usual distances, where none is configured."""
+_LEAST_GAP_S = 0.05
+"""A gap is more than so many usual distances, and no hiccup of the system, where none is
+configured."""
 _MOST_ROWS = 100_000
 """At once; a clock that jumped by years must not take the memory."""
 
@@ -169,7 +171,7 @@ class Align:
     def _gap(self, column: int) -> float:
         if self._gap_s is not None:
             return self._gap_s
-        return _USUAL * max(self._tracks[column].usual_s, 1.0 / self.rate_hz)
+        return max(_LEAST_GAP_S, _USUAL * max(self._tracks[column].usual_s, 1.0 / self.rate_hz))
 
     def _decided(self, now: float) -> int:
         """Number of the last row that is decided."""

@@ -47,6 +47,15 @@ class Attribute(Struct, frozen=True):
     w1: bool = False
     """It is a 1-wire thermometer's, which has a value that means nothing."""
 
+    def of(self, data: bytes) -> float:
+        """As `value`, of what was read, without a detour where it is a plain number."""
+        if not self.w1:
+            try:
+                return (float(data) + self.offset) * self.scale
+            except ValueError:
+                pass  # `value` says what it is
+        return self.value(data.decode("utf-8", "replace"))
+
     def value(self, text: str) -> float:
         """What the file says, in the unit. Raises ValueError with a sentence."""
         text = text.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -39,30 +40,32 @@ class Meaning:
         self._xs = np.array([x for x, _ in points], np.float64)
         self._ys = np.array([y for _, y in points], np.float64)
         self._stuck_s = seconds(channel.stuck) if channel.stuck else None
+        self._plain = not points and (channel.scale, channel.offset) == (1.0, 0.0)
         self._jumped: list[float] = []
         self._same: tuple[float, float] | None = None
         """A value, and since when it has not changed."""
 
     def __call__(self, times: Floats, read: Floats) -> Floats:
         """Values (n,) of readings (n,); NaN where there is none to be believed."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = self._calibrated(read) * self._channel.scale + self._channel.offset
-        self._refuse("number", values, np.isinf(values) | (np.abs(values) > _LARGEST))
+        if self._plain:
+            values = np.array(read, np.float64)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self._calibrated(read) * self._channel.scale + self._channel.offset
+        too_large = np.abs(values) > _LARGEST  # infinity is
+        if too_large.any():
+            self._refuse("number", values, too_large)
         self._range(values)
         if self._channel.step is not None:
             self._step(values, self._channel.step)
         if self._stuck_s is not None:
             self._stuck(times, values, self._stuck_s)
-        good = values[~np.isnan(values)]
-        if len(good):
-            self.last = float(good[-1])
+        last = float(values[-1]) if len(values) else math.nan
+        if last != last:
+            good = values[~np.isnan(values)]
+            last = float(good[-1]) if len(good) else self.last
+        self.last = last
         return values
-
-    def forget(self) -> None:
-        """The sensor was away: its next value is compared with nothing."""
-        self.last = float("nan")
-        self._jumped.clear()
-        self._same = None
 
     def _calibrated(self, read: Floats) -> Floats:
         if not len(self._xs):

@@ -72,9 +72,13 @@ class Even:
         self._hole = True
 
     def due(self, count: int) -> float:
-        """When it is worth asking for ``count`` rows: what has come is all that can be told."""
-        ahead = count * self._own_hz / self.rate_hz - self._rows
-        return self._time + max(0.0, ahead / self._own_hz) if self._time else float("inf")
+        """Never by time alone: what has come is all that can be told."""
+        del count
+        return float("inf")
+
+    def lacking(self, count: int) -> int:
+        """How many rows must come before ``count`` can be told, about."""
+        return round(count * self._own_hz / self.rate_hz) - self._rows
 
     def ready(self, now: float) -> int:
         """How many rows `take` would give, about."""

@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 NAN = float("nan")
 _WORDS = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0, "open": 1.0, "closed": 0.0}
 _PAIR = re.compile(r"([A-Za-z_][\w.-]*)\s*[=:]\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 _LARGEST = 1e300
+_NUMBERS = {float, int}
 
 Parse = Callable[[str], "Mapping[str, Any] | None"]
 """A line → its fields; None = not about us. Raises ValueError."""
@@ -36,6 +39,9 @@ class Fields:
         self._parse = parse
         self._time = time
         self._paths = [_path(read or channel) for channel, read in reads.items()]
+        self._quick = self._plain_names()
+        """Names of the fields, where none of them is within another: a thousand lines a second are
+        read without a detour."""
 
     def row(self, line: str) -> list[float] | None:
         """A number for each channel. Raises ValueError."""
@@ -44,6 +50,10 @@ class Fields:
             return None
         if not self.channels:
             self._discover(fields)
+        if self._quick and isinstance(fields, dict):
+            row: list[Any] = [fields.get(name) for name in self._quick]
+            if _NUMBERS.issuperset(map(type, row)):
+                return row
         values = [_find(fields, path) for path in self._paths]
         if all(value is None for value in values):
             raise ValueError(f"holds none of {', '.join(self.channels)}: {line[:60]!r}")
@@ -57,6 +67,11 @@ class Fields:
             raise ValueError("holds no numbers")
         self.channels = tuple(names)
         self._paths = [(name,) for name in names]
+        self._quick = self._plain_names()
+
+    def _plain_names(self) -> list[str]:
+        plain = not self._time and all(len(path) == 1 for path in self._paths)
+        return [path[0] for path in self._paths] if plain else []
 
 
 class Csv:
@@ -106,9 +121,12 @@ class Csv:
 def parse_json(line: str) -> Mapping[str, Any]:
     """A JSON object. Raises ValueError."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON: {line[:60]!r}") from error
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            found = json.loads(line)  # which takes NaN as well, as Python writes it
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"is no JSON: {line[:60]!r}") from error
     if not isinstance(found, dict):
         raise ValueError(f"is no JSON object: {line[:60]!r}")
     return found

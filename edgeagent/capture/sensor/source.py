@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from edgeagent.capture.sensor.align import Method
 
 _LOOK_S = 0.5
+_LEAST_S = 0.005
+"""What is due and still not there is not asked for in a busy loop."""
 _TELL_S = 1.0
+_MOST_ROWS = 4096
+"""So many are cut even where a window needs more, or readings of hours would be held."""
 _OPEN_S = 3.0
 """Patience with devices that are slow to open; those that need longer join later."""
 _RATE_HZ = 1.0
@@ -89,6 +93,8 @@ class SensorSource:
         self._meanings: list[Meaning] = []
         self._cutter = Cutter(wanted.length or 1, wanted.hop)
         self._ready: deque[_Cut] = deque()
+        self._waiting: list[Batch] = []
+        """Evenly spaced rows that are not calibrated yet."""
         self._channels: tuple[str, ...] = wanted.channels or ()
         self._number = 0
         self._rows = 0
@@ -110,6 +116,8 @@ class SensorSource:
         self._grid, self._told = None, 0.0
         self._cutter.break_off()
         self._ready.clear()
+        self._waiting.clear()
+        self.tally.ailing = ""
         self.tally.rate_hz = self.rate_hz / self._cutter.hop
         self.alive_at = time.monotonic()
         if len(self._probes) == 1:
@@ -160,14 +168,16 @@ class SensorSource:
         """Wait for readings until the next window may be whole, at most half a second."""
         now = time.monotonic()
         due = self._grid.due(self._lacking()) if self._grid else float("inf")
-        until = min(now + _LOOK_S, max(due, now))
+        until = min(now + _LOOK_S, max(due, now + _LEAST_S))
         for taken in self._take(until):
             self._push(taken)
         now = self.alive_at = time.monotonic()
         grid = self._grid
         if grid is None:
             return
-        if grid.ready(now) >= self._lacking():
+        if self._waiting and isinstance(grid, Even):
+            self._work_off(grid, now)
+        if grid.ready(now) >= min(self._lacking(), _MOST_ROWS):
             rows = grid.take(now)
             if rows is not None:
                 self._cut(rows)
@@ -193,15 +203,32 @@ class SensorSource:
         places, columns = self._columns[taken.probe]
         if grid is None or not places:
             return
-        if batch.hole and isinstance(grid, Even):
-            self._flush(grid)
+        if not isinstance(grid, Even):
+            grid.push(columns, batch.times, self._believed(batch, places, columns))
+            return
+        if batch.hole:
+            self._work_off(grid, float("inf"))
+            rows = grid.take(0.0)
+            if rows is not None:
+                self._cut(rows)
             grid.break_off()
-        grid.push(columns, batch.times, self._believed(batch, places, columns))
+        self._waiting.append(batch)
 
-    def _flush(self, grid: Even) -> None:
-        rows = grid.take(0.0)
-        if rows is not None:
-            self._cut(rows)
+    def _work_off(self, grid: Even, now: float) -> None:
+        """Calibrate what came, all at once as soon as it may fill a window: fifty times a second a
+        few rows of each channel would cost more than everything else."""
+        waiting = self._waiting
+        if not waiting:
+            return
+        count = sum(len(batch.times) for batch in waiting)
+        lacking = grid.lacking(min(self._lacking(), _MOST_ROWS))
+        if count < lacking and now - waiting[0].times[0] < _LOOK_S:
+            return
+        times = np.concatenate([batch.times for batch in waiting])
+        whole = Batch(times, np.concatenate([batch.values for batch in waiting]))
+        waiting.clear()
+        places, columns = self._columns[0]
+        grid.push(columns, times, self._believed(whole, places, columns))
 
     def _believed(self, batch: Batch, places: list[int], columns: list[int]) -> NDArray[np.float64]:
         values = np.empty((len(batch.times), len(places)))

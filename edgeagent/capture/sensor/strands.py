@@ -49,13 +49,19 @@ class _Strand:
                 self.probe.open()
                 self._read(stopping)
             except (EdgeAgentError, SourceEnded) as error:
-                now = time.monotonic()
                 if self.error is None:
-                    lost_at = now
+                    lost_at = time.monotonic()
                     log.warning("%s is lost: %s", self.probe.name, error)
-                self.error = (
-                    error if isinstance(error, EdgeAgentError) else SourceLost("it has ended")
-                )
+                if isinstance(error, EdgeAgentError):
+                    self.error = error
+                else:
+                    self.error = SourceLost("it has ended")
+            except Exception as error:
+                # A bug ends one session of one probe; its place is told once.
+                if self.error is None:
+                    lost_at = time.monotonic()
+                    log.exception("%s failed unexpectedly", self.probe.name)
+                self.error = SourceLost(f"{type(error).__name__}: {error}")
             finally:
                 self.probe.close()
             self.ready.set()

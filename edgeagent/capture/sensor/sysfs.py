@@ -177,7 +177,8 @@ class SysfsProbe:
 
     def _one(self, channel: str, attribute: Attribute, handle: int) -> float:
         try:
-            value = attribute.value(os.pread(handle, _LONGEST, 0).decode("utf-8", "replace"))
+            data = os.pread(handle, _LONGEST, 0)
+            value = attribute.of(data)
         except ValueError as error:
             self.faults.add(str(error), channel)
             return float("nan")

@@ -1,6 +1,6 @@
 """What is measured of one picture: a few hundred numbers from its scaled-down luma.
 
-Costs about a millisecond whatever the size of the picture: it is thinned to at most 640 columns
+Costs about a millisecond whatever the size of the picture: it is thinned to at most 400 columns
 first. Levels are 0..255.
 """
 
@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 160, 120
 """Of the luma that structure is read from; every view is stretched to it."""
 ACROSS, DOWN = 16, 12
 """Cells of that luma."""
-_MOST_COLUMNS = 640
+_MOST_COLUMNS = 400
 _DARK, _BRIGHT = 24, 250
 _GREY = 128
 
@@ -64,7 +64,11 @@ def glance(pixels: Picture) -> Glance:
     import cv2
 
     every = max(1, -(-pixels.shape[1] // _MOST_COLUMNS))
-    thinned = np.ascontiguousarray(pixels[::every, ::every])
+    size = (pixels.shape[1] // every, pixels.shape[0] // every)
+    # Left out, not averaged: what is fine must stay fine.
+    thinned = pixels
+    if every > 1:
+        thinned = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     grey = thinned
     if thinned.ndim == 3:
         grey = np.asarray(cv2.cvtColor(thinned, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -44,7 +44,10 @@ changes the view as well, and garbage has no innocent cause."""
 _ADAPT_S = 1800.0
 _KEEP_EVERY_S = 86400.0
 _STILL_LOOKS_PER_GLANCE = 2
-_FORGET_LOOKS = 16
+_FORGET_LOOKS = 4
+_SOUND_GLANCES, _SOUND_LEVELS = 4.0, 8.0
+"""Only every fourth glance is taken while no block of the picture differs by so many levels from
+what it was when it was sound."""
 REOPEN_EVERY_S = 300.0
 
 
@@ -92,6 +95,8 @@ class Sight:
         self._loaded = False
         self._lessons: list[Glance] = []
         self._stirs: list[float] = []
+        self._sound: Any = None
+        """Blocks of the last picture in which nothing was wrong."""
         self._still = Still(settings.frozen_after_s)
         self._longest_s = 0.0
         self._suspect: Fault | None = None
@@ -116,18 +121,30 @@ class Sight:
             self._load()
         stir = self._still.see(frame.pixels, now / 1e3)
         found: Fault | None = "frozen" if self._view and self._still.frozen else None
-        if found is None and now - self._glanced_ms < every_ms:
+        if found is None and not self._worth_a_glance(now, every_ms):
             if self.fault == "frozen" or self._suspect == "frozen":
                 self._consider(None, frame)
             return
         if found is None:
             from edgeagent.capture.sight.glance import glance
 
-            self._glanced_ms = now
+            passed_ms, self._glanced_ms = now - self._glanced_ms, now
             seen = glance(frame.pixels)
             found = judge(seen, self._view)
-            self._learn(seen, stir, found, now)
+            self._sound = self._still.blocks if found is None else None
+            self._learn(seen, stir, found, now, passed_ms)
         self._consider(found, frame)
+
+    def _worth_a_glance(self, now: float, every_ms: float) -> bool:
+        """Whether it is time for one; later where all looks as it did when it was sound."""
+        passed_ms = now - self._glanced_ms
+        if passed_ms < every_ms:
+            return False
+        if self._view is None or self._sound is None or self.fault or self._suspect:
+            return True
+        if passed_ms >= _SOUND_GLANCES * every_ms:
+            return True
+        return bool(abs(self._still.blocks - self._sound).max() > _SOUND_LEVELS)
 
     def pause(self) -> None:
         """The source was lost: what comes next may be long after."""
@@ -174,9 +191,11 @@ class Sight:
         self._still.usual_s, self._still.usual_stir = view.still_s, view.stir
         self._lessons, self._stirs = [], []
 
-    def _learn(self, seen: Glance, stir: float | None, found: Fault | None, now: float) -> None:
+    def _learn(
+        self, seen: Glance, stir: float | None, found: Fault | None, now: float, passed_ms: float
+    ) -> None:
         if self._view is not None:
-            self._refresh(seen, found, now)
+            self._refresh(seen, found, now, passed_ms)
             return
         if found is not None:
             return  # nobody sets a camera up to see this
@@ -195,7 +214,7 @@ class Sight:
         self._keep()
         log.info("source %s: its view is learned", self.source)
 
-    def _refresh(self, seen: Glance, found: Fault | None, now: float) -> None:
+    def _refresh(self, seen: Glance, found: Fault | None, now: float, passed_ms: float) -> None:
         assert self._view is not None
         self._looks += 1
         if self._looks % _FORGET_LOOKS == 0 and self._file is not None and not self._file.exists():
@@ -204,7 +223,7 @@ class Sight:
             self._still.usual_s = self._still.usual_stir = 0.0
             return
         if found is None and self.fault is None and self._suspect is None:
-            share = min(0.1, self._settings.every_s / _ADAPT_S)
+            share = min(0.1, passed_ms / 1e3 / _ADAPT_S)
             self._view = adapted(self._view, seen, share)
             if now - self._kept_ms > 1e3 * _KEEP_EVERY_S:
                 self._kept_ms = now

@@ -45,6 +45,8 @@ class Still:
         """The least change that was usual at set-up; 0 = unknown."""
         self.same_s = 0.0
         """For how long the pictures are the same."""
+        self.blocks: NDArray[Any] = np.zeros((_BLOCKS, _BLOCKS))
+        """Mean level of each block of the newest picture: a first glance at what has changed."""
         self._last: NDArray[Any] | None = None
         self._since: float | None = None
         self._looks = 0
@@ -58,6 +60,7 @@ class Still:
         if points.ndim == 3:
             points = points[..., 1]
         before, self._last = self._last, points.copy()
+        self.blocks = _means(self._last)
         if before is None or before.shape != points.shape:
             self._since, self._looks = now, 0
             self._stirs.clear()
@@ -95,6 +98,14 @@ class Still:
             return False
         stirs = [stir for _, stir in self._stirs]
         return max(stirs) < _MOST_STIR and float(np.median(stirs)) < _QUIET_SHARE * self.usual_stir
+
+
+def _means(points: NDArray[Any]) -> NDArray[Any]:
+    high, wide = (length // _BLOCKS * _BLOCKS for length in points.shape)
+    if not high or not wide:
+        return np.full((_BLOCKS, _BLOCKS), points.mean())
+    blocks = points[:high, :wide].reshape(_BLOCKS, high // _BLOCKS, _BLOCKS, wide // _BLOCKS)
+    return np.asarray(blocks.mean((1, 3)))
 
 
 def _unchanged(change: NDArray[Any]) -> float:

@@ -124,6 +124,21 @@ def live_rtsp(gstreamer: bool, servers: list[Server]) -> Callable[..., Server]:
 
 
 @pytest.fixture(scope="module")
+def start(gstreamer: bool, servers: list[Server]) -> Callable[..., Server]:
+    """Starts a script of this folder with the system's Python: ``start(script, *arguments)``."""
+    if not gstreamer:
+        pytest.skip("needs GStreamer's RTSP server for the system Python (see conftest.py)")
+
+    def play(script: str, *arguments: str) -> Server:
+        place = str(HERE / script)
+        server = Server(lambda port: [SYSTEM_PYTHON, place, str(port), *arguments], "/live")
+        servers.append(server)
+        return server
+
+    return play
+
+
+@pytest.fixture(scope="module")
 def rtsp(
     gstreamer: bool, servers: list[Server], tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,

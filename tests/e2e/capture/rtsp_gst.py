@@ -3,8 +3,10 @@
     python3 rtsp_gst.py PORT WIDTH HEIGHT FPS [h264|h265] [USER PASSWORD]
 
 Serves ``rtsp://127.0.0.1:PORT/live`` and prints the port (0 = one that is free).
+``TEST_PATTERN`` names another scene than a ball in the dark (see videotestsrc).
 """
 
+import os
 import sys
 
 import gi
@@ -16,6 +18,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 - versions come
 Gst.init(None)
 port = sys.argv[1]
 width, height, fps = (int(value) for value in sys.argv[2:5])
+pattern = os.environ.get("TEST_PATTERN", "ball")
 codec = sys.argv[5] if len(sys.argv) > 5 else "h264"
 encode = {
     "h264": f"x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} ! rtph264pay",
@@ -26,7 +29,7 @@ server.set_address("127.0.0.1")
 server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    f"( videotestsrc is-live=true pattern=ball ! video/x-raw,width={width},height={height},"
+    f"( videotestsrc is-live=true pattern={pattern} ! video/x-raw,width={width},height={height},"
     f"framerate={fps}/1 ! {encode} name=pay0 pt=96 )"
 )
 factory.set_shared(True)

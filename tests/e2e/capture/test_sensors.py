@@ -234,3 +234,38 @@ redact = { labels = ["whole", "cracked", "missing"], method = "fill", hold = "20
         assert told["by"] == "agent" and told["state"] == "ok"
         assert told["rate_hz"] == pytest.approx(20, rel=0.2)
         assert picture.read_bytes()[:2] == b"\xff\xd8"
+
+
+def edgeagent(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeagent.cli", *map(str, words)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_topics_are_tried_by_a_link_of_their_own(
+    broker: Mosquitto, device: Device, tmp_path: Path
+) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(f"""
+[device]
+id = "d1"
+[mqtt]
+host = "127.0.0.1"
+port = {broker.port}
+[sources.hall]
+kind = "mqtt"
+topic = "hall/t"
+gap = "2 s"
+[sources.hall.channels]
+t = {{ unit = "°C" }}
+""")
+    repeat = Repeat(0.05, lambda: device.say("hall/t", "21.5"))
+    try:
+        where = ("--config", file, "--data-dir", tmp_path / "data")
+        done = edgeagent("devices", "try", "hall", "-s", 1, "--json", *where)
+    finally:
+        repeat.close()
+    assert done.returncode == 0, done.stderr
+    channel = json.loads(done.stdout)["channels"]["t"]
+    assert (channel["value"], channel["unit"]) == (21.5, "°C")

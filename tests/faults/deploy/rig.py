@@ -203,6 +203,7 @@ class Process:
         )  # fmt: skip
         self.engine = Deployments(house, self.wanted, pauses_s=(0.01,))
         self.orders = Orders(self.engine)
+        self.engine.threaded = False
         self.engine.work.look_every_s = 0.005
         self._do = self.engine.work.do
         self.engine.work.do = self._watched  # type: ignore[method-assign]

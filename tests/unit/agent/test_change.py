@@ -275,3 +275,48 @@ def test_a_pipeline_without_its_model_runs_once_it_is_there(
     running.stage.activate(first)
     running.steps(5)
     assert all(health.state != "down" for health in running.supervisor.health())
+
+
+def test_a_model_that_is_withdrawn_leaves_a_reason_and_stops_nobody_else(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    pipelines = {"door": EVERY, "text": {**EVERY, "model": "digits"}}
+    shutil.copytree(good.folder.parents[1] / "digits", models / "digits")
+    running = run(pipelines, pace="max", count=400)
+    running.steps(10)
+    running.stage.withdraw("parts")
+    running.until(lambda: running.pipeline("text").health().state == "ended")
+    (door,) = [health for health in running.supervisor.health() if health.name == "door"]
+    assert (door.state, door.reason) == ("down", "no version of parts is left that runs here")
+
+
+def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    digits = load_package(good.folder.parents[1] / "digits" / "1.0.0")
+    shutil.copytree(digits.folder, models / "digits" / "1.0.0")
+    new = spoil.version(digits, models.parent / "new" / "digits" / "2.0.0")
+    door = {**EVERY, "refine": {"text": {"model": "digits", "threshold": 0.0}}}
+    running = run({"door": door}, pace="true", fps=50)
+    running.steps(20)
+    watch = running.pipeline().watch
+    running.stage.activate(new)
+    running.steps(10)
+    stages = running.pipeline()._stages
+    assert stages is not None
+    assert stages.second.refiners[0].predictor.package.version == "2.0.0"  # type: ignore[union-attr]
+    assert running.pipeline().watch is watch
+    assert running.stage.judge("digits", {}, 900, 900).state == "good"
+
+
+def test_live_samples_for_a_proof_are_copies(run: Callable[..., Running]) -> None:
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    samples = running.stage.live("parts", threading.Event())
+    assert 5 <= len(samples) <= 12
+    assert len({sample.number for sample in samples}) == len(samples)
+    assert all(sample.pixels.base is None for sample in samples)  # type: ignore[union-attr]
+    assert running.pipeline().tap is None
+    stopped = threading.Event()
+    stopped.set()
+    assert len(running.stage.live("parts", stopped)) <= 1

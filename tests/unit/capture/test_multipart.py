@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import pytest
 
 from edgeagent.capture import decoder as decoder_module
 from edgeagent.capture.multipart import MultipartDecoder
-from edgeagent.capture.rtsp import MjpegSource
-from edgeagent.config.model import MjpegConfig
+from edgeagent.capture.rtsp import MjpegSource, SnapshotSource
+from edgeagent.config.model import MjpegConfig, SnapshotConfig
 from edgeagent.errors import InputError, SourceLost
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -231,3 +232,49 @@ def test_nobody_listens_and_no_such_name() -> None:
         decoder("http://127.0.0.1:1/x").open()
     with pytest.raises(SourceLost, match="can't be resolved"):
         decoder("http://nosuch.invalid/x").open()
+
+
+def test_snapshots_are_asked_for_at_their_pace(serve: Callable[[Answer], str]) -> None:
+    asked: list[float] = []
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.append(time.monotonic())
+        data = jpeg(10 * len(asked))
+        handler.send_response(200)
+        handler.send_header("Content-Type", "image/jpeg")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    config = SnapshotConfig(url=serve(answer), every="100 ms")
+    source = SnapshotSource("cam", config)
+    source.open()
+    try:
+        shades = [round(float(source.read().pixels.mean()) / 10) for _ in range(5)]
+    finally:
+        source.close()
+    assert shades == sorted(set(shades)), "each is a new one"
+    assert np.diff(asked).min() > 0.05
+    assert source.tally.note == "a snapshot every 0.1 s"
+
+
+def test_a_snapshot_address_that_gives_a_page_is_explained(serve: Callable[[Answer], str]) -> None:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/html")
+        handler.end_headers()
+
+    source = SnapshotSource("cam", SnapshotConfig(url=serve(answer)))
+    with pytest.raises(SourceLost, match="gives text/html, not a picture") as caught:
+        source.open()
+    source.close()
+    assert "manual" in caught.value.remedy
+
+
+def test_a_certificate_file_that_is_none_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "camera.pem"
+    file.write_text("no certificate")
+    source = SnapshotSource("cam", SnapshotConfig(url="https://127.0.0.1:1/x", ca=str(file)))
+    with pytest.raises(SourceLost, match=r"camera\.pem can't be used as a certificate"):
+        source.open()
+    source.close()

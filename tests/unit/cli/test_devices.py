@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 
 from edgeagent.cli import meant
 from edgeagent.cli.attached import Attached
+from edgeagent.config.toml import parse_text
 from edgeagent.errors import NotFound
 
 CONFIG = """
@@ -187,7 +187,7 @@ def test_a_camera_is_added_with_a_pipeline(invoke: Any, config: Path) -> None:
     done = invoke("devices", "add", "/dev/video3", "--fps", 5, "--model", "parts", "-c", config)
     assert done.exit_code == 0, done.output
     file = config.parent / "conf.d" / "50-cam0.toml"
-    assert tomllib.loads(file.read_text()) == {
+    assert parse_text(file.read_text(), "x")[0] == {
         "sources": {"cam0": {"kind": "camera", "device": "/dev/video3", "fps": 5.0}},
         "pipelines": {"cam0": {"source": "cam0", "model": "parts"}},
     }
@@ -207,7 +207,7 @@ def test_what_would_not_be_sound_is_not_kept(invoke: Any, config: Path) -> None:
 
 def test_it_may_only_be_printed(invoke: Any, config: Path) -> None:
     done = invoke("devices", "add", "hw:CARD=Mic", "-c", config, "--print")
-    assert tomllib.loads(done.stdout) == {
+    assert parse_text(done.stdout, "x")[0] == {
         "sources": {"mic0": {"kind": "audio", "device": "hw:CARD=Mic"}}
     }
     assert not (config.parent / "conf.d").exists()
@@ -258,3 +258,12 @@ def test_it_does_not_take_longer_than_said(invoke: Any, config: Path) -> None:
     began = time.monotonic()
     invoke("devices", "try", "belt", "-s", 1, "-c", config)
     assert time.monotonic() - began < 4
+
+
+def test_what_is_configured_is_marked(config: Path, tmp_path: Path) -> None:
+    from edgeagent.cli.trying import told_by_agent
+
+    config.write_text('[sources.motor]\nkind = "iio"\ndevice = "adxl"\n')
+    here = [Attached("iio", "adxl", "adxl"), Attached("iio", "other", "other")]
+    mine, other = told_by_agent(here, config, tmp_path / "data")
+    assert mine.used_by == ("source motor (configured, not running)",) and not other.used_by

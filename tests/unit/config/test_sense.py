@@ -291,3 +291,20 @@ def test_gates(tmp_path: Path, text: str, said: str) -> None:
     yard = '[pipelines.yard]\nmodel = "m"\nsource = "cam0"\n'
     found = faults(tmp_path, DOOR + zone + "[pipelines.door.gate]\n" + text + "\n" + yard)
     assert found == ([said] if said else []), found
+
+
+def test_a_command_is_set_at_the_device_only(tmp_path: Path) -> None:
+    cam = '[sources.csi]\nkind = "command"\ncommand = ["rpicam-vid", "-o", "-"]\n'
+    assert faults(tmp_path, cam) == []
+    raw = cam + 'format = "nv12"\n'
+    assert faults(tmp_path, raw) == [
+        "a.toml:1: sources.csi: nv12 pictures have no size of their own; "
+        "write size = [width, height], as the command gives them"
+    ]
+    (tmp_path / "data").mkdir()
+    csi = {"kind": "command", "command": ["sh", "-c", "reboot"]}
+    remote = {"config": {"sources": {"csi": csi}}}
+    (tmp_path / "data" / REMOTE_FILE).write_text(json.dumps(remote))
+    (tmp_path / "a.toml").write_text("")
+    with pytest.raises(ConfigError, match="a command may only be set at the device itself"):
+        load(tmp_path / "a.toml", data_dir=tmp_path / "data", ports=PORTS)

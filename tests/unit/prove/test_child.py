@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.capture.synthetic import BeltScene
 from edgeagent.config.model import Runtime
 from edgeagent.errors import Busy, ProofFailed
 from edgeagent.manifest import Package, load_package
@@ -19,6 +20,7 @@ from edgeagent.prove import process
 from edgeagent.prove.child import Limits, prove_in_child
 from edgeagent.prove.process import Child, memory_limit
 from edgeagent.testing import spoil
+from edgeagent.types import Frame
 
 pytest.importorskip("onnxruntime")
 
@@ -157,7 +159,7 @@ def test_a_stop_ends_the_child_at_once(good: Package) -> None:
 def test_a_child_ends_with_its_parent(good: Package) -> None:
     """What is left when a daemon is killed: the pipe closes, whatever the child is doing."""
     ask = {
-        "runtime": {}, "require": [], "compare": [], "golden": False, "calls": 10**9,
+        "runtime": {}, "require": [], "compare": [], "golden": False, "live": [], "calls": 10**9,
         "seconds": 1e9, "memory_bytes": memory_limit(), "cpu_s": 60, "folder": str(good.folder),
     }  # fmt: skip
     with Child(ask) as proving:
@@ -179,3 +181,22 @@ def _children() -> list[int]:
             if parent == os.getpid():
                 found.append(int(entry.name))
     return found
+
+
+def test_live_samples_are_compared_in_memory(good: Package, tmp_path: Path) -> None:
+    """A version that is right on the samples that it was trained on, and wrong at this place."""
+    scene = BeltScene(5, (320, 240))
+    live = [
+        Frame("cam", n, scene.render(40 * n)[0], 0, 0.0) for n in range(12)
+    ]  # fmt: skip
+    copy = spoil.version(good, tmp_path / "parts" / "1.0.1")
+    proof = prove_in_child(copy.folder, against=good.folder, live=live, limits=FEW)
+    assert (proof.compared, proof.agreed) == (17, 17)
+    shutil.rmtree(tmp_path / "parts" / "1.0.0", ignore_errors=True)
+    bare = spoil.version(good, tmp_path / "parts" / "1.0.0")
+    shutil.rmtree(bare.folder / "golden")
+    blind = spoil.blind(good, tmp_path / "parts" / "1.1.0")
+    with pytest.raises(ProofFailed) as caught:
+        prove_in_child(blind.folder, against=bare.folder, live=live, limits=FEW)
+    assert caught.value.reason == "parity"
+    assert "on 12 stored samples" in str(caught.value)

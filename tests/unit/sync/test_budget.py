@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.config.hours import Window
 from edgeagent.config.model import Allowance, Sync
 from edgeagent.config.model import Budget as BudgetConfig
-from edgeagent.config.spans import Calendar
+from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, StoreError
 from edgeagent.store.encode import Record, encoded, kind_of
 from edgeagent.store.outbox import Outbox

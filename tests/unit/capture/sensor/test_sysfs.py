@@ -287,3 +287,41 @@ def test_nothing_is_left_behind(tree: Any, running: Any, tmp_path: Path) -> None
         its.window()
         its.stop()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_a_bug_in_one_probe_is_no_end_of_the_others(
+    tree: Any, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.device("bus/w1/devices/28-01", temperature=20000)
+    tree.device("bus/w1/devices/28-02", temperature=30000)
+    really = sysfs.SysfsProbe.read
+
+    def read(self: Any, until: float) -> Any:
+        if self.name.endswith("28-01"):
+            raise ZeroDivisionError("oops")
+        return really(self, until)
+
+    monkeypatch.setattr(sysfs.SysfsProbe, "read", read)
+    config = W1Config(
+        root=str(tree.root), rate_hz=20,
+        channels={
+            "in": SysfsChannel(read="temperature", device="28-01", fill=0.0),
+            "out": SysfsChannel(read="temperature", device="28-02"),
+        },
+    )  # fmt: skip
+    its = running("temps", open_sysfs("temps", config, Wanted(length=4)), config)
+    assert its.window().values[-1].tolist() == [0.0, 30.0]
+    told = its.health(lambda health: "ZeroDivisionError: oops" in health.reason)
+    assert told.state == "degraded"
+
+
+def test_windows_of_minutes_do_not_hold_every_reading(
+    tree: Any, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.capture.sensor.source._MOST_ROWS", 256)
+    tree.device("bus/iio/devices/iio:device0", **ACCEL)
+    config = IioConfig(root=str(tree.root), rate_hz=1000)
+    its = running("imu", open_sysfs("imu", config, Wanted(length=1_000_000)), config)
+    its.health(lambda health: its.source._rows >= 256)
+    assert max(len(track.times) for track in its.source._grid._tracks) < 1024
+    assert its.unit.health().state == "ok"
