@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from datetime import timedelta
@@ -240,7 +241,7 @@ def _trained(numbers: Any) -> tuple[bytes, bytes, bytes]:
     sizes = (64, 512, 384, 10)
     layers = [
         numbers.normal(size=(a, b)).astype(np.float32) * np.sqrt(2 / a)
-        for a, b in zip(sizes, sizes[1:], strict=False)
+        for a, b in itertools.pairwise(sizes)
     ]
 
     def epoch(layers: list[Any], rate: float, first: int = 0) -> list[Any]:
