@@ -90,16 +90,46 @@ def loop(arguments: argparse.Namespace) -> None:
     print(json.dumps({"frames": frames, "cpu_s": time.process_time() - began}), flush=True)
 
 
+def sensors(arguments: argparse.Namespace) -> None:
+    """JSON lines from a FIFO, windows of 1024 every 512 of each channel, spectrum, infer."""
+    import numpy as np
+
+    model = interpreter(arguments.model)
+    spec, out = model.get_input_details()[0], model.get_output_details()[0]
+    (scale, zero), (back, origin) = spec["quantization"], out["quantization"]
+    hann = np.hanning(1024).astype(np.float32)
+    edges = np.linspace(6, 512, 41).astype(int)
+    held: list[list[float]] = []
+    print("ready", flush=True)
+    with Path(arguments.fifo).open("rb") as stream:
+        for line in stream:
+            held.append(list(json.loads(line).values()))
+            if len(held) < 1024:
+                continue
+            window = np.array(held, np.float32)
+            del held[:512]
+            for channel in range(window.shape[1]):
+                spectrum = np.abs(np.fft.rfft(window[:, channel] * hann)) ** 2
+                bands = np.add.reduceat(spectrum, edges[:-1])
+                features = np.log10(bands / 1024 + 1e-7)
+                tensor = np.clip(np.round(features / scale + zero), -128, 127).astype(np.int8)
+                model.set_tensor(spec["index"], tensor.reshape(spec["shape"]))
+                model.invoke()
+                told = (model.get_tensor(out["index"]).astype(np.float32) - origin) * back
+                float(np.mean((told.ravel() - features) ** 2))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["first", "idle", "loop"])
+    parser.add_argument("kind", choices=["first", "idle", "loop", "sensors"])
     parser.add_argument("--model")
     parser.add_argument("--picture")
     parser.add_argument("--video")
     parser.add_argument("--out")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--fifo")
     arguments = parser.parse_args()
-    {"first": first, "idle": idle, "loop": loop}[arguments.kind](arguments)
+    {"first": first, "idle": idle, "loop": loop, "sensors": sensors}[arguments.kind](arguments)
 
 
 if __name__ == "__main__":

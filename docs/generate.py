@@ -83,11 +83,20 @@ def _tables(
     yield path and f"[{path}]", struct
     for field in struct.fields:
         inner = f"{path}.{field.encode_name}" if path else field.encode_name
+        below: dict[tuple[str, type], tuple[msgspec.inspect.StructType, list[str]]] = {}
+        kinds = 0
         for found, name in _structs(field.type, inner):
             if isinstance(found.tag, str):
                 yield f'[{name}], kind = "{found.tag}"', found
+                kinds += 1
+                for title, its in list(_tables(found, name))[1:]:
+                    below.setdefault((title, its.cls), (its, []))[1].append(found.tag)
             else:
                 yield from _tables(found, name)
+        # What several kinds share stands once, behind them.
+        for (title, _), (its, tags) in below.items():
+            of = "" if len(tags) == kinds else f", kind = {', '.join(tags)}"
+            yield title + of, its
 
 
 def _structs(kind: Any, path: str) -> Iterator[tuple[msgspec.inspect.StructType, str]]:

@@ -13,11 +13,13 @@
     ├── ModelError           a model or its package can't be used         exit 1   never
     │   ├── PackageError     model.toml or a file of the package          exit 1   never
     │   ├── RuntimeMissing   the runtime is not installed                 exit 69  never
+    │   ├── ProofFailed      a version did not prove itself here          exit 1   never
     │   └── InferenceError   the runtime refused a call                   exit 1   reopen
     ├── StoreError           the outbox can't do what was asked           exit 70  backoff
     │   ├── StoreFull        no space left for it                         exit 70  backoff
     │   ├── StoreCorrupt     the database is damaged                      exit 70  reopen
     │   └── StoreTooNew      written by a newer agent                     exit 78  never
+    ├── Untrusted            signatures, hashes or ages say no            exit 77  never
     └── CommandRejected      a command can't be accepted                  exit 1   never
 
 ``SourceEnded`` is not an error: a finite source says that it has finished.
@@ -113,6 +115,19 @@ class RuntimeMissing(ModelError):
     code = "runtime-missing"
 
 
+class ProofFailed(ModelError):
+    """A version did not prove itself on this device. ``reason`` is the stable code of the
+    contract: crash | timeout | golden | parity | budget | delegate."""
+
+    code = "proof-failed"
+
+    def __init__(self, reason: str, sentence: str, *, remedy: str = "", died: bool = False) -> None:
+        super().__init__(sentence, remedy=remedy)
+        self.reason = reason
+        self.died = died
+        """It did not only answer wrongly: it took its process down, or had to be ended."""
+
+
 class InferenceError(ModelError):
     retry: ClassVar[Retry] = "reopen"
     code = "inference-failed"
@@ -136,6 +151,13 @@ class StoreTooNew(StoreError):
     retry: ClassVar[Retry] = "never"
     exit_code = 78
     code = "store-too-new"
+
+
+class Untrusted(EdgeAgentError):
+    """Signed by nobody who may, changed, too old, or not what was signed."""
+
+    exit_code = 77
+    code = "untrusted"
 
 
 class CommandRejected(EdgeAgentError):

@@ -216,6 +216,15 @@ def load_package(folder: Path) -> Package:
         NotFound: no `model.toml` there.
         PackageError: it can't be parsed or is wrong; the text names file, key and remedy.
     """
+    manifest = read_manifest(folder)
+    return Package(folder, manifest, _labels(folder, manifest))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `model.toml` alone: the files that it names may not have come yet.
+
+    Raises: as `load_package`.
+    """
     from edgeagent.config.toml import parse_toml
 
     file = folder / "model.toml"
@@ -235,7 +244,7 @@ def load_package(folder: Path) -> Package:
         raise PackageError(faults_text(faults))
     manifest = msgspec.convert(table, Manifest)
     _check_sense(file, manifest)
-    return Package(folder, manifest, _labels(folder, manifest))
+    return manifest
 
 
 def _check_sense(file: Path, manifest: Manifest) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
+import time
+from collections import deque
 from typing import Any
 
 _PER_OCTAVE = 16
@@ -110,6 +112,66 @@ class Histogram:
         return {"count": count} | {
             f"{name}_ms": round(seconds * 1e3, 4) for name, seconds in sorted(figures.items())
         }
+
+
+class Meter:
+    """What a pipeline measures about itself; written by its thread, read by any."""
+
+    def __init__(self) -> None:
+        self.gate = Histogram()
+        self.prepare = Histogram()
+        self.infer = Histogram()
+        self.decide = Histogram()
+        self.step = Histogram()
+        self.age = Histogram()
+        """How old live samples are once all is decided about them."""
+        self.steps = 0
+        self.records = 0
+        self.skipped = 0
+        self.failed = 0
+        self._recent: deque[float] = deque(maxlen=64)
+
+    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
+        """Add one step by its four instants (seconds of a monotonic clock)."""
+        self.prepare.add(prepared - started)
+        self.infer.add(inferred - prepared)
+        self.decide.add(ended - inferred)
+        self.step.add(ended - started)
+        self.steps += 1
+        self._recent.append(ended)
+
+    def fps(self) -> float:
+        """Steps per second over the last ones, 0 when they are long ago."""
+        recent = tuple(self._recent)
+        if len(recent) < 2:
+            return 0.0
+        span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
+        return (len(recent) - 1) / span if span > 0 else 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Figures for status and metrics."""
+        return {
+            "fps": round(self.fps(), 2),
+            "steps": self.steps,
+            "records": self.records,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
+            "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
+            **self._ages(),
+            "stages_ms": {
+                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
+                "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
+                "infer": round(self.infer.quantile(0.5) * 1e3, 3),
+                "decide": round(self.decide.quantile(0.5) * 1e3, 3),
+            },
+        }
+
+    def _ages(self) -> dict[str, float]:
+        if not self.age.count:
+            return {}
+        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
+                for share in (50, 95)}  # fmt: skip
 
 
 class Registry:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +15,9 @@ from msgspec import Struct
 from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Numbered, Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
-from edgeagent.metrics import Histogram
-from edgeagent.types import Draft, Evidence, Health, Prediction, Prepared, Sample
+from edgeagent.metrics import Meter
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
+from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,7 +35,7 @@ _IDLE_S = 1.0
 class Inbox(Protocol):
     """Where samples come from (a `capture.mailbox.Mailbox`)."""
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float) -> Sample | Joint | None:
         """The next sample, None after the timeout. Raises SourceEnded at the end."""
 
     def close(self) -> None:
@@ -52,6 +52,9 @@ class Runs(Protocol):
     """What a pipeline needs of a session."""
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def hand_over(self) -> None:
+        """Let go of it: the next thread that runs it owns it."""
 
     def close(self) -> None: ...
 
@@ -80,7 +83,7 @@ class Stages(Struct):
     receipt: str
     """One true line of what runs where."""
     session: Runs
-    prepare: Callable[[Sample], Prepared]
+    prepare: Callable[[Sample | Joint], Prepared]
     interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
     track: Callable[[list[Prediction], float], list[Prediction]]
     decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
@@ -94,66 +97,34 @@ class Stages(Struct):
     """Models that are asked about what the first one found; `decide` asks them."""
     gate: Gates | None = None
     """None = every sample is worth an inference."""
+    threshold: float = 0.0
+    """From which score on something counts as seen."""
+    inherit: Callable[[Stages], bool] = lambda _before: False
+    """Take over what the stages before these remember: tracks, open events, counts. False = that
+    can't be, so they must end what is open. Called between two samples."""
+    memory: Any = None
+    """What there is to take over."""
 
 
-class Meter:
-    """What a pipeline measures about itself; written by its thread, read by any."""
+class Parked(Struct, frozen=True):
+    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
 
-    def __init__(self) -> None:
-        self.gate = Histogram()
-        self.prepare = Histogram()
-        self.infer = Histogram()
-        self.decide = Histogram()
-        self.step = Histogram()
-        self.age = Histogram()
-        """How old live samples are once all is decided about them."""
-        self.steps = 0
-        self.records = 0
-        self.skipped = 0
-        self.failed = 0
-        self._recent: deque[float] = deque(maxlen=64)
+    stages: Stages
+    open_stages: Callable[[], Stages]
+    watch: Watch
 
-    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
-        """Add one step by its four instants (seconds of a monotonic clock)."""
-        self.prepare.add(prepared - started)
-        self.infer.add(inferred - prepared)
-        self.decide.add(ended - inferred)
-        self.step.add(ended - started)
-        self.steps += 1
-        self._recent.append(ended)
 
-    def fps(self) -> float:
-        """Steps per second over the last ones, 0 when they are long ago."""
-        recent = tuple(self._recent)
-        if len(recent) < 2:
-            return 0.0
-        span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
-        return (len(recent) - 1) / span if span > 0 else 0.0
+class Change:
+    """Other stages for a running pipeline. `done` is set when they run, or can't."""
 
-    def snapshot(self) -> dict[str, Any]:
-        """Figures for status and metrics."""
-        return {
-            "fps": round(self.fps(), 2),
-            "steps": self.steps,
-            "records": self.records,
-            "skipped": self.skipped,
-            "failed": self.failed,
-            "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
-            "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
-            **self._ages(),
-            "stages_ms": {
-                **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
-                "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
-                "infer": round(self.infer.quantile(0.5) * 1e3, 3),
-                "decide": round(self.decide.quantile(0.5) * 1e3, 3),
-            },
-        }
-
-    def _ages(self) -> dict[str, float]:
-        if not self.age.count:
-            return {}
-        return {f"age_p{share}_ms": round(self.age.quantile(share / 100) * 1e3, 1)
-                for share in (50, 95)}  # fmt: skip
+    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
+        self.stages = stages
+        self.open_stages = open_stages
+        """How to open them again after errors."""
+        self.watch = watch
+        self.done = threading.Event()
+        self.before: Parked | None = None
+        """None where nothing was open before."""
 
 
 class Pipeline:
@@ -174,6 +145,10 @@ class Pipeline:
     ) -> None:
         self.name = name
         self.meter = Meter()
+        self.watch = Watch()
+        """How it behaves under the present version of its model."""
+        self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
+        """Told of each sample and what was found in it; must not block."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -181,6 +156,8 @@ class Pipeline:
         self._outbox = outbox
         self._open_stages = open_stages
         self._stages: Stages | None = None
+        self._change: Change | None = None
+        self._changing = threading.Lock()
         self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
@@ -196,21 +173,29 @@ class Pipeline:
 
     # --- the heart -------------------------------------------------------------------------
 
-    def step(self, stages: Stages, sample: Sample) -> None:
-        """One sample through all stages."""
+    def step(self, stages: Stages, given: Sample | Joint) -> None:
+        """One sample through all stages. Of joint ones the model takes all; where and when
+        something is, the leading one says."""
         started = time.perf_counter()
-        ready = stages.prepare(sample)
+        ready = stages.prepare(given)
+        sample = given.lead if isinstance(given, Joint) else given
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
         predictions = stages.track(stages.interpret(outputs, ready), sample.when_ms)
         for draft in stages.decide(sample, predictions):
             self._append(draft)
-        self.meter.took(started, prepared, inferred, time.perf_counter())
+        ended = time.perf_counter()
+        self.meter.took(started, prepared, inferred, ended)
+        self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
+        if self.tap is not None:
+            self.tap(given, predictions)
         if sample.stream_ms is None and sample.mono_ms:
             self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
     def _append(self, draft: Draft) -> None:
+        if draft.kind == "event" and draft.data.get("phase") == "new":
+            self.watch.began(str(draft.data.get("label", "")))
         self.present.note(draft, self._outbox.append(draft))
         self.meter.records += 1
 
@@ -220,10 +205,8 @@ class Pipeline:
         """Until stopped or the source has ended. Raises what the supervisor must judge."""
         self._beat, self.deadline_s = time.monotonic(), _OPEN_S
         self._state, self._reason = "opening", ""
-        stages = self._stages = self._open_stages()
-        self.model, self.receipt = stages.model, stages.receipt
-        self.present.standing = stages.standing
-        self._gate = stages.gate
+        if not self._take_over():
+            self._run(self._open_stages())
         self._state, self._failures = "ok", 0
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
         self.settled.set()
@@ -236,27 +219,63 @@ class Pipeline:
                 except SourceEnded:
                     self._state, self._reason = "ended", "its source has ended"
                     break
+                if self._change is not None:
+                    self._take_over()
                 if sample is None or self._paused.is_set():
                     continue
                 recorded = sample.stream_ms is not None
+                stages = self._running
                 if stages.gate is None or self._passes(stages.gate, sample):
                     self._guarded_step(stages, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
-            for draft in stages.finish(wall_ns(), mono_ms(), ended=over):
+            for draft in self._running.finish(wall_ns(), mono_ms(), ended=over):
                 self._append(draft)
         finally:
-            self._stages = None
+            stages, self._stages = self._running, None
             stages.session.close()
 
-    def _passes(self, gate: Gates, sample: Sample) -> bool:
+    @property
+    def _running(self) -> Stages:
+        assert self._stages is not None
+        return self._stages
+
+    def _run(self, stages: Stages) -> None:
+        """Have samples go through these stages from now on."""
+        self._stages = stages
+        self.model, self.receipt = stages.model, stages.receipt
+        self.watch.model = stages.model
+        self.present.standing = stages.standing
+        self._gate = stages.gate
+
+    def _take_over(self) -> bool:
+        """Run the stages that wait, if any do. Between two samples, or before the first."""
+        with self._changing:
+            change, self._change = self._change, None
+        if change is None:
+            return False
+        before = self._stages
+        if before is not None and not change.stages.inherit(before):
+            for draft in before.finish(wall_ns(), mono_ms(), ended=False):
+                self._append(draft)
+        if before is not None:
+            before.session.hand_over()
+            change.stages.gate = before.gate  # it is about the source, not about the model
+            change.before = Parked(before, self._open_stages, self.watch)
+        self._open_stages, self.watch = change.open_stages, change.watch
+        self._failures = 0
+        self._run(change.stages)
+        change.done.set()
+        return True
+
+    def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
         began = time.perf_counter()
-        passes = gate.passes(sample)
+        passes = gate.passes(given.lead if isinstance(given, Joint) else given)
         self.meter.gate.add(time.perf_counter() - began)
         return passes
 
-    def _guarded_step(self, stages: Stages, sample: Sample) -> None:
+    def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -268,6 +287,7 @@ class Pipeline:
                 self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
+            self.watch.missed(sample.when_ms)
             self._failures += 1
             self._state, self._reason = "degraded", str(error)
             if self._failures >= _FAILURES_BEFORE_REOPEN:
@@ -279,9 +299,42 @@ class Pipeline:
 
     # --- what others may ask ---------------------------------------------------------------
 
+    def change(self, change: Change) -> None:
+        """Have other stages take over between two samples; their session must belong to no
+        thread. What waits already is dropped for it, and never runs."""
+        with self._changing:
+            waiting, self._change = self._change, change
+        if waiting is not None:
+            waiting.stages.session.close()
+            waiting.done.set()
+
+    def withdraw(self, change: Change) -> bool:
+        """Take a change back that has not been made yet; False = it has."""
+        with self._changing:
+            if self._change is not change:
+                return False
+            self._change = None
+        return True
+
+    def evidence(self, sample: Sample) -> Evidence | None:
+        """A redacted picture of it, or of the newest sample of which it is known what to hide;
+        None where there may be none. May be called by any thread. Raises InputError."""
+        stages = self._stages
+        return stages.picture(sample) if stages is not None else None
+
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
+
+    def picture(self, sample: Sample) -> Evidence | None:
+        """A present picture as a person may see it who asks for one; None where there is none."""
+        stages = self._stages
+        return None if stages is None else stages.picture(sample, asked=True)
+
+    def retire(self) -> None:
+        """Stop for good: its source must not wait for it."""
+        self._stop.set()
+        self._inbox.close()
 
     def pause(self, paused: bool) -> None:
         """Samples are taken and thrown away while paused."""
@@ -295,6 +348,7 @@ class Pipeline:
     def failed(self, error: BaseException) -> None:
         """Told by the supervisor that `run` ended with an error."""
         self._state = "down"
+        self.watch.restarts += 1
         self.settled.set()
         self._reason = told(error)
         if isinstance(error, EdgeAgentError) and error.retry == "never":

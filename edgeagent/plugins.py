@@ -35,9 +35,17 @@ BUILT_IN: dict[tuple[str, str], str] = {
     ("source", "folder"): "edgeagent.capture.folder:FolderSource",
     ("source", "images"): "edgeagent.capture.files:ImagesSource",
     ("source", "video"): "edgeagent.capture.files:VideoSource",
-    ("source", "jsonl"): "edgeagent.capture.replay:ReplaySource",
-    ("source", "csv"): "edgeagent.capture.replay:ReplaySource",
-    ("source", "audio"): "edgeagent.capture.audio:AudioSource",
+    ("source", "jsonl"): "edgeagent.capture.sensor.jsonl:open_jsonl",
+    ("source", "csv"): "edgeagent.capture.sensor.jsonl:open_jsonl",
+    ("source", "iio"): "edgeagent.capture.sensor.sysfs:open_sysfs",
+    ("source", "hwmon"): "edgeagent.capture.sensor.sysfs:open_sysfs",
+    ("source", "thermal"): "edgeagent.capture.sensor.sysfs:open_sysfs",
+    ("source", "power_supply"): "edgeagent.capture.sensor.sysfs:open_sysfs",
+    ("source", "w1"): "edgeagent.capture.sensor.sysfs:open_sysfs",
+    ("source", "serial"): "edgeagent.capture.sensor.serial:open_serial",
+    ("source", "modbus"): "edgeagent.capture.sensor.modbus:open_modbus",
+    ("source", "mqtt"): "edgeagent.capture.sensor.mqtt:MqttSource",
+    ("source", "audio"): "edgeagent.capture.audio:open_audio",
     ("source", "synthetic"): "edgeagent.capture.scenes:SyntheticSource",
     ("runtime", "litert"): "edgeagent.infer.litert:open_litert",
     ("runtime", "onnx"): "edgeagent.infer.onnx:open_onnx",
@@ -114,5 +122,6 @@ def _hint(kind: Kind, name: str) -> str:
 
 
 def _extra(module: str | None) -> str:
-    extras = {"cv2": "cv", "onnxruntime": "onnx", "ai_edge_litert": "litert", "numpy": "litert"}
+    extras = {"cv2": "cv", "onnxruntime": "onnx", "ai_edge_litert": "litert", "numpy": "litert",
+              "serial": "serial", "pymodbus": "modbus", "soundfile": "sound"}  # fmt: skip
     return extras.get((module or "").split(".")[0], "all")

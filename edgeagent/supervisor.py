@@ -103,6 +103,14 @@ class Supervisor:
         self._watched.append(watched)
         watched.thread.start()
 
+    def runs(self, unit: Unit) -> bool:
+        """Whether it runs, or will again by itself."""
+        return any(its.unit is unit and its.thread.is_alive() for its in self._watched)
+
+    def forget(self, unit: Unit) -> None:
+        """Something else does its work from now on; it must not run any more."""
+        self._watched = [watched for watched in self._watched if watched.unit is not unit]
+
     def silent(self, now: float | None = None) -> list[str]:
         """Names of running units whose beat is older than their deadline."""
         now = time.monotonic() if now is None else now

@@ -73,6 +73,25 @@ class Window(Struct, frozen=True):
 Sample = Union[Frame, Window]
 
 
+class Joint(Struct, frozen=True):
+    """Samples of several sources that belong together: what was there when the leading one was
+    taken. Places and times are the leading one's."""
+
+    lead: Sample
+    parts: dict[str, Sample]
+    """By the name of the model's input; the leading one is among them."""
+    missing: str = ""
+    """Not empty: what is not there, in words; the rest can't be used then."""
+
+    @property
+    def stream_ms(self) -> float | None:
+        return self.lead.stream_ms
+
+    @property
+    def when_ms(self) -> float:
+        return self.lead.when_ms
+
+
 # --- tensors -------------------------------------------------------------------------------
 
 

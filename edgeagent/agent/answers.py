@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
     from edgeagent.store.outbox import OutboxStats
 
+SAFE_MODE = (
+    "safe mode: the agent did not stay up for a minute in ten starts, so pipelines rest. Look at "
+    "its log, put right what is wrong, then restart it: systemctl restart edgeagent"
+)
 STARTING_S = 10.0
 """A source that opens is nothing to worry about so soon after the start."""
 
@@ -32,6 +36,8 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     reasons += storage_reasons(agent, stats)
     if agent.sync is not None:
         reasons += agent.sync.reasons()
+    if agent.safe_mode:
+        return "safe-mode", [SAFE_MODE, *reasons]
     return ("degraded" if reasons else "online"), reasons
 
 
@@ -53,6 +59,7 @@ def status(agent: Agent) -> dict[str, Any]:
     from edgeagent.device.health import pss_bytes  # not needed to start
 
     state, reasons = verdict(agent)
+    wishes = agent.wishes
     config = agent.loaded.config
     return {
         "state": state,
@@ -73,6 +80,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
+        **({"desired": wishes.status()} if wishes is not None else {}),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 
@@ -117,11 +125,16 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status`` reads and changes nothing; everything else is a command and goes through the
-    journal, exactly as one that came by MQTT.
+    ``status`` and ``look`` read and change nothing; everything else is a command and goes through
+    the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
+        return
+    if request["type"] == "look":
+        from edgeagent.agent.trial import look
+
+        yield from look(agent, request)
         return
     if agent.commands is None:
         raise Busy("the agent is still starting")

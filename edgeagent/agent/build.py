@@ -12,24 +12,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent import plugins
+from edgeagent.capture.joiner import COMPANIONS, Joiner
 from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
-from edgeagent.config.model import Config, PluginConfig, SourceConfig, SyntheticConfig
-from edgeagent.config.model import Pipeline as PipelineConfig
+from edgeagent.config.model import Config, MqttConfig, PluginConfig, SourceConfig
 from edgeagent.config.units import seconds
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline, Sink, Stages, told
-from edgeagent.prove.samples import wanted_by
+from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
 
 if TYPE_CHECKING:
+    from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.update.proven import Proven
 
 VIEWS = "views"
 """Folder within the data folder for what cameras usually see."""
@@ -79,82 +83,163 @@ class Surroundings(Struct, frozen=True):
     """What each running pipeline has open, for those that it wakes."""
     folder: Path | None = None
     """Where views of cameras are kept; None = nowhere."""
+    broker: Broker | None = None
+    """Where topics of other devices come from."""
+    proven: Proven | None = None
+    """What need not be tried in a process of its own; None = nothing is tried."""
+
+
+class Plan(Struct, frozen=True):
+    """What one pipeline needs: a package, and where its samples come from."""
+
+    package: Package
+    sources: dict[str, str]
+    """Input of the model → source; one source has no input's name."""
+
+    def wanted_of(self, source: str) -> list[Wanted]:
+        """Windows that the pipeline takes of a source."""
+        return [wanted_by(self.package, input_)
+                for input_, its in self.sources.items() if its == source]  # fmt: skip
 
 
 def build(around: Surroundings) -> Built:
     """All sources that an enabled pipeline reads, and those pipelines."""
     built = Built()
-    packages: dict[str, Package | EdgeAgentError] = {}
-    sources: dict[str, str] = {}
+    plans: dict[str, Plan] = {}
     for name, pipeline in around.config.pipelines.items():
         if not pipeline.enabled:
             continue
         try:
-            sources[name] = source_of(around, name)
-        except ConfigError as error:
+            plans[name] = plan_of(around, name)
+        except EdgeAgentError as error:
             built.pipelines[name] = Unbuilt(name, error)
-            continue
-        packages[name] = _package(around.library, pipeline)
     for source in around.config.sources:
-        readers = {name: packages[name] for name in packages if sources[name] == source}
+        readers = [plan for plan in plans.values() if source in plan.sources.values()]
         if readers:
-            _join(around, built, source, readers)
+            built.sources[source] = _unit(around, source, readers)
+    for name, plan in plans.items():
+        try:
+            built.pipelines[name] = _pipeline(around, built, name, plan)
+        except EdgeAgentError as error:
+            built.pipelines[name] = Unbuilt(name, error)
     return built
 
 
-def _package(library: Library, pipeline: PipelineConfig) -> Package | EdgeAgentError:
-    try:
-        return library.find(pipeline.model, pipeline.version)
-    except EdgeAgentError as error:
-        return error
+def rebuild(around: Surroundings, built: Built, name: str, package: Package) -> list[Unit]:
+    """A pipeline that could not run before, with a package that lets it; ``built`` takes it in.
+
+    Returns what the supervisor is to start: the pipeline, and sources of it that do not run yet.
+    Raises EdgeAgentError where it still can't be built.
+    """
+    plan = plan_of(around, name, package)
+    fresh: dict[str, CaptureUnit] = {}
+    units = dict(built.sources)
+    for source in plan.sources.values():
+        unit = units.get(source)
+        if isinstance(unit, CaptureUnit) and unit.state not in ("ended", "failed", "stopped"):
+            continue
+        made = units[source] = _unit(around, source, [plan])
+        if isinstance(made, CaptureUnit):
+            fresh[source] = made
+    pipeline = _pipeline(around, Built(sources=units), name, plan)
+    built.pipelines[name] = pipeline
+    built.sources.update(fresh)
+    return [pipeline, *fresh.values()]
+
+
+def plan_of(around: Surroundings, name: str, package: Package | None = None) -> Plan:
+    """What a pipeline needs, of this package in place of the library's. Raises ConfigError,
+    NotFound, PackageError."""
+    pipeline = around.config.pipelines[name]
+    package = package or around.library.find(pipeline.model, pipeline.version)
+    if pipeline.channels:
+        package = _renamed(name, package, pipeline.channels)
+    if pipeline.source or len(pipeline.sources) == 1:
+        return Plan(package, {"": pipeline.source or next(iter(pipeline.sources.values()))})
+    inputs = [spec.name for spec in package.manifest.input if spec.value is None]
+    if set(inputs) != set(pipeline.sources):
+        raise ConfigError(
+            f"pipelines.{name}.sources: names {', '.join(pipeline.sources)}, and the inputs of "
+            f"{package.name} are {', '.join(inputs)}",
+            remedy="Name a source for each input of the model.",
+        )
+    return Plan(package, pipeline.sources)
 
 
 def source_of(around: Surroundings, pipeline: str) -> str:
-    """Name of the source that a pipeline reads. Raises ConfigError."""
+    """Name of the one source that a pipeline reads. Raises ConfigError where there are more."""
     config = around.config.pipelines[pipeline]
     if config.source:
         return config.source
     if len(config.sources) == 1:
         return next(iter(config.sources.values()))
     raise ConfigError(
-        f"pipelines.{pipeline}.sources: this agent reads one source per pipeline",
+        f"pipelines.{pipeline}.sources: a recording is of one source, and it reads "
+        f"{', '.join(config.sources.values())}",
         remedy=f'Write source = "…" in [pipelines.{pipeline}].',
     )
 
 
-def _join(
-    around: Surroundings,
-    built: Built,
-    source: str,
-    readers: dict[str, Package | EdgeAgentError],
-) -> None:
-    """One source, and the pipelines that read it."""
-    whole = {name: package for name, package in readers.items() if isinstance(package, Package)}
-    for name, package in readers.items():
-        if isinstance(package, EdgeAgentError):
-            built.pipelines[name] = Unbuilt(name, package)
-    if not whole:
-        return
+def _renamed(name: str, package: Package, channels: dict[str, str]) -> Package:
+    """The package, as if its model had been trained on the source's names. Raises ConfigError."""
+    known = [channel for spec in package.manifest.input for channel in spec.channels]
+    for channel in channels:
+        if channel not in known:
+            from edgeagent.config.words import did_you_mean
+
+            raise ConfigError(
+                f"pipelines.{name}.channels: {package.name} has no channel {channel}; "
+                f"{did_you_mean(channel, known)}"
+            )
+    inputs = [
+        replace(spec, channels=[channels.get(channel, channel) for channel in spec.channels])
+        for spec in package.manifest.input
+    ]
+    return Package(package.folder, replace(package.manifest, input=inputs), package.labels)
+
+
+def _unit(around: Surroundings, source: str, readers: list[Plan]) -> CaptureUnit | Unbuilt:
+    """One source, for all pipelines that read it."""
+    config = around.config.sources[source]
     try:
-        wanted = merge(source, (wanted_by(package) for package in whole.values()))
-        _refuse_other_kinds(around.config.sources[source], source, whole, built)
-        made = make_source(source, around.config.sources[source], wanted)
-        sight = _sight(around, source, made)
-        unit = CaptureUnit(source, made, around.config.sources[source], sight)
+        wanted = merge(source, (wish for plan in readers for wish in plan.wanted_of(source)))
+        made = make_source(source, config, wanted, around.broker)
+        return CaptureUnit(source, made, config, _sight(around, source, made))
     except EdgeAgentError as error:
-        built.sources[source] = Unbuilt(source, error)
-        for name in whole:
-            reason = UsageError(f"its source {source} can't be used: {error}")
-            built.pipelines[name] = Unbuilt(name, reason)
-        return
-    built.sources[source] = unit
-    for name, package in whole.items():
-        if name in built.pipelines:
-            continue
-        opener = _opener(around, name, package)
-        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opener)
-        around.presents[name] = pipeline.present
-        built.pipelines[name] = pipeline
+        return Unbuilt(source, error)
+
+
+def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipeline:
+    """Raises ConfigError, UsageError: it can't get what its model wants."""
+    units: dict[str, CaptureUnit] = {}
+    for input_, source in plan.sources.items():
+        unit = built.sources[source]
+        if isinstance(unit, Unbuilt):
+            raise UsageError(f"its source {source} can't be used: {unit.error}")
+        _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
+        units[input_] = unit
+    opener = _opener(around, name, plan.package)
+    if len(units) == 1:
+        (unit,) = units.values()
+        return _present(around, Pipeline(name, unit.subscribe(), around.outbox, opener))
+    if len({unit.source.live for unit in units.values()}) > 1:
+        raise ConfigError(
+            f"pipelines.{name}.sources: recordings can't be joined with what happens now",
+            remedy="Let all of them be live, or all recordings.",
+        )
+    within_s = seconds(around.config.pipelines[name].within)
+    sizes = [None, *[COMPANIONS] * (len(units) - 1)]
+    mailboxes = {
+        input_: unit.subscribe(size)
+        for (input_, unit), size in zip(units.items(), sizes, strict=True)
+    }
+    joiner = Joiner(mailboxes, within_s)
+    return _present(around, Pipeline(name, joiner, around.outbox, opener))
+
+
+def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
+    around.presents[pipeline.name] = pipeline.present
+    return pipeline
 
 
 def _sight(around: Surroundings, name: str, source: Source) -> Sight | None:
@@ -184,45 +269,22 @@ def _sight(around: Surroundings, name: str, source: Source) -> Sight | None:
 
 
 def _refuse_other_kinds(
-    config: SourceConfig, source: str, readers: dict[str, Package], built: Built
+    config: SourceConfig, source: str, name: str, package: Package, input_: str
 ) -> None:
-    """A source of pictures can't feed a model of windows, nor the other way round."""
-    gives = _gives(config)
-    for name, package in readers.items():
-        wants = _wants(package)
-        if gives and wants and gives != wants:
-            error = ConfigError(
-                f"pipelines.{name}: the model {package.name} takes {wants}, and the source "
-                f"{source} gives {gives}",
-                remedy="Choose a source that fits the model.",
-            )
-            built.pipelines[name] = Unbuilt(name, error)
+    """A source of pictures can't feed a model of windows, nor the other way round. Raises
+    ConfigError."""
+    given, taken = gives(config), takes(package, input_)
+    if given and taken and given != taken:
+        its = f"input {input_} of {package.name}" if input_ else f"the model {package.name}"
+        raise ConfigError(
+            f"pipelines.{name}: {its} takes {taken}, and the source {source} gives {given}",
+            remedy="Choose a source that fits the model.",
+        )
 
 
-def _gives(config: SourceConfig) -> str:
-    """What a source gives; empty = unknown (a plugin)."""
-    if isinstance(config, SyntheticConfig):
-        return PICTURE if config.scene == "belt" else VALUES
-    return _GIVES.get(str(type(config).__struct_config__.tag), "")
-
-
-def _wants(package: Package) -> str:
-    """What a model takes; empty = tensors of any sort."""
-    kinds = {spec.kind for spec in package.manifest.input if spec.value is None}
-    if "image" in kinds:
-        return PICTURE
-    return VALUES if kinds & {"window", "audio"} else ""
-
-
-PICTURE, VALUES = "pictures", "windows of values"
-_GIVES = {
-    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
-    "snapshot": PICTURE, "command": PICTURE, "folder": PICTURE,
-    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
-}  # fmt: skip
-
-
-def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:
+def make_source(
+    name: str, config: SourceConfig, wanted: Wanted, broker: Broker | None = None
+) -> Source:
     """The source that a configuration describes, not opened yet."""
     if isinstance(config, PluginConfig):
         plugin = plugins.find("source", config.plugin)
@@ -234,6 +296,11 @@ def make_source(name: str, config: SourceConfig, wanted: Wanted) -> Source:
         return made
     kind = type(config).__struct_config__.tag
     source: Source = plugins.find("source", str(kind))(name, config, wanted)
+    if isinstance(config, MqttConfig) and broker is not None:
+        from edgeagent.capture.sensor.mqtt import MqttSource
+
+        if isinstance(source, MqttSource):
+            source.connect(broker)
     return source
 
 

@@ -41,6 +41,8 @@ def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
         },
         "arch": platform.machine(),
         "profile": agent.profile_name,
+        "groups": list(config.device.groups),
+        "timezone": config.device.timezone,
         "sources": {
             name: type(source).__struct_config__.tag for name, source in config.sources.items()
         },

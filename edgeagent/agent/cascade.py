@@ -288,6 +288,10 @@ class Cascade:
         """Counts by the second model's name."""
         return {refiner.name: dict(refiner.tally) for refiner in self.refiners}
 
+    def hand_over(self) -> None:
+        for refiner in self.refiners:
+            refiner.predictor.hand_over()
+
     def close(self) -> None:
         for refiner in self.refiners:
             refiner.close()

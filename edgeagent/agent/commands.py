@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.jobs import Jobs
@@ -37,9 +38,16 @@ class Commands:
         registry.register(types.LOGS, self._logs)
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
+        registry.register(types.MODEL_ROLLBACK, self._of_models("roll_back"))
+        registry.register(types.MODEL_HOLD, self._of_models("hold"))
+        registry.register(types.MODEL_UNHOLD, self._of_models("unhold"))
+        registry.register(types.MODEL_INSTALL, self._of_models("install"))
+        registry.register(types.MODEL_REMOVE, self._of_models("remove"))
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
-        self.engine = Engine(registry, agent.outbox.journal, rules, self._jobs.submit)
+        self.engine = Engine(
+            registry, agent.outbox.journal, rules, self._jobs.submit, partial(_verify, agent)
+        )
 
     def start(self) -> None:
         """Take up what a former process left open, then work."""
@@ -51,6 +59,10 @@ class Commands:
         self._jobs.stop(_STOP_S)
         logging.getLogger().removeHandler(self._log)
 
+    def submit_job(self, work: Callable[[], None]) -> None:
+        """Have something else done on the thread for long work, in its turn. It must not raise."""
+        self._jobs.submit(work)
+
     def submit(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A request of the control socket as a command."""
         arguments = request.get("arguments") or {}
@@ -58,6 +70,18 @@ class Commands:
             raise CommandRejected("invalid", "arguments: expected an object")
         id_ = request.get("id") or ""
         yield from self.engine.submit(request["type"], str(id_), arguments)
+
+    def _of_models(self, name: str) -> Callable[[Any, Job], dict[str, Any]]:
+        """A command about models; what does it is loaded when one comes."""
+
+        def do(arguments: Any, job: Job) -> dict[str, Any]:
+            from edgeagent.agent.model_commands import ModelCommands
+
+            commands = ModelCommands(self._agent.made_wishes())
+            result: dict[str, Any] = getattr(commands, name)(arguments, job)
+            return result
+
+        return do
 
     # --- the commands ----------------------------------------------------------------------
 
@@ -146,6 +170,18 @@ class Commands:
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+def _verify(
+    agent: Agent, envelope: Mapping[str, Any], type: str, id: str, group: str
+) -> tuple[dict[str, Any], str]:
+    """What an operator has signed, if it is meant for this device (`judgement.Verify`)."""
+    from edgeagent.agent.updates import operators
+    from edgeagent.update import signatures
+
+    signed = operators(agent).open(envelope, signatures.COMMAND)
+    whom = {"group": group} if group else {"device": agent.device}
+    return signatures.addressed(signed.payload, **whom, type=type, id=id), signed.by
 
 
 class _Tail(logging.Handler):

@@ -31,6 +31,15 @@ def config_ports(data_dir: Path) -> Ports:
         # Such a model has no list of labels, but its verdict has a name.
         return ("anomaly",) if package.manifest.task == "anomaly" else package.labels
 
+    def inputs_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str] | None:
+        from edgeagent.update.library import Library, default_folders
+
+        try:
+            package = Library(default_folders(data_dir, folders)).find(model, version)
+        except EdgeAgentError:
+            return None
+        return [spec.name for spec in package.manifest.input if spec.value is None]
+
     def models(folders: Sequence[str]) -> Sequence[str]:
         from edgeagent.update.library import Library, default_folders
 
@@ -38,7 +47,7 @@ def config_ports(data_dir: Path) -> Ports:
 
     return Ports(
         zones_in=zones_in, lines_in=lines_in, actions=ACTIONS, labels_in=labels_in,
-        labels_of=labels_of, readings_in=readings_in, models=models,
+        labels_of=labels_of, readings_in=readings_in, inputs_of=inputs_of, models=models,
     )  # fmt: skip
 
 

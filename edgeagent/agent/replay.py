@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from edgeagent.agent.build import Surroundings, make_source, source_of
+from edgeagent.agent.build import Surroundings, make_source, plan_of, source_of
 from edgeagent.capture.source import Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, SourceConfig, SyntheticConfig
@@ -22,7 +22,7 @@ from edgeagent.errors import InputError, NotFound, SourceEnded, UsageError
 from edgeagent.pipeline import Inbox, Pipeline
 from edgeagent.prove.samples import file_source, wanted_by
 from edgeagent.supervisor import Supervisor
-from edgeagent.types import Draft, Sample
+from edgeagent.types import Draft, Joint, Sample
 
 if TYPE_CHECKING:
     from edgeagent.update.library import Library
@@ -94,7 +94,7 @@ class _Counted:
         self._sink = sink
         self._tell = tell
 
-    def get(self, timeout_s: float) -> Sample | None:
+    def get(self, timeout_s: float) -> Sample | Joint | None:
         if self._most is not None and self.count >= self._most:
             raise SourceEnded
         sample = self._inbox.get(timeout_s)
@@ -136,9 +136,8 @@ def replay(
         ModelError, ConfigError: as for the agent.
     """
     around = Surroundings(_alone(config, name), config_hash, library, sink := _Collected())
-    pipeline = around.config.pipelines[name]
-    package = library.find(pipeline.model, pipeline.version)
     source = source_of(around, name)
+    package = plan_of(around, name).package
     wanted = merge(source, [wanted_by(package)])
     given = _recorded(recording, wanted) if recording else None
     settings = given or config.sources[source]
@@ -195,7 +194,9 @@ def _finite(
         count = samples or read.count or ENDLESS_SAMPLES
         return replace(read, pace="max", count=count)
     kind = str(read.__struct_config__.tag)
-    if kind not in _FINITE:
+    live = getattr(read, "device", "") or getattr(read, "live", False)
+    fifo = Path(str(getattr(read, "path", ""))).is_fifo()
+    if kind not in _FINITE or live or fifo:
         raise UsageError(
             f"the source {name} is live ({kind}), and nothing of it is recorded",
             remedy="Name a recording: edgeagent replay FILE",

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +15,26 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
 from edgeagent.config.load import Loaded
+from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
-from edgeagent.errors import StoreError
+from edgeagent.errors import ConfigError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.supervisor import Supervisor
+from edgeagent.update.boots import HEALTHY_AFTER_S
 
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
+    from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.sync import Sync
+    from edgeagent.agent.wishes import Wishes
+    from edgeagent.update.boots import Boots
+    from edgeagent.update.ports import Stage
 
 log = logging.getLogger("edgeagent")
 
@@ -42,7 +49,16 @@ _TRIM_EVERY_S = 120.0
 class Agent:
     """Everything that runs, in one place."""
 
-    def __init__(self, loaded: Loaded, folder: Path, *, until_done: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        folder: Path,
+        *,
+        until_done: bool = False,
+        boots: Boots | None = None,
+        reload: Callable[[Path], Loaded] | None = None,
+    ) -> None:
+        """``reload`` reads the configuration anew, with a file as the fleet's layer."""
         self.loaded = loaded
         self.folder = folder
         self.began = time.monotonic()
@@ -53,7 +69,20 @@ class Agent:
         self.pipelines: dict[str, Any] = {}
         self.sources: dict[str, Any] = {}
         self.sync: Sync | None = None
+        self.wishes: Wishes | None = None
+        """None while nobody has wished for anything."""
+        self.stage: Stage | None = None
+        self.renewed = False
+        """It has ended to begin again with another configuration."""
+        self._boots = boots
+        self._reload = reload
+        self.safe_mode = boots is not None and boots.safe_mode
+        self.exchange: Exchange | None = None
+        """Topics that sources listen to, where one does."""
         self._until_done = until_done
+        self._making = threading.Lock()
+        self._alive: tuple[Any, Any] | None = None
+        """What pipelines are built from, and what was built."""
         self._stopping = threading.Event()
         self._said: tuple[str, tuple[str, ...]] = ("", ())
         self.outbox = Outbox.open(
@@ -79,7 +108,9 @@ class Agent:
             notify("READY=1")
             self._watch()
         finally:
-            notify("STOPPING=1")
+            # To the service manager a new beginning in the same process is a reload.
+            now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}" if self.renewed else "STOPPING=1")
             self._stop(control)
         return self._verdict()
 
@@ -125,7 +156,7 @@ class Agent:
         if ended:
             log.info("ended %d events that the last run had left open", ended)
         config = self.loaded.config
-        if config.pipelines:
+        if config.pipelines and not self.safe_mode:
             self._start_pipelines()
             self._wait_for_models()
         from edgeagent.agent.commands import Commands
@@ -136,6 +167,11 @@ class Agent:
             from edgeagent.agent.sync import Sync
 
             self.sync = Sync(self, self.commands)
+            if self.exchange is not None:
+                self.exchange.bind(self.sync.link)
+        if self._something_wished():
+            self.made_wishes().start()
+        if self.sync is not None:
             self.sync.start()
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
@@ -144,15 +180,55 @@ class Agent:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
         from edgeagent.update.library import Library, default_folders
+        from edgeagent.update.proven import Proven
 
         config = self.loaded.config
+        if config.mqtt.host and any(isinstance(its, MqttConfig) for its in config.sources.values()):
+            from edgeagent.agent.exchange import Exchange
+
+            self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
-        around = Surroundings(config, self.loaded.hash, library, self.outbox, folder=self.folder)
+        around = Surroundings(
+            config, self.loaded.hash, library, self.outbox, folder=self.folder,
+            broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+        )  # fmt: skip
         built = build(around)
-        self.pipelines.update(built.pipelines)
-        self.sources.update(built.sources)
+        self.pipelines, self.sources = built.pipelines, built.sources
+        self._alive = (around, built)
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
+
+    def _something_wished(self) -> bool:
+        """Whether a former process has left anything to be gone on with. Cheap."""
+        names = ("desired.json", "remote-state.json")
+        return any((self.folder / name).exists() for name in names) or any(
+            (self.folder / "models").glob("*.json")
+        )
+
+    def made_wishes(self) -> Wishes:
+        """What carries out desired state and people's orders; made when it is needed first."""
+        with self._making:
+            if self.wishes is None:
+                from edgeagent.agent.wishes import Wishes
+
+                assert self.commands is not None
+                if self._alive is not None:
+                    from edgeagent.agent.deploying import live_stage
+
+                    self.stage = live_stage(self, *self._alive)
+                self.wishes = Wishes(self, self.commands.submit_job)
+            return self.wishes
+
+    def reload(self, remote: Path) -> Loaded:
+        """The configuration as it would be with another layer of the fleet. Raises ConfigError."""
+        if self._reload is None:
+            raise ConfigError("this agent can't read its configuration anew")
+        return self._reload(remote)
+
+    def renew(self) -> None:
+        """End in good order and begin again, with the configuration as it is then."""
+        self.renewed = True
+        self._stopping.set()
 
     def _wait_for_models(self) -> None:
         """Watching comes before talking: what the link and commands need is loaded once the
@@ -166,6 +242,7 @@ class Agent:
     def _watch(self) -> None:
         """Until stopped: clock, health, watchdog. What is slow or may fail is done elsewhere."""
         interval = watchdog_interval_s()
+        healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
@@ -176,11 +253,16 @@ class Agent:
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
                 pinged = now
+            if healthy_at is not None and now >= healthy_at and not silent and self._boots:
+                self._boots.healthy()
+                healthy_at = None
             if not self.outbox.alive:
                 # Without its writer nothing is kept any more: a fresh process is better.
                 raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
+            if self.wishes is not None:
+                self.wishes.tick()
             if self.sync is not None:
                 self.sync.tell_states()
             if self._until_done and self._done():
@@ -217,6 +299,8 @@ class Agent:
         """Sources and pipelines first, then what they made is committed and, if the link is
         up, sent; three quarters of the time at most for all of it."""
         deadline = time.monotonic() + STOP_S
+        if self.wishes is not None:
+            self.wishes.stop(STOP_S / 3)
         self.supervisor.stop(STOP_S / 3)
         if self.commands is not None:
             self.commands.stop()
@@ -228,6 +312,8 @@ class Agent:
         if control is not None:
             control.close()
             self._withdraw()
+        if self._boots is not None and self._stopping.is_set():
+            self._boots.ended()
         log.info("stopped")
 
     def _send_the_last(self, until: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
 from edgeagent.config.model import Pipeline as PipelineConfig
@@ -14,7 +14,7 @@ from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Predictor
-from edgeagent.types import Draft, Prediction, Sample
+from edgeagent.types import Draft, Evidence, Prediction, Sample
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     from edgeagent.decide.track.byte import ByteTracker
 
 
-def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
-    """Open the model of a pipeline, and the one that finds what must be hidden.
+Find = Callable[[str, str], Package]
+"""The package that a name and a version mean."""
+
+
+def open_stages(
+    around: Surroundings, name: str, package: Package, find: Find | None = None
+) -> Stages:
+    """Open the model of a pipeline, and the one that finds what must be hidden. ``find`` = the
+    library's.
 
     Raises:
         ModelError: no variant runs, or package and model do not fit.
@@ -33,7 +40,10 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    finder = _finder(around, hide) if hide else None
+    find = _tried(around, pipeline, find or around.library.find)
+    if around.proven is not None:
+        around.proven.ensure(package, pipeline.runtime)
+    finder = _finder(find(hide, "")) if hide else None
     return stages_for(
         name,
         package,
@@ -43,13 +53,27 @@ def open_stages(around: Surroundings, name: str, package: Package) -> Stages:
         finder=finder,
         readings=around.readings,
         timezone=around.config.device.timezone,
-        find=around.library.find,
+        find=find,
         presents=around.presents,
     )
 
 
-def _finder(around: Surroundings, model: str) -> Predictor:
-    package = around.library.find(model)
+def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
+    """Find further models, and only those that do not take this process down."""
+    proven = around.proven
+    if proven is None:
+        return find
+
+    def tried(model: str, version: str) -> Package:
+        package = find(model, version)
+        asked = (its.runtime for its in pipeline.refine.values() if its.model == model)
+        proven.ensure(package, next(asked, Runtime()))
+        return package
+
+    return tried
+
+
+def _finder(package: Package) -> Predictor:
     return Predictor(package, threshold=package.manifest.output.threshold * DOUBTFUL)
 
 
@@ -64,7 +88,7 @@ def stages_for(
     runtime: Runtime | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
-    find: Callable[[str, str], Package] | None = None,
+    find: Find | None = None,
     presents: Mapping[str, Present] | None = None,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
@@ -103,21 +127,65 @@ def stages_for(
     except BaseException:
         _Together(predictor, finder).close()
         raise
-    decided = _with_hidden(decide, finder) if finder and decide.needs_hidden else decide
+    memory = Memory(
+        package.manifest.task, decide, _tracker(threshold, pipeline) if tracked else None
+    )
+    decided = _with_hidden(memory, finder) if finder and decide.needs_hidden else memory.decided
     return Stages(
         model=predictor.model,
         receipt=predictor.receipt.sentence(),
         session=_Together(predictor, finder, cascade),
         prepare=predictor.prepare,
         interpret=predictor.decoder,
-        track=_tracker(threshold, pipeline).update if tracked else _untracked,
+        track=memory.tracked,
         decide=_refined(decided, cascade) if cascade else decided,
-        picture=decide.picture,
-        finish=decide.finish,
-        standing=decide.standing,
+        picture=memory.picture,
+        finish=memory.finish,
+        standing=memory.standing,
         second=cascade,
+        threshold=threshold,
+        inherit=lambda before: memory.inherit(before, predictor.model, threshold),
+        memory=memory,
         gate=_gate(pipeline, timezone, presents or {}),
     )
+
+
+class Memory:
+    """What the stages of a pipeline remember from sample to sample. It may outlive their model:
+    a part that stands on the belt while the model is changed is the same part afterwards."""
+
+    def __init__(self, task: str, decide: Decide, tracker: ByteTracker | None) -> None:
+        self.task = task
+        self.decide = decide
+        self.tracker = tracker
+
+    def inherit(self, before: Stages, model: str, threshold: float) -> bool:
+        """See `Stages.inherit`. A model of another task finds other things."""
+        other = before.memory
+        if not isinstance(other, Memory) or other.task != self.task:
+            return False
+        self.decide, self.tracker = other.decide, other.tracker
+        self.decide.adopt(model, threshold)
+        if self.tracker is not None:
+            self.tracker.threshold = threshold
+        return True
+
+    def tracked(self, predictions: list[Prediction], when_ms: float) -> list[Prediction]:
+        if self.tracker is None:
+            return predictions
+        return self.tracker.update(predictions, when_ms)
+
+    def decided(self, sample: Sample, predictions: list[Prediction]) -> list[Draft]:
+        return self.decide(sample, predictions)
+
+    def finish(self, at_ns: int, mono_ms: float, *, ended: bool = False) -> list[Draft]:
+        return self.decide.finish(at_ns, mono_ms, ended=ended)
+
+    def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
+        return self.decide.picture(sample, asked=asked)
+
+    def standing(self) -> dict[str, Any]:
+        return self.decide.standing()
 
 
 def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:
@@ -136,10 +204,6 @@ def _tracker(threshold: float, pipeline: PipelineConfig) -> ByteTracker:
     return ByteTracker(threshold, missed=pipeline.off)
 
 
-def _untracked(predictions: list[Prediction], _when_ms: float) -> list[Prediction]:
-    return predictions
-
-
 def _threshold(name: str, package: Package, pipeline: PipelineConfig) -> float:
     if pipeline.threshold is None:
         return package.manifest.output.threshold
@@ -153,11 +217,17 @@ def _threshold(name: str, package: Package, pipeline: PipelineConfig) -> float:
 
 
 class _Together:
-    """The session of the pipeline's model; closing it closes the other models too."""
+    """The session of the pipeline's model; what is done with it is done with the other models
+    too."""
 
     def __init__(self, predictor: Predictor, *others: Predictor | Cascade | None) -> None:
         self.run = predictor.session.run
+        self.reset = predictor.reset
         self._owned = [predictor, *(other for other in others if other is not None)]
+
+    def hand_over(self) -> None:
+        for owned in self._owned:
+            owned.hand_over()
 
     def close(self) -> None:
         for owned in self._owned:
@@ -172,7 +242,7 @@ def _refined(
 
 
 def _with_hidden(
-    decide: Decide, finder: Predictor
+    memory: Memory, finder: Predictor
 ) -> Callable[[Sample, list[Prediction]], list[Draft]]:
     """Decide with what the finder sees; where it fails, no picture leaves the pipeline."""
 
@@ -185,6 +255,6 @@ def _with_hidden(
             hidden = tracker.update(finder(sample).predictions, sample.when_ms)
         except (InputError, InferenceError):
             hidden = None  # Decide withholds the picture and says so in the record
-        return decide(sample, predictions, hidden)
+        return memory.decide(sample, predictions, hidden)
 
     return decided

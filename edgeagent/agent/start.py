@@ -9,10 +9,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
 from edgeagent.config.paths import SYSTEM_CONFIG
 from edgeagent.errors import EdgeAgentError
+
+if TYPE_CHECKING:
+    from edgeagent.update.boots import Boots
 
 log = logging.getLogger("edgeagent")
 
@@ -88,15 +92,41 @@ def run(
     from edgeagent.device.profile import profile_layer
 
     folder = data_dir or data_dir_of(config_file, flags)
+    boots = _counted(folder)
     how = load if strict else load_or_last_good
-    loaded = how(
-        config_file,
-        data_dir=folder,
-        profile=profile_layer(),
-        flags=flags,
-        ports=config_ports(folder),
-    )
-    return Agent(loaded, folder, until_done=until_done).run()
+    around: dict[str, Any] = {
+        "profile": profile_layer(), "flags": flags, "ports": config_ports(folder),
+    }  # fmt: skip
+    loaded = how(config_file, data_dir=folder, **around)
+    agent = Agent(
+        loaded, folder, until_done=until_done, boots=boots,
+        reload=lambda remote: load(config_file, remote=remote, **around),
+    )  # fmt: skip
+    code = agent.run()
+    if agent.renewed:
+        # A fresh process, with nothing left of the old configuration; its id stays.
+        logging.shutdown()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    return code
+
+
+def _counted(folder: Path) -> Boots:
+    """Count this start, and take back what is on trial where too many did not last."""
+    from edgeagent.update import boots as starts
+
+    boots = starts.Boots(folder)
+    if boots.undo and (folder / "models").is_dir():
+        from edgeagent.update.truth import undo_trials
+
+        said = f"the agent did not stay up in {boots.unhealthy} starts with {{version}}"
+        for undone in undo_trials(folder / "models", said):
+            log.error("%s is taken back: %s starts did not last", undone, boots.unhealthy)
+    if (folder / "remote-state.json").exists():
+        from edgeagent.update.remote import prepare
+
+        prepare(folder, undo=boots.undo)
+    boots.begin()
+    return boots
 
 
 def _stop_before_it_runs(_number: int, _frame: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
@@ -10,8 +11,10 @@ from edgeagent.sync.blobs import Blobs
 from edgeagent.sync.budget import Budget, BudgetSettings
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import LinkSettings
+from edgeagent.sync.fetching import Fetching
 from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
+from edgeagent.sync.port import Incoming
 from edgeagent.sync.presence import Identity, Presence
 from edgeagent.sync.publisher import Publisher, PublisherSettings
 from edgeagent.sync.shelf import Shelf
@@ -57,18 +60,26 @@ class Sync:
             max_message=size_bytes(config.sync.max_message),
             budget=self.budget,
         )
+        self.fetching = Fetching(self.link, topics, self.budget)
         self._complaining = (self.publisher, self.blobs)
         for other in self._complaining:
             self.presence.watch(other)
         for passenger in (
             self.budget, self.shelf, self.presence, self.commands, self.publisher, self.blobs,
-            metrics,
+            self.fetching, metrics,
         ):  # fmt: skip
             self.link.board(passenger)
+        self.link.subscribe(topics.desired, partial(self._wished, "device"))
+        for group in config.device.groups:
+            self.link.subscribe(
+                topics.group_desired(group), partial(self._wished, f"group:{group}")
+            )
         agent.outbox.on_commit(self.link.wake)
         self.shelf.keep(topics.state(name) for name in config.pipelines)
         self._states: dict[str, dict[str, Any]] = {}
         self._told: dict[str, Any] | None = None
+        self._reported: dict[str, Any] | None = None
+        self._was_up = False
 
     def start(self) -> None:
         """Say what this device can do, and connect."""
@@ -84,6 +95,11 @@ class Sync:
         return self.link.state == "up"
 
     @property
+    def proven(self) -> bool:
+        """Up, and it is shown that messages come and go."""
+        return self.link.proven
+
+    @property
     def held(self) -> str:
         """Why results wait, however long one waits for them; empty = they don't."""
         return self.budget.held("results")
@@ -92,23 +108,36 @@ class Sync:
         """How the agent does; what the link itself knows is added by it."""
         own = set(self.reasons())
         others = tuple(reason for reason in reasons if reason not in own)
+        if self._agent.safe_mode:
+            self.presence.say("safe-mode", others)
+            return
         self.presence.say("degraded" if others else "online", others)
 
     def _tell_models(self) -> None:
         """Publish what this device can do and what it is, where another model runs than before:
         one may take longer to open than the link waits, or come back on another variant."""
         models = self._models()
+        wishes = self._agent.wishes
+        if wishes is None:
+            applied = {"rev": 0, "state": "applied", "hash": self._agent.loaded.hash}
+            reported = {"rev": 0, "models": models, "config": applied, "held": []}
+        else:
+            reported = wishes.reported(models)
+        if reported != self._reported:
+            self._reported = reported
+            self.presence.reported(reported)
         if models == self._told:
             return
         from edgeagent.agent.capabilities import capabilities
 
         self._told = models
         self.presence.capabilities(capabilities(self._agent, self._engine.capabilities()))
-        applied = {"rev": 0, "state": "applied", "hash": self._agent.loaded.hash}
-        self.presence.reported({"rev": 0, "models": models, "config": applied, "held": []})
 
     def tell_states(self) -> None:
         """Publish what is there now, for each pipeline where that has changed."""
+        if self.up and not self._was_up and self._agent.wishes is not None:
+            self._agent.wishes.linked()
+        self._was_up = self.up
         self._tell_models()
         for name, unit in self._agent.pipelines.items():
             if not hasattr(unit, "present"):
@@ -117,6 +146,13 @@ class Sync:
             if document != self._states.get(name):
                 self._states[name] = document
                 self.presence.state(name, document)
+
+    def _wished(self, source: str, message: Incoming) -> bool:
+        """On the link's thread: acknowledged once it is on the medium."""
+        if not message.payload and self._agent.wishes is None:
+            return True
+        self._agent.made_wishes().heard(source, message.payload, message.ack)
+        return False
 
     def reasons(self) -> list[str]:
         """What is wrong with the link or with what goes over it."""

@@ -1,4 +1,4 @@
-"""Sound from WAV files, one channel of it, at the rate that the model wants."""
+"""Sound from files (WAV, FLAC), one channel of it, at the rate that the model wants."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeagent import clock
+from edgeagent.capture.level import Gate
 from edgeagent.capture.resample import Polyphase
-from edgeagent.capture.source import PICTURES, Tally, Wanted
-from edgeagent.capture.wav import WavFile
+from edgeagent.capture.source import PICTURES, Source, Tally, Wanted
+from edgeagent.capture.wav import SoundFile, WavFile
 from edgeagent.capture.windows import Cutter
 from edgeagent.errors import ConfigError, InputError, SourceEnded
 from edgeagent.types import Window
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 _BLOCK_S = 0.5
 _DEFAULT_S = 1.0
 """Length of a window where no model says it."""
+
+
+def open_audio(name: str, config: AudioConfig, wanted: Wanted = PICTURES) -> Source:
+    """The source of a configuration, not opened yet: a file or a microphone."""
+    if config.device:
+        from edgeagent.capture.microphone import MicrophoneSource
+
+        return MicrophoneSource(name, config, wanted)
+    return AudioSource(name, config, wanted)
 
 
 class AudioSource:
@@ -42,7 +52,8 @@ class AudioSource:
         self.tally = Tally()
         self._config = config
         self._wanted = wanted
-        self._file: WavFile | None = None
+        self._file: SoundFile | None = None
+        self._gate = Gate(config.quiet, self.tally)
         self._resample: Polyphase | None = None
         self._cutter = Cutter(1)
         self._ready: deque[NDArray[np.float32]] = deque()
@@ -61,7 +72,7 @@ class AudioSource:
                 f"sources.{self.name}: sound has one channel, the model wants "
                 f"{len(self._channels)} ({', '.join(self._channels)})"
             )
-        file = WavFile(Path(self._config.path))
+        file = opened(Path(self._config.path))
         layout = file.layout
         if self._config.channel >= layout.channels:
             file.close()
@@ -89,14 +100,10 @@ class AudioSource:
             InputError: the file is cut off (told once, at its end) or holds no samples.
             SourceEnded: the end of the file.
         """
-        while not self._ready:
-            if self._file is None:
-                raise SourceEnded
-            if self._finished:
-                self._end_of_file()
-            else:
-                self._fill(self._file)
-        values = self._ready.popleft()
+        values = self._next()
+        while not self._gate.opens(values, self._rate_hz):
+            self._round += 1
+            values = self._next()
         self._round += 1
         self._number += 1
         hop_s = self._cutter.hop / self._rate_hz
@@ -110,22 +117,32 @@ class AudioSource:
             clock.wall_ns(), clock.mono_ms(), origin,
         )  # fmt: skip
 
+    def _next(self) -> NDArray[np.float32]:
+        while not self._ready:
+            if self._file is None:
+                raise SourceEnded
+            if self._finished:
+                self._end_of_file()
+            else:
+                self._fill(self._file)
+        return self._ready.popleft()
+
     def close(self) -> None:
         """Close the file."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
 
-    def _fill(self, file: WavFile) -> None:
+    def _fill(self, file: SoundFile) -> None:
         rows = file.read(max(1, round(_BLOCK_S * file.layout.rate_hz)))
         one = rows[:, self._config.channel : self._config.channel + 1]
         if len(rows):
             sound = one if self._resample is None else self._resample.push(one)
-            self._ready.extend(self._cutter.push(_sound(sound)))
+            self._ready.extend(self._cutter.push(numbers(sound)))
             return
         self._finished = True
         if self._resample is not None:
-            self._ready.extend(self._cutter.push(_sound(self._resample.finish())))
+            self._ready.extend(self._cutter.push(numbers(self._resample.finish())))
         if not self._round and not self._ready:
             short = self._cutter.pad()
             if short is not None:
@@ -150,7 +167,21 @@ class AudioSource:
         self.open()
 
 
-def _sound(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def opened(path: Path) -> SoundFile:
+    """A file by what it begins with. Raises NotFound, NotPermitted, InputError, RuntimeMissing."""
+    try:
+        with path.open("rb") as stream:
+            flac = stream.read(4) == b"fLaC"
+    except OSError:
+        flac = False  # the reader below tells it better
+    if not flac:
+        return WavFile(path)
+    from edgeagent.capture.flac import FlacFile
+
+    return FlacFile(path)
+
+
+def numbers(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Float files may hold NaN or infinity: silence is the only value that does no harm
     there, as a click or a hole would."""
     return rows if np.isfinite(rows).all() else np.nan_to_num(rows, posinf=0.0, neginf=0.0)

@@ -76,7 +76,7 @@ class Decoder(Protocol):
 
 def main(channel: int, lifeline: int) -> None:
     """Entry point; ``channel`` and ``lifeline`` are inherited descriptors."""
-    _tie(lifeline)
+    tie(lifeline)
     sock = socket.socket(fileno=channel)
     setup = json.loads(sock.recv(LONGEST))
     sys.path[:] = setup["path"]
@@ -97,7 +97,8 @@ def main(channel: int, lifeline: int) -> None:
     decoder.close()
 
 
-def _tie(lifeline: int) -> None:
+def tie(lifeline: int) -> None:
+    """End this process, whatever it is doing, when the other end of a pipe closes."""
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)

@@ -6,18 +6,19 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec import Struct
 
 from edgeagent import clock
+from edgeagent.capture.sensor.believe import Meaning, meanings
 from edgeagent.capture.series import Series, Stretch
 from edgeagent.capture.source import PICTURES, Tally, Wanted
-from edgeagent.capture.table import Table
+from edgeagent.capture.table import Row, Table
 from edgeagent.capture.windows import Cutter
 from edgeagent.errors import InputError, SourceEnded
 from edgeagent.types import Window
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgeagent.config.model import ReplayConfig
@@ -56,6 +57,11 @@ class ReplaySource:
         self._ready: deque[_Cut] = deque()
         self._channels: tuple[str, ...] = ()
         self._number = 0
+        self._meanings: list[Meaning] = []
+        self._names: tuple[str, ...] = ()
+        tables = config.channels if isinstance(config.channels, dict) else {}
+        self._fills = {channel: its.fill for channel, its in tables.items()}
+        self._rate_hz = config.rate_hz or wanted.rate_hz or 1.0
         self._given = 0
         """Windows of this pass through the file."""
         self._rows = 0
@@ -65,12 +71,16 @@ class ReplaySource:
     def open(self) -> None:
         """Open the file and read its header. Raises NotFound, NotPermitted, InputError."""
         config = self._config
+        meant = config.channels if isinstance(config.channels, dict) else {}
         self._table = Table(
             config.path,
             csv_file=config.__struct_config__.tag == "csv",
-            channels=tuple(config.channels) or self._wanted.channels,
+            channels=tuple(meant[its].read or its if its in meant else its
+                           for its in config.channels) or self._wanted.channels,
             time=config.time,
-        )
+        )  # fmt: skip
+        self._meanings = meanings(meant.values())
+        self._names = tuple(meant)
         self._cutter = Cutter(self._wanted.length or 1, self._wanted.hop)
         self._series = self._new_series()
         self._ready.clear()
@@ -124,13 +134,32 @@ class ReplaySource:
             self._take(self._series.break_off())
             self._cutter.break_off()
             raise
-        self._channels = table.channels or ()
+        self._channels = self._names or table.channels or ()
         self._rows += 1
+        if self._meanings:
+            row = self._meant(row)
         try:
             self._take(self._series.push(row))
         except ValueError as error:
             self._cutter.break_off()
             raise InputError(f"{table.path}:{row.line}: {error}") from error
+
+    def _meant(self, row: Row) -> Row:
+        """The row calibrated. Raises InputError where a value is not to be believed."""
+        when = np.array([row.time_s if row.time_s is not None else row.line / self._rate_hz])
+        values = []
+        for name, meaning, read in zip(self._names, self._meanings, row.values, strict=True):
+            value = float(meaning(when, np.array([read]))[0])
+            fill = self._fills[name]
+            if value != value and fill is None:
+                self._take(self._series.break_off())
+                self._cutter.break_off()
+                raise InputError(
+                    f"{self._config.path}:{row.line}: {name} is {read:g}, which is not believed "
+                    f"({', '.join(meaning.rejected)})"
+                )
+            values.append(fill if value != value and fill is not None else value)
+        return Row(row.line, row.time_s, tuple(values))
 
     def _take(self, stretches: Iterable[Stretch]) -> None:
         for stretch in stretches:

@@ -13,9 +13,10 @@ plain attributes that `unit` looks for: ``network = True`` (reopen with long, ji
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent.errors import ConfigError
 from edgeagent.types import Sample
@@ -40,14 +41,20 @@ PICTURES = Wanted()
 def merge(source: str, wishes: Iterable[Wanted]) -> Wanted:
     """What several pipelines want of one source, which cuts one kind of window.
 
+    Their channels may differ: each takes its own out of the window.
+
     Raises:
-        ConfigError: they disagree; give each its own source.
+        ConfigError: they disagree in the rest; give each its own source.
     """
     merged = PICTURES
     for wish in wishes:
         if wish in (PICTURES, merged):
             continue
         if merged != PICTURES:
+            joined = _joined(merged, wish)
+            if joined is not None:
+                merged = joined
+                continue
             raise ConfigError(
                 f"sources.{source}: its pipelines want different windows "
                 f"({_told(merged)} and {_told(wish)})",
@@ -55,6 +62,15 @@ def merge(source: str, wishes: Iterable[Wanted]) -> Wanted:
             )
         merged = wish
     return merged
+
+
+def _joined(one: Wanted, other: Wanted) -> Wanted | None:
+    """Windows that hold the channels of both; None where they are cut in other ways."""
+    if one.channels is None or other.channels is None:
+        return None
+    channels = tuple(dict.fromkeys((*one.channels, *other.channels)))
+    same = replace(one, channels=None) == replace(other, channels=None)
+    return replace(one, channels=channels) if same else None
 
 
 def _told(wanted: Wanted) -> str:
@@ -78,6 +94,10 @@ class Tally(Struct):
     """What was negotiated, for people: ``1280x720 MJPG, 30 fps``."""
     rate_hz: float = 0.0
     """Samples per second as the source promises; 0 = unknown."""
+    ailing: str = ""
+    """What of it is missing while the rest goes on, for people; empty = all is well."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of source measures; stands in its health."""
 
 
 @runtime_checkable

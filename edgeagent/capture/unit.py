@@ -110,6 +110,11 @@ class CaptureUnit:
             mailbox.end()
         return mailbox
 
+    def unsubscribe(self, mailbox: Mailbox) -> None:
+        """No longer give samples to a mailbox, and close it."""
+        self._mailboxes = tuple(its for its in self._mailboxes if its is not mailbox)
+        mailbox.close()
+
     def stop(self) -> None:
         """Ask it to end, and end what blocks it: a full mailbox, a pause, a child."""
         self._stopping.set()
@@ -173,6 +178,7 @@ class CaptureUnit:
             detail["verified"] = False
         if self._sight is not None:
             detail["sight"] = self._sight.detail()
+        detail.update(self._tally.figures)
         return Health(self.name, state, reason, detail)
 
     def _verdict(self, now: float) -> tuple[str, str]:
@@ -196,6 +202,7 @@ class CaptureUnit:
         """What is wrong with samples that do come."""
         said = [
             self._sight.reason if self._sight is not None else "",
+            self._tally.ailing,
             self._damage.complaint(now, self._rhythm.measured_hz),
             self._pace.complaint if self.source.live else "",
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -41,6 +41,22 @@ class Layout(Struct, frozen=True):
     @property
     def frame_bytes(self) -> int:
         return self.channels * self.bits // 8
+
+
+class SoundFile(Protocol):
+    """An opened file of sound, read forward in pieces."""
+
+    path: Path
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def read(self, count: int) -> NDArray[np.float32]: ...
+
+    @property
+    def missing_s(self) -> float: ...
+
+    def close(self) -> None: ...
 
 
 class WavFile:

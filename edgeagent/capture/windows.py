@@ -55,6 +55,16 @@ class Cutter:
             return []
         return self._cut(np.concatenate(self._parts) if len(self._parts) > 1 else rows)
 
+    @property
+    def lacking(self) -> int:
+        """Rows until the next window is complete."""
+        return self.length - self._held + self._skip
+
+    @property
+    def behind(self) -> int:
+        """Rows that came after the last one of the newest window, since the last hole."""
+        return self._held + self.hop - self.length - self._skip
+
     def _cut(self, rows: Rows) -> list[Rows]:
         windows = []
         start = 0

@@ -13,6 +13,7 @@ from edgeagent import __version__
 from edgeagent.cli import (
     config,
     demo,
+    desired,
     devices,
     doctor,
     fleet,
@@ -22,7 +23,10 @@ from edgeagent.cli import (
     outbox,
     render,
     replay,
+    repository,
+    rollout,
     run,
+    simulate,
     status,
 )
 from edgeagent.errors import EdgeAgentError
@@ -115,4 +119,10 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+for command in (repository.init, repository.publish, repository.serve, repository.sign):
+    fleet.app.command()(command)
+fleet.app.add_typer(repository.keys, name="key")
+fleet.app.command("simulate")(simulate.simulate)
+fleet.app.add_typer(desired.app, name="desired")
+fleet.app.add_typer(rollout.app, name="rollout")
 app.add_typer(fleet.app, name="fleet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.cli import render
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from edgeagent.prove.lint import Finding as Lint
     from edgeagent.prove.pictures import Fitted
     from edgeagent.update.library import Entry
+    from edgeagent.update.truth import Truth
 
 
-def entries(found: Sequence[Entry]) -> list[dict[str, Any]]:
-    """For ``--json``."""
+def entries(found: Sequence[Entry], truths: Mapping[str, Truth]) -> list[dict[str, Any]]:
+    """For ``--json``. ``truths``: what was deployed here, by model."""
     return [
         {
             "name": its.name,
@@ -30,6 +31,8 @@ def entries(found: Sequence[Entry]) -> list[dict[str, Any]]:
             "variants": [v.file for v in its.package.manifest.variant] if its.package else [],
             "error": str(its.error) if its.error else None,
             "hidden_by": str(its.hidden_by) if its.hidden_by else None,
+            "state": _state(its, found, truths),
+            "reason": _reason(its, truths),
         }
         for its in found
     ]
@@ -39,14 +42,50 @@ def _licence(package: Package | None) -> str | None:
     return (package.manifest.licence or package.manifest.license) if package else None
 
 
-def models(found: Sequence[Entry]) -> None:
+def _state(its: Entry, found: Sequence[Entry], truths: Mapping[str, Truth]) -> str:
+    """``runs``, ``previous``, or how far a change to it has come; empty = it only lies here."""
+    truth = truths.get(its.name)
+    if truth is None or not truth.version:
+        newest = next((one for one in found if one.name == its.name and one.package), None)
+        return "runs" if newest is its else ""
+    change = truth.deployment
+    if change is not None and change.version == its.version and truth.open:
+        return str(truth.state)
+    if its.version == truth.version:
+        return "runs"
+    if its.version in truth.failed:
+        return "failed"
+    return "previous" if its.version == truth.previous else ""
+
+
+def _reason(its: Entry, truths: Mapping[str, Truth]) -> str:
+    truth = truths.get(its.name)
+    return truth.failed.get(its.version, "") if truth is not None else ""
+
+
+def episodes(truths: Mapping[str, Truth]) -> None:
+    """What became of the last change of each model, and what people hold."""
+    for name, truth in sorted(truths.items()):
+        change, hold = truth.deployment, truth.hold
+        if change is not None and truth.state is not None:
+            took = sum(change.times_s.values())
+            why = f": {change.detail}" if change.detail else ""
+            since = f" ({render.duration(took)})" if not truth.open else f" since {change.since}"
+            render.note(f"{name} {change.version} {truth.state}{since}{why}")
+        if hold is not None:
+            end = f" until {hold.until}" if hold.until else ""
+            why = f": {hold.reason}" if hold.reason else ""
+            render.note(f"{name} is held by {hold.by or 'somebody'}{end}{why}")
+
+
+def models(found: Sequence[Entry], truths: Mapping[str, Truth]) -> None:
     if not found:
         render.note("No model packages were found. Make one: edgeagent models init FILE")
         return
     render.table(
-        ("MODEL", "VERSION", "TASK", "VARIANTS", "LICENCE"),
+        ("MODEL", "VERSION", "STATE", "TASK", "VARIANTS", "LICENCE"),
         [
-            (its.name, its.version, its.package.manifest.task,
+            (its.name, its.version, _state(its, found, truths), its.package.manifest.task,
              [f"{v.runtime} {v.precision}" for v in its.package.manifest.variant],
              _licence(its.package))
             for its in found
@@ -58,6 +97,7 @@ def models(found: Sequence[Entry]) -> None:
             render.note(f"{its.folder} is hidden by {its.hidden_by}")
         elif its.error:
             render.error(its.error, label=f"broken, {its.folder}")
+    episodes(truths)
 
 
 def package(its: Package) -> None:

@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
-from edgeagent.cli import model_views, options, render, views
+from edgeagent.cli import model_changes, model_views, options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import UsageError
 
 app = typer.Typer(help="Models on this device and their packages.", no_args_is_help=True)
+for change in (
+    model_changes.install, model_changes.activate, model_changes.rollback, model_changes.hold,
+    model_changes.unhold, model_changes.remove,
+):  # fmt: skip
+    app.command()(change)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, or a folder.")]
 
@@ -19,8 +24,12 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version,
 @app.command("list")
 def list_(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Every model package that is found, broken ones included."""
+    from edgeagent.update.truth import Truths
+
     entries = options.library(config, data_dir).list()
-    render.show(model_views.entries(entries), as_json, lambda: model_views.models(entries))
+    truths = Truths(options.data_folder(config, data_dir) / "models").all()
+    data = model_views.entries(entries, truths)
+    render.show(data, as_json, lambda: model_views.models(entries, truths))
 
 
 @app.command()

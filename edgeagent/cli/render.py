@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -25,6 +25,7 @@ _STATES = {
     "ok": "green", "online": "green", "up": "green", "successful": "green",
     "degraded": "yellow", "warn": "yellow", "connecting": "yellow", "opening": "yellow",
     "note": "cyan", "ended": "dim", "paused": "dim", "off": "dim",
+    "done": "green", "aborting": "yellow", "aborted": "red",
     "down": "red", "fail": "red", "offline": "red", "safe-mode": "red", "failed": "red",
 }  # fmt: skip
 
@@ -67,13 +68,17 @@ def text(content: str) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Rows under headings. A column whose heading starts with ``>`` is set to the right."""
+    _print(_grid(columns, rows))
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         right = column.startswith(">")
         grid.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(cell(value) for value in row))
-    _print(grid)
+    return grid
 
 
 def _print(grid: Table) -> None:
@@ -207,3 +212,22 @@ def line() -> Iterator[Callable[[str], None] | None]:
         yield lambda content: view.update(
             Text(content, overflow="ellipsis", no_wrap=True), refresh=True
         )
+
+
+Redraw = Callable[[str, Sequence[str], Iterable[Sequence[object]]], None]
+
+
+@contextmanager
+def redrawn(quiet: bool = False) -> Iterator[Redraw | None]:
+    """Draws a sentence and a table under it on standard error, each time in the same place;
+    None where that is no terminal or ``quiet`` is set."""
+    console = stderr()
+    if quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield None
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as view:
+
+        def draw(sentence: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+            view.update(Group(Text(sentence), _grid(columns, rows)), refresh=True)
+
+        yield draw

@@ -92,6 +92,31 @@ def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
 # --- the running agent ---------------------------------------------------------------------
 
 
+def _desired(its: dict[str, Any]) -> None:
+    """What became of what is wished for: changes of models, configuration, holds."""
+    lines = [
+        f"{name} {one['wanted']}: {one['state']}"
+        + (f" {one['progress']:.0%}" if one.get("progress") else "")
+        + (f" ({one['reason']})" if one.get("reason") else "")
+        + (f": {one['detail']}" if one.get("detail") else "")
+        for name, one in its.get("models", {}).items()
+        if one.get("wanted")
+    ]
+    config = its.get("config") or {}
+    if config.get("rev"):
+        why = f": {config['detail']}" if config.get("detail") else ""
+        lines.append(f"configuration of rev {config['rev']}: {config.get('state', 'applied')}{why}")
+    for one in its.get("held", ()):
+        end = f" until {one['until']}" if one.get("until") else ""
+        lines.append(f"{one['model']} is held by {one.get('by') or 'somebody'}{end}")
+    if its.get("rejected"):
+        lines.append(f"not taken: {its['rejected']}")
+    if lines:
+        render.blank()
+        for line in lines:
+            render.plain(f"  {line}")
+
+
 def status(report: dict[str, Any]) -> None:
     """Head, outbox, pipelines, sources."""
     link, outbox = report["link"], report["outbox"]
@@ -123,6 +148,7 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}")
+    _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
         render.table(
@@ -303,11 +329,47 @@ def devices(data: dict[str, Any]) -> None:
     if "explained" in data:
         _explained(data["explained"])
     render.blank()
-    if data["attached"]:
-        rows = [(its["kind"], its["path"], its["name"]) for its in data["attached"]]
-        render.table(("KIND", "PATH", "NAME"), rows)
-    else:
-        render.plain("No camera, sound card, serial line or sensor is attached.")
+    if not data["attached"]:
+        render.plain("No camera, microphone, serial line or sensor is attached.")
+        return
+    rows = [(its["kind"], its["path"], its["name"], _about(its)) for its in data["attached"]]
+    render.table(("KIND", "DEVICE", "NAME", "ABOUT"), rows)
+    if not all(its["verified"] for its in data["attached"]):
+        render.note("Cameras (V4L2) were not tried on real hardware by the makers of this version.")
+    render.note("See one at work: edgeagent devices try DEVICE")
+    render.note("Use it:          edgeagent devices add DEVICE")
+
+
+def _about(its: dict[str, Any]) -> str:
+    used = f"used by {', '.join(its['used_by'])}" if its["used_by"] else ""
+    return "; ".join(part for part in (its["detail"], used) if part)
+
+
+def tried(report: dict[str, Any]) -> None:
+    """A source at work."""
+    from edgeagent.cli import trying
+
+    render.facts(trying.shown(report))
+    rows = trying.values(report)
+    if rows:
+        render.blank()
+        render.table(("CHANNEL", ">VALUE", "UNIT", ">LEAST", ">MOST", "LATELY"), rows)
+    if "picture" in report:
+        render.note(f"Saved to {report['picture']}.")
+    for line in report.get("heard", ())[:3]:
+        render.note(f"heard: {line}")
+
+
+def added(data: dict[str, Any], watched: bool) -> None:
+    """What was added, or would be."""
+    render.text(data["toml"])
+    if data["file"] is None:
+        return
+    render.note(f"Written to {data['file']}.")
+    render.note(f"See it at work: edgeagent devices try {data['source']}")
+    if not watched:
+        render.note("No pipeline reads it yet: add one, or give --model.")
+    render.note("A running agent takes it up when it is started anew.")
 
 
 def _explained(its: dict[str, Any]) -> None:

@@ -27,6 +27,8 @@ class Ports(Struct, frozen=True):
     """Lines that an expression of `when` names. Raises ValueError as `zones_in`."""
     readings_in: Callable[[str], Iterable[str]] | None = None
     """Other pipelines and sources whose values it asks for. Raises ValueError as `zones_in`."""
+    inputs_of: Callable[[str, str, Sequence[str]], Sequence[str] | None] | None = None
+    """Inputs of a model that samples go into, asked as `labels_of`; None = it is not here."""
     models: Callable[[Sequence[str]], Sequence[str]] | None = None
     """Names of the models that are here, with the further folders of `models.path`."""
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from edgeagent.config.pipelines import (
     Clip,
+    Expect,
     Gate,
     Limit,
     Line,
@@ -25,6 +26,14 @@ from edgeagent.config.pipelines import (
     Runtime,
     Trigger,
     Zone,
+)
+from edgeagent.config.sensors import (
+    ModbusConfig,
+    MqttConfig,
+    SensorKeys,
+    SerialConfig,
+    SourceConfig,
+    SysfsConfig,
 )
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
@@ -40,7 +49,6 @@ from edgeagent.config.sources import (
     ReplayConfig,
     RtspConfig,
     SnapshotConfig,
-    SourceConfig,
     SourceKeys,
     SyntheticConfig,
     VideoConfig,
@@ -81,9 +89,11 @@ __all__ = [
     "Metrics",
     "Mishap",
     "MjpegConfig",
+    "ModbusConfig",
     "Models",
     "Motion",
     "Mqtt",
+    "MqttConfig",
     "Outbox",
     "Pipeline",
     "Pixels",
@@ -95,12 +105,15 @@ __all__ = [
     "Privacy",
     "QuietWindow",
     "RecordWhat",
+    "Expect",
     "Redact",
     "Refine",
     "ReplayConfig",
     "RtspConfig",
     "Rule",
     "Runtime",
+    "SensorKeys",
+    "SerialConfig",
     "Serve",
     "Share",
     "Sight",
@@ -110,6 +123,7 @@ __all__ = [
     "Storage",
     "Sync",
     "SyntheticConfig",
+    "SysfsConfig",
     "Tls",
     "Trigger",
     "Trust",
@@ -244,6 +258,17 @@ class Commands(Struct, forbid_unknown_fields=True):
 
 class Trust(Struct, forbid_unknown_fields=True):
     require_signature: Literal["never", "protected", "always"] = "protected"
+    """Which commands and desired states count only with an operator's signature."""
+    operators: str = "/etc/edgeagent/operators"
+    """Folder with the public keys of operators, ``{name}.pub``."""
+    root: str = "/etc/edgeagent/root.json"
+    """The fleet's first root metadata, by which models are trusted (`fleet init` writes it).
+    Where there is no such file, models come by hand only."""
+    repository: str = "mqtt"
+    """Where models and their metadata come from: ``mqtt``, an http(s) URL or a folder; several,
+    separated by commas, are tried in this order."""
+    rate: Size | None = None
+    """Bytes a second that a transfer may take at most. Absent = without limit."""
 
 
 class Metrics(Struct, forbid_unknown_fields=True):
@@ -257,6 +282,8 @@ class Serve(Struct, forbid_unknown_fields=True):
 class Models(Struct, forbid_unknown_fields=True):
     path: list[str] = field(default_factory=list)
     """Further folders with model packages, searched before those that are shipped."""
+    keep: Annotated[int, Meta(ge=2, le=50)] = 2
+    """Versions of a model that stay on the device: the one that runs, the one before it, …"""
 
 
 class Config(Struct, forbid_unknown_fields=True):

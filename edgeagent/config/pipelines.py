@@ -126,6 +126,15 @@ class Runtime(Struct, forbid_unknown_fields=True):
     options: dict[str, str] = field(default_factory=dict)
 
 
+class Expect(Struct, forbid_unknown_fields=True):
+    """What a new version of the model must keep to, whatever the old one did."""
+
+    events_per_hour: tuple[Annotated[float, Meta(ge=0)], Annotated[float, Meta(ge=0)]] | None = None
+    """The least and the most that begin in an hour."""
+    p95_ms: Annotated[float, Meta(gt=0)] | None = None
+    """One sample in 20 may take longer."""
+
+
 class Refine(Struct, forbid_unknown_fields=True):
     """A second model, asked about the parts of the frame where the first one found something."""
 
@@ -158,6 +167,13 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     model: str
     source: str = ""
     sources: dict[str, str] = field(default_factory=dict)
+    """In place of `source`, for a model with several inputs: input → source. The first one leads:
+    there is one result for each of its samples."""
+    within: Duration = "1 s"
+    """How far apart in time the samples of `sources` may be; without a partner that is so near, one
+    is skipped and counted."""
+    channels: dict[str, str] = field(default_factory=dict)
+    """Names of the model's channels → those of the source, where they differ."""
     threshold: Annotated[float, Meta(ge=0)] | None = None
     """In place of the model's own: a score (0..1), or the score of an anomaly."""
     version: str = ""
@@ -181,6 +197,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row that must say so before an event starts."""
     off: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Samples in a row without it before the event ends."""
+    expect: Expect | None = None
+    """What is rolled back if a new version of the model does not keep to it."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5

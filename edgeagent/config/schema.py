@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.config import model, pipelines, sight, sources
+from edgeagent.config import channels, model, pipelines, sensors, sight, sources
 
 ID = "urn:edgeagent:config:1"
+_MODULES = (channels, sight, sources, sensors, pipelines, model)
 
 
 def config_schema() -> dict[str, Any]:
@@ -32,7 +33,7 @@ def config_schema() -> dict[str, Any]:
 def field_docs() -> dict[str, dict[str, str]]:
     """Struct → field → the text that stands below it in the code, inherited ones included."""
     documented: dict[str, dict[str, str]] = {}
-    trees = [ast.parse(inspect.getsource(module)) for module in (sight, sources, pipelines, model)]
+    trees = [ast.parse(inspect.getsource(module)) for module in _MODULES]
     for node in (node for tree in trees for node in tree.body):
         if isinstance(node, ast.ClassDef):
             own = documented.setdefault(node.name, {})

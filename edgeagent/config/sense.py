@@ -162,6 +162,12 @@ def _sources(look: Look) -> Iterator[Fault]:
         masks = look.get("sources", name, "mask")
         for position in range(len(masks) if isinstance(masks, list) else 0):
             yield from polygon(look, ("sources", name, "mask", position))
+    kinds = {look.text("sources", name, "kind") for name, _ in look.named("sources")}
+    if kinds & {"iio", "hwmon", "thermal", "power_supply", "w1", "serial", "modbus", "mqtt",
+                "jsonl", "csv", "audio"}:  # fmt: skip
+        from edgeagent.config.sensing import sensors
+
+        yield from sensors(look)
 
 
 def _command(look: Look, name: str) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Union
 
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.channels import Channels
 from edgeagent.config.sight import Sight
 from edgeagent.config.units import Duration
 from edgeagent.config.values import (
@@ -114,14 +115,21 @@ class VideoConfig(SourceKeys, tag="video", kw_only=True):
 
 class ReplayConfig(SourceKeys, tag="jsonl", kw_only=True):
     path: str
-    """JSON lines (one object a row) or a CSV with a header."""
-    channels: list[str] = field(default_factory=list)
-    """Columns to read, in order; empty = all but the time."""
+    """JSON lines (one object a row) or a CSV with a header; JSON lines may come through a FIFO, or
+    ``-`` = standard input."""
+    channels: Channels = field(default_factory=list)
+    """Columns to read, in order, or a table for each; empty = all but the time."""
     time: str = ""
     """Column of the time in seconds; empty = rows are `rate_hz` apart."""
     rate_hz: Positive | None = None
     pace: Literal["true", "max"] = "max"
     loop: bool = False
+    live: bool | None = None
+    """Lines come as they happen: the newest count, none is waited for. Absent = a FIFO is live."""
+    align: Literal["hold", "linear", "mean"] = "hold"
+    """live: as other sensors' (see `serial`)."""
+    gap: Duration | None = None
+    """live: as other sensors'."""
 
 
 class CsvConfig(ReplayConfig, tag="csv", kw_only=True):
@@ -129,9 +137,17 @@ class CsvConfig(ReplayConfig, tag="csv", kw_only=True):
 
 
 class AudioConfig(SourceKeys, tag="audio", kw_only=True):
-    path: str
-    """A WAV file."""
+    path: str = ""
+    """A WAV or FLAC file; or else `device`."""
+    device: str = ""
+    """An ALSA device: ``hw:CARD=Mic``, ``default`` (see `edgeagent devices list`)."""
     channel: Annotated[int, Meta(ge=0)] = 0
+    channels: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """How many the device records; absent = as many as `channel` needs."""
+    rate_hz: Annotated[int, Meta(ge=1000, le=768_000)] | None = None
+    """At which the device records; absent = as the model wants, else 16000."""
+    quiet: Annotated[float, Meta(ge=-120, le=0)] | None = None
+    """Windows whose level (dBFS of the loudest tenth of a second) is below it are not looked at."""
     pace: Literal["true", "max"] = "max"
     loop: bool = False
 

@@ -75,9 +75,7 @@ def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fa
         said = "source and sources are both given"
         yield look.fault((*path, "sources"), "", "", "keep one of them", said)
     if isinstance(several, dict) and len(several) > 1:
-        said = "this version reads one source per pipeline"
-        remedy = "keep one of them, or make a pipeline for each"
-        yield look.fault((*path, "sources"), "", "", remedy, said)
+        yield from _inputs(look, path, list(several))
     if "source" not in pipeline and not several:
         known = look.get("sources")
         names = ", ".join(known) if isinstance(known, dict) else ""
@@ -89,6 +87,27 @@ def _samples(look: Look, path: KeyPath, pipeline: dict[str, Any]) -> Iterator[Fa
         for key in several:
             if isinstance(several[key], str):
                 yield from _reference(look, (*path, "sources", key), several[key], "sources")
+
+
+def _inputs(look: Look, path: KeyPath, named: list[str]) -> Iterator[Fault]:
+    """Each input of the model has a source, and nothing else has."""
+    model = look.text(*path, "model")
+    if not model or look.ports.inputs_of is None:
+        return
+    inputs = look.ports.inputs_of(model, look.text(*path, "version"), look.folders())
+    if inputs is None:
+        return  # a model that is not here yet is judged when it runs
+    from edgeagent.config.words import did_you_mean
+
+    for name in named:
+        if name not in inputs:
+            remedy = did_you_mean(name, inputs)
+            yield look.fault((*path, "sources", name), f"an input of {model}", f'"{name}"', remedy)
+    lacking = [name for name in inputs if name not in named]
+    if lacking and all(name in inputs for name in named):
+        remedy = f'add {lacking[0]} = "…"'
+        said = f"the input {lacking[0]} of {model} has no source"
+        yield look.fault((*path, "sources"), "", "", remedy, said)
 
 
 def _reference(look: Look, path: KeyPath, name: str, table: str) -> Iterator[Fault]:

@@ -58,7 +58,7 @@ def describe(kind: mi.Type) -> str:
 def _limits(kind: mi.IntType | mi.FloatType) -> str:
     low = f"from {kind.ge:g}" if kind.ge is not None else ""
     low = f"above {kind.gt:g}" if kind.gt is not None else low
-    high = f"to {kind.le:g}" if kind.le is not None else ""
+    high = f"to {kind.le:.10g}" if kind.le is not None else ""
     high = f"below {kind.lt:g}" if kind.lt is not None else high
     if high.startswith("to") and not low.startswith("from"):
         high = "up to" + high[2:]

@@ -111,6 +111,13 @@ class Decide:
         """By key, those whose pictures are still to come."""
         self._number = 0
 
+    def adopt(self, model: str, threshold: float) -> None:
+        """Go on with another version of the model, which has the labels that rules name."""
+        self._model = model
+        self._threshold = threshold
+        self._surveyor.threshold = threshold
+        self._happenings.threshold = threshold
+
     @property
     def needs_hidden(self) -> bool:
         """Whether each call must bring the predictions of ``redact.model``."""

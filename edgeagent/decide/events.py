@@ -177,7 +177,7 @@ class Happenings:
         self._pipeline = pipeline
         self._on = on
         self._off = off
-        self._threshold = threshold
+        self.threshold = threshold
         self._padded = PADDED if on > 1 else 1
         self._limit = limit
         self._suppressed = 0
@@ -261,7 +261,7 @@ class Happenings:
     def _begin(self, happening: Happening, mono_ms: float) -> Phase | None:
         if happening.hits < self._on:
             return None
-        if happening.doubtful and happening.median(self._padded) < self._threshold:
+        if happening.doubtful and happening.median(self._padded) < self.threshold:
             return None
         if self._limit is not None and not self._limit.take(mono_ms):
             self._suppressed += not happening.refused

@@ -46,7 +46,7 @@ class Surveyor:
         self._inside = "inside()" in asked
         self._value = "value()" in asked
         self._clock = not {"time", "day", "clock"}.isdisjoint(asked)
-        self._threshold = threshold
+        self.threshold = threshold
         self._courses = courses
         self._lines = lines
         self._readings = readings
@@ -75,7 +75,7 @@ class Surveyor:
             prediction.label
             for prediction in predictions
             if isinstance(prediction, (Label, Detection, Keypoints, Mask))
-            and prediction.score >= self._threshold
+            and prediction.score >= self.threshold
         )
 
     def _synced(self) -> bool:

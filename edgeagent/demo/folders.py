@@ -50,6 +50,11 @@ class Folders:
         return self.root / "clip.avi"
 
     @property
+    def versions(self) -> Path:
+        """Further versions of a model, made to be pushed to the agent."""
+        return self.root / "versions"
+
+    @property
     def config(self) -> Path:
         return self.root / "agent.toml"
 
@@ -75,7 +80,7 @@ class Folders:
                 remedy="Name another folder with --dir.",
             )
         try:
-            for old in (self.data, self.pictures, self.logs):
+            for old in (self.data, self.pictures, self.logs, self.versions):
                 if old.exists():
                     shutil.rmtree(old)
             for folder in (self.root, self.data, self.pictures, self.logs, self.page.parent):

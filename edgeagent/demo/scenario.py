@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeagent.demo import acts, recipe
+from edgeagent.demo import acts, change, recipe
 from edgeagent.demo.folders import Folders
 from edgeagent.demo.glare import draw_glare
 from edgeagent.demo.needs import Kit
@@ -45,5 +45,6 @@ def play(folders: Folders, kit: Kit, wishes: Wishes, show: Show) -> Story:
         scene.watch_until(FORGET)
         acts.forget(scene)
         scene.watch_until(1.0)
+        change.bad_then_good(scene, folders)
         acts.close(scene, folders)
         return scene.story

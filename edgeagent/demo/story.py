@@ -54,6 +54,8 @@ class Story:
     """Everything was out before the agent was told to stop."""
     reader: dict[str, Any] = field(default_factory=dict)
     """What the independent reader says."""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """What became of versions that were pushed: the agent's reports."""
     missing: str = ""
     """Why a pipeline is not there."""
 
@@ -81,7 +83,13 @@ class Story:
     def sound(self) -> bool:
         """Whether everything that was promised held."""
         proven = self.balanced and not self.account.get("problems")
-        return proven and not self.holes and self.drained
+        return proven and not self.holes and self.drained and self.well_changed
+
+    @property
+    def well_changed(self) -> bool:
+        """Whether the bad version was taken back and the good one kept."""
+        ends = [change["state"] for change in self.changes]
+        return ends in ([], ["rolled-back", "committed"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ differently has a name here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Protocol
 from edgeagent.errors import StoreTooNew, UsageError
 from edgeagent.fleet.batches import Row
 
-SCHEMA = 1
+SCHEMA = 2
+LATER = {2: "rollouts"}
+"""Version → the file that makes it of the one before, the same for both kinds."""
 
 
 class StoredRow(NamedTuple):
@@ -93,10 +95,12 @@ def open_database(url: str) -> Database:
     return Sqlite(Path(url))
 
 
-def schema(dialect: str) -> str:
-    """The statements that make the tables."""
-    file = resources.files("edgeagent.fleet").joinpath("schema").joinpath(f"{dialect}.sql")
-    return file.read_text(encoding="utf-8")
+def schema(dialect: str, version: int = 0) -> Iterator[str]:
+    """The scripts that make the tables of a database that has ``version``; 0 = none."""
+    folder = resources.files("edgeagent.fleet").joinpath("schema")
+    names = [LATER[number] for number in sorted(LATER) if number > version]
+    for name in names if version else [dialect, *names]:
+        yield folder.joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
 def check_version(version: int, name: str) -> None:

@@ -88,10 +88,14 @@ class Postgres:
             if made.execute("SELECT to_regclass('edgeagent.meta')").fetchone() == (None,):
                 made.execute("CREATE SCHEMA IF NOT EXISTS edgeagent")
                 made.execute("CREATE TABLE edgeagent.meta (version integer NOT NULL)")
-                made.execute("INSERT INTO edgeagent.meta VALUES (%s)", (SCHEMA,))
-                made.execute(schema("postgres").encode())
+                made.execute("INSERT INTO edgeagent.meta VALUES (0)")
             row = made.execute("SELECT version FROM edgeagent.meta").fetchone()
-        check_version(row[0] if row else 0, self.name)
+            version: int = row[0] if row else 0
+            if version < SCHEMA:
+                for script in schema("postgres", version):
+                    made.execute(script.encode())
+                made.execute("UPDATE edgeagent.meta SET version = %s", (SCHEMA,))
+        check_version(version, self.name)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -83,15 +83,18 @@ class _SharedWire:
     def send(self, message: Message) -> int:
         return self._wire.send(message)
 
-    def subscribe(self, filters: Sequence[str]) -> int:
+    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
         forms = self._forms
-        split = [pattern for pattern in filters if pattern in forms.split]
+        split = [pattern for pattern, _ in filters if pattern in forms.split]
         if split:
             self._wire.unsubscribe(forms.said(split, not forms.sharing))
         if split and forms.leaving:
             self._wire.unsubscribe(forms.said(split, forms.sharing))
-            filters = [pattern for pattern in filters if pattern not in forms.split]
-        return self._wire.subscribe(forms.said(filters, forms.sharing))
+            filters = [its for its in filters if its[0] not in forms.split]
+        said = forms.said([pattern for pattern, _ in filters], forms.sharing)
+        return self._wire.subscribe(
+            [(pattern, qos) for pattern, (_, qos) in zip(said, filters, strict=True)]
+        )
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         self._wire.unsubscribe(self._forms.said(filters, self._forms.sharing))

@@ -51,13 +51,19 @@ class Sqlite:
     def _prepare(self) -> None:
         for pragma in _PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
-        if self._version() == 0:
+        if self._version() < SCHEMA:
             with self.transaction():
-                if self._version() == 0:
-                    for statement in _statements(schema("sqlite")):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                self._make_tables()
         check_version(self._version(), self.name)
+
+    def _make_tables(self) -> None:
+        version = self._version()  # Another process may have made them meanwhile.
+        if version >= SCHEMA:
+            return
+        for script in schema("sqlite", version):
+            for statement in _statements(script):
+                self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])

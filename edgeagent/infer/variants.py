@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Collection
 
 from msgspec.structs import replace
 
@@ -12,6 +13,7 @@ from edgeagent.config.model import Runtime
 from edgeagent.config.units import size_bytes
 from edgeagent.errors import EdgeAgentError, ModelError, NotFound, PackageError, RuntimeMissing
 from edgeagent.infer import delegates
+from edgeagent.infer.installed import installed
 from edgeagent.infer.session import Opener, Options, Session
 from edgeagent.manifest import Package, Variant, sha256_of
 
@@ -38,6 +40,37 @@ def open_package(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
             told = tuple(f"{skipped.file}: {error}" for skipped, error in failures)
             session.receipt = replace(session.receipt, skipped=told)
         return session, variant
+    raise _nothing_runs(package, failures)
+
+
+def likely(package: Package, wanted: str = "", delegate: Collection[str] = ()) -> Variant:
+    """The variant that `open_package` will most probably open here, without loading anything:
+    the only one that a device needs to fetch.
+
+    Args:
+        package: its files need not be there.
+        wanted: ``runtime.variant`` of the configuration.
+        delegate: TFLite delegates whose library is here.
+
+    Raises:
+        NotFound, RuntimeMissing, ModelError: none can run here; the text says why.
+    """
+    failures: list[tuple[Variant, EdgeAgentError]] = []
+    for variant in _candidates(package, wanted):
+        needed = variant.requires.get("delegate", "")
+        try:
+            _check_machine(variant)
+            if needed and not any(delegates.same_delegate(one, needed) for one in delegate):
+                raise ModelError(f"it requires the delegate {needed!r}, which is not installed")
+            if variant.runtime != "plugin" and installed(variant.runtime) is None:
+                raise RuntimeMissing(
+                    f"it requires the runtime {variant.runtime}, which is not installed",
+                    remedy=f'Install it with: pip install "edgeagent[{variant.runtime}]"',
+                )
+        except (ModelError, NotFound) as error:
+            failures.append((variant, error))
+            continue
+        return variant
     raise _nothing_runs(package, failures)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeagent import plugins
-from edgeagent.errors import PackageError
+from edgeagent.errors import InputError, PackageError
 from edgeagent.prepare.quantize import Quantize
-from edgeagent.types import WHOLE, Placement, Prepared
+from edgeagent.types import WHOLE, Joint, Placement, Prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,12 +38,15 @@ class Prepare:
         tensors = tuple(tensor for tensor in inputs if tensor.name not in state)
         self._tensors: list[NDArray[Any] | None] = []
         self._preparers: list[tuple[int, Preparer]] = []
+        self._names: list[str] = []
+        """Of the inputs that the preparers are for."""
         try:
             for place, (spec, tensor) in enumerate(_match(package.manifest.input, tensors)):
                 if spec.kind == "tensor" and spec.value is not None:
                     self._tensors.append(_constant(spec, tensor))
                     continue
                 self._tensors.append(None)
+                self._names.append(spec.name)
                 kind: str = "window" if spec.kind == "tensor" else spec.kind
                 kind = "line" if kind == "image" and spec.fit == "line" else kind
                 self._preparers.append((place, plugins.find("preparer", kind)(spec, tensor)))
@@ -67,15 +70,23 @@ class Prepare:
             for place in range(len(self._tensors))
         ]
 
-    def __call__(self, sample: Sample) -> Prepared:
-        """Tensors in the order of the session's inputs (without state).
+    def __call__(self, sample: Sample | Joint) -> Prepared:
+        """Tensors in the order of the session's inputs (without state). Of joint samples each
+        input takes its own.
 
         The arrays are written anew by the next call. Raises InputError.
         """
+        if isinstance(sample, Joint):
+            if sample.missing:
+                raise InputError(sample.missing)
+            return self._prepared([sample.parts[name] for name in self._names])
+        return self._prepared([sample] * len(self._names))
+
+    def _prepared(self, samples: Sequence[Sample]) -> Prepared:
         tensors: list[Any] = list(self._tensors)
         placement: Placement = WHOLE
         features = None
-        for place, prepare in self._preparers:
+        for (place, prepare), sample in zip(self._preparers, samples, strict=True):
             tensors[place], where, values = prepare(sample)
             placement = placement if placement is not WHOLE else where
             features = values if features is None else features

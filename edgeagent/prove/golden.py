@@ -117,19 +117,25 @@ def check_golden(package: Package, runtime: Runtime | None = None) -> Report:
         PackageError: it can't be read.
         ModelError: the model can't be run.
     """
+    with Predictor(package, runtime) as predictor:
+        return check(predictor)
+
+
+def check(predictor: Predictor) -> Report:
+    """As `check_golden`, of a package that is open."""
+    package = predictor.package
     expected = read_expected(package)
     tolerance = tolerance_of(package)
     folder = _expected_path(package).parent
-    with Predictor(package, runtime) as predictor:
-        report = Report(predictor.model, predictor.receipt, expected.reference)
-        for sample in expected.samples:
-            report.samples += 1
-            try:
-                got = _ask(predictor, folder / sample.file)
-            except EdgeAgentError as error:
-                report.faults.append(f"{sample.file}: {error}")
-                continue
-            _judge(report, package, sample, got, tolerance)
+    report = Report(predictor.model, predictor.receipt, expected.reference)
+    for sample in expected.samples:
+        report.samples += 1
+        try:
+            got = _ask(predictor, folder / sample.file)
+        except EdgeAgentError as error:
+            report.faults.append(f"{sample.file}: {error}")
+            continue
+        _judge(report, package, sample, got, tolerance)
     if report.samples and report.same_top < tolerance.top1 * report.samples:
         report.faults.append(
             f"best label right in {report.same_top} of {report.samples} samples "

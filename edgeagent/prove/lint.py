@@ -52,12 +52,14 @@ class Finding(Struct, frozen=True):
         return f"{self.level}: {self.place}: {self.problem}"
 
 
-def lint(folder: Path, *, fix: bool = False) -> list[Finding]:
+def lint(folder: Path, *, fix: bool = False, fetched: bool = False) -> list[Finding]:
     """Everything found, errors first; empty = the package is good.
 
     Args:
         folder: the package, ``{name}/{version}/``.
         fix: write ``[files]`` with the present sizes and hashes first.
+        fetched: a device has brought only the variant that it needs, and opens it later, in a
+            child process: other variants may be missing, and nothing is opened here.
 
     Raises:
         NotFound: there is no model.toml.
@@ -79,11 +81,11 @@ def lint(folder: Path, *, fix: bool = False) -> list[Finding]:
     found = [
         *_naming(package),
         *_licence(package),
-        *_files(package),
+        *_files(package, fetched),
         *_labels(package),
         *_golden(package),
         *_budget(package),
-        *_variants(package),
+        *(() if fetched else _variants(package)),
     ]
     return sorted(found, key=lambda finding: finding.level != "error")
 
@@ -151,10 +153,11 @@ def _licence(package: Package) -> Iterator[Finding]:
         )
 
 
-def _files(package: Package) -> Iterator[Finding]:
+def _files(package: Package, fetched: bool) -> Iterator[Finding]:
     place, manifest = _place(package), package.manifest
     fix = f"Write it: edgeagent models lint --fix {package.folder}"
-    for variant in manifest.variant:
+    variants = {variant.file for variant in manifest.variant}
+    for variant in () if fetched else manifest.variant:
         yield from _variant_file(package, variant)
     if not manifest.files:
         yield Finding("error", f"{place}: files", "[files] is missing", fix)
@@ -162,6 +165,8 @@ def _files(package: Package) -> Iterator[Finding]:
     present = list_files(package.folder)
     for name in sorted(set(manifest.files) | set(present)):
         listed, there = manifest.files.get(name), present.get(name)
+        if there is None and fetched and name in variants:
+            continue
         if there is None:
             yield Finding("error", f"{place}: files", f"{name} is listed and missing", fix)
         elif listed is None:

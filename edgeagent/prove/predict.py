@@ -16,7 +16,7 @@ from edgeagent.infer import Receipt, open_package
 from edgeagent.interpret.decoder import open_decoder
 from edgeagent.manifest import Package, Variant
 from edgeagent.prepare.inputs import Prepare
-from edgeagent.types import Prediction, Sample
+from edgeagent.types import Joint, Prediction, Sample
 
 
 class Answer(Struct, frozen=True):
@@ -79,8 +79,8 @@ class Predictor:
         """``parts@1.2.0/int8``, as it stands in records."""
         return model_name(self.package, self.variant)
 
-    def __call__(self, sample: Sample) -> Answer:
-        """Predictions for one sample.
+    def __call__(self, sample: Sample | Joint) -> Answer:
+        """Predictions for one sample, or for one of each source.
 
         Raises:
             InputError: the sample does not fit the model.
@@ -106,6 +106,10 @@ class Predictor:
         forget = getattr(self.decoder, "reset", None)  # few decoders remember anything
         if forget is not None:
             forget()
+
+    def hand_over(self) -> None:
+        """Let go of the session: the next thread that runs it owns it."""
+        self.session.hand_over()
 
     def close(self) -> None:
         """Release the session; a second call does nothing."""

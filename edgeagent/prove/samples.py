@@ -15,21 +15,52 @@ from edgeagent.config.model import (
     CsvConfig,
     ImagesConfig,
     ReplayConfig,
+    SensorKeys,
     SourceConfig,
+    SyntheticConfig,
     VideoConfig,
 )
 from edgeagent.errors import InputError, SourceEnded
-from edgeagent.manifest import Package
-from edgeagent.types import Sample
+from edgeagent.manifest import InputSpec, Package
+from edgeagent.types import Frame, Joint, Sample, Window
 
 _VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".h264", ".mjpeg")
-_RECORDINGS = (".csv", ".jsonl", ".wav")
+_RECORDINGS = (".csv", ".jsonl", ".wav", ".flac")
 
 
-def wanted_by(package: Package) -> Wanted:
-    """The windows that a package's first sensor or sound input takes."""
+PICTURE, VALUES = "pictures", "windows of values"
+_GIVES = {
+    "images": PICTURE, "video": PICTURE, "camera": PICTURE, "rtsp": PICTURE, "mjpeg": PICTURE,
+    "snapshot": PICTURE, "command": PICTURE, "folder": PICTURE,
+    "jsonl": VALUES, "csv": VALUES, "audio": VALUES,
+}  # fmt: skip
+
+
+def gives(config: SourceConfig) -> str:
+    """What a source gives: `PICTURE` or `VALUES`; empty = unknown (a plugin)."""
+    if isinstance(config, SyntheticConfig):
+        return PICTURE if config.scene == "belt" else VALUES
+    if isinstance(config, SensorKeys):
+        return VALUES
+    return _GIVES.get(str(type(config).__struct_config__.tag), "")
+
+
+def takes(package: Package, input_: str = "") -> str:
+    """What a model, or one of its inputs, takes, likewise; empty = tensors of any sort."""
+    kinds = {
+        spec.kind
+        for spec in package.manifest.input
+        if spec.value is None and input_ in ("", spec.name)
+    }
+    if "image" in kinds:
+        return PICTURE
+    return VALUES if kinds & {"window", "audio"} else ""
+
+
+def wanted_by(package: Package, input_: str = "") -> Wanted:
+    """The windows that an input takes; without a name the first sensor or sound input."""
     for spec in package.manifest.input:
-        if spec.kind == "image" or spec.value is not None:
+        if spec.kind == "image" or spec.value is not None or input_ not in ("", spec.name):
             continue
         return Wanted(
             channels=tuple(spec.channels) or None,
@@ -68,6 +99,26 @@ def first_sample(path: Path, package: Package) -> Sample:
     raise InputError(f"{path}: holds no whole window for {package.name}")
 
 
+def made_up(package: Package) -> Sample | Joint:
+    """Noise of the form that a model takes: it shows time and memory, and nothing else."""
+    parts = {spec.name: _noise(spec) for spec in package.manifest.input if spec.value is None}
+    return (
+        next(iter(parts.values())) if len(parts) == 1 else Joint(next(iter(parts.values())), parts)
+    )
+
+
+def _noise(spec: InputSpec) -> Sample:
+    import numpy as np
+
+    rng = np.random.default_rng(7)
+    if spec.kind == "image":
+        width, height = spec.size or (320, 240)
+        return Frame("noise", 1, rng.integers(0, 256, (height, width, 3), np.uint8), 0, 0.0)
+    channels = tuple(spec.channels) or ("x",)
+    values = rng.standard_normal((spec.rows or 1024, len(channels))).astype(np.float32)
+    return Window("noise", 1, values, spec.rate_hz or 1000.0, channels, 0, 0.0)
+
+
 def readable(path: Path) -> bool:
     """Whether files with this ending can be samples."""
     suffix = path.suffix.lower()
@@ -97,7 +148,7 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     if suffix in _VIDEO:
         return VideoConfig(path=name)
-    if suffix == ".wav":
+    if suffix in (".wav", ".flac"):
         return AudioConfig(path=name)
     if suffix == ".csv":
         return CsvConfig(path=name, rate_hz=wanted.rate_hz)
@@ -107,5 +158,5 @@ def file_source(path: Path, wanted: Wanted) -> SourceConfig:
         return ImagesConfig(path=name)
     raise InputError(
         f"{path}: files ending in {suffix or 'nothing'} are no samples",
-        remedy="Give pictures, a video, WAV, CSV or JSON lines.",
+        remedy="Give pictures, a video, WAV, FLAC, CSV or JSON lines.",
     )

@@ -34,6 +34,8 @@ class Batch(Struct, frozen=True):
     """One record each, UTF-8 JSON, as long as `seqs`."""
     stretches: tuple[tuple[int, int], ...] = ()
     """Ranges that hold `seqs`, and besides them only numbers whose records are gone."""
+    urgent: tuple[bytes, ...] | None = None
+    """Those of `bodies` that are events, deployments and gaps; None = nobody has looked."""
 
     @property
     def spans(self) -> Sequence[tuple[int, int]]:

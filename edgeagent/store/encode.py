@@ -114,9 +114,6 @@ def decoded(body: bytes) -> dict[str, Any]:
     return found
 
 
-_RESULT = b'"kind":"result"'
-
-
 def checksum(seq: int, body: bytes) -> int:
     """What stands in ``record.crc``: the CRC-32 of the body, begun with its number."""
     return crc32(body, seq & 0xFFFF_FFFF)
@@ -129,15 +126,17 @@ def intact(seq: int, crc: object, body: object) -> bool:
     return isinstance(body, bytes) and crc32(body, seq & 0xFFFF_FFFF) == crc
 
 
+def all_intact(seqs: Sequence[int], crcs: Sequence[object], bodies: Sequence[object]) -> bool:
+    """`intact` of all. False where something is not even of its type: look at each then."""
+    try:
+        return tuple(map(crc32, bodies, seqs)) == crcs  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def kind_of(body: bytes) -> str:
     """The kind of an encoded record, without decoding it: the second field, after ``seq``."""
     return body[: body.find(b'"', body.find(b'"kind":"') + 8)].rpartition(b'"')[2].decode()
-
-
-def all_results(bodies: Sequence[bytes]) -> bool:
-    """Whether encoded records are results and nothing else, as in most batches: much quicker than
-    `kind_of` of each. Within a text the quotes would be escaped."""
-    return b"".join(bodies).count(_RESULT) == len(bodies)
 
 
 def encoded_again(record: dict[str, Any]) -> bytes:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, compress
+from operator import add
+from typing import Any
 
 from edgeagent.store.batch import Batch, Lane
 from edgeagent.store.database import last_seq
-from edgeagent.store.encode import URGENT_NUMBERS, intact
+from edgeagent.store.encode import URGENT_NUMBERS, all_intact, intact
 from edgeagent.store.ranges import Ranges, runs
 from edgeagent.store.reading import Reading
 
@@ -73,7 +75,9 @@ class Ages:
             known.subtract(ranges)
 
 
-def _walked(stretches: Iterable[tuple[int, int]], seqs: list[int]) -> tuple[tuple[int, int], ...]:
+def _walked(
+    stretches: Iterable[tuple[int, int]], seqs: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
     """Each stretch up to the last of ``seqs`` in it: what else lies in it has no record."""
     walked: list[tuple[int, int]] = []
     for low, high in stretches:
@@ -83,6 +87,15 @@ def _walked(stretches: Iterable[tuple[int, int]], seqs: list[int]) -> tuple[tupl
         if stop == len(seqs):
             break
     return tuple(walked)
+
+
+class _Found:
+    """What of the rows goes into a batch."""
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.bodies: list[bytes] = []
+        self.urgent: list[bytes] = []
 
 
 class Lanes:
@@ -180,10 +193,12 @@ class Lanes:
                 stretches = list(self._taken.absent(self._live_from, last))
             else:
                 stretches = list(self._taken.absent(1, min(self._live_from - 1, last)))
-            seqs, bodies = self._collect(epoch, stretches, max_bytes, max_records, lane)
-            if not seqs:
+            found = self._collect(epoch, stretches, max_bytes, max_records, lane)
+            if not found.seqs:
                 return None
-            batch = Batch(epoch, lane, tuple(seqs), tuple(bodies), _walked(stretches, seqs))
+            seqs = tuple(found.seqs)
+            walked, urgent = _walked(stretches, seqs), tuple(found.urgent)
+            batch = Batch(epoch, lane, seqs, tuple(found.bodies), walked, urgent)
             spans = batch.spans
             self._flight.update(spans)
             if lane == "resend":
@@ -233,46 +248,63 @@ class Lanes:
     def _collect(
         self, epoch: str, stretches: Iterable[tuple[int, int]], max_bytes: int, max_records: int,
         lane: Lane,
-    ) -> tuple[list[int], list[bytes]]:  # fmt: skip
-        seqs: list[int] = []
-        bodies: list[bytes] = []
+    ) -> _Found:  # fmt: skip
+        found = _Found()
         size = 0
         for first, last in stretches:
             at = first
             while at <= last:
                 fit = int((max_bytes - size) / self._mean_bytes) + 2
-                limit = max(1, min(max_records - len(seqs), fit))
+                limit = max(1, min(max_records - len(found.seqs), fit))
                 rows = self._reading.rows_of(
                     epoch,
-                    "SELECT seq, crc, body FROM record WHERE seq BETWEEN ? AND ?"
+                    "SELECT seq, crc, kind, body FROM record WHERE seq BETWEEN ? AND ?"
                     " ORDER BY seq LIMIT ?",
                     (at, last, limit),
                 )
                 if self._reading.epoch != epoch:
-                    return [], []
+                    return found
                 last_seq(rows, at - 1, self._reading.path)
-                for seq in [seq for seq, crc, body in rows if not intact(seq, crc, body)]:
-                    self.spoiled.append(seq)
-                    self._skip(lane, seq, seq)
-                sound = rows if not self.spoiled else [its for its in rows if intact(*its)]
-                # Of all that can be done for each record, only this and its checksum is.
-                ends = list(accumulate(len(body) + 1 for _, _, body in sound))
-                fitting = min(bisect_right(ends, max_bytes - size), max_records - len(seqs))
-                if not seqs and sound:
+                sound, kinds, texts = self._sound(rows, lane)
+                ends = list(accumulate(map(len, texts)))
+                # A comma follows each.
+                ends = list(map(add, ends, range(1, len(ends) + 1)))
+                room = max_records - len(found.seqs)
+                fitting = min(bisect_right(ends, max_bytes - size), room)
+                if not found.seqs and sound:
                     fitting = max(1, fitting)
-                seqs += [seq for seq, _, _ in sound[:fitting]]
-                bodies += [body for _, _, body in sound[:fitting]]
+                found.seqs += sound[:fitting]
+                found.bodies += texts[:fitting]
+                if kinds and max(kinds) >= URGENT_NUMBERS[0]:
+                    hurried = [kind >= URGENT_NUMBERS[0] for kind in kinds[:fitting]]
+                    found.urgent += compress(texts, hurried)
                 if fitting < len(sound):
                     size += ends[fitting - 1] if fitting else 0
-                    self._mean_bytes += (size / len(seqs) - self._mean_bytes) / 4
-                    return seqs, bodies
+                    self._mean_bytes += (size / len(found.seqs) - self._mean_bytes) / 4
+                    return found
                 size += ends[-1] if ends else 0
                 # What was skipped on the way is in the batch's stretch.
                 at = rows[-1][0] + 1 if rows else at
                 if len(rows) < limit:
                     self._skip(lane, at, last)
                     at = last + 1
-        return seqs, bodies
+        return found
+
+    def _sound(
+        self, rows: Sequence[tuple[Any, ...]], lane: Lane
+    ) -> tuple[Sequence[int], Sequence[int], Sequence[bytes]]:
+        """Seqs, kinds and bodies of what the medium gave back as it was written. By columns: of
+        all that is done for a backlog, this is the part that is done for each record."""
+        if not rows:
+            return (), (), ()
+        seqs, crcs, kinds, bodies = zip(*rows, strict=True)
+        if all_intact(seqs, crcs, bodies):
+            return seqs, kinds, bodies
+        kept = [row for row in rows if intact(row[0], row[1], row[3])]
+        for seq in sorted(set(seqs) - {row[0] for row in kept}):
+            self.spoiled.append(seq)
+            self._skip(lane, seq, seq)
+        return [row[0] for row in kept], [row[2] for row in kept], [row[3] for row in kept]
 
     def _skip(self, lane: Lane, first: int, last: int) -> None:
         """No rows there: dropped, and never to come."""

@@ -315,7 +315,7 @@ class Budget:
 
 
 def _least(traffic: Traffic) -> int:
-    return _SMALLEST_CHUNK if traffic == "evidence" else _SMALLEST
+    return _SMALLEST_CHUNK if traffic in ("evidence", "updates") else _SMALLEST
 
 
 class _Noted(msgspec.Struct):

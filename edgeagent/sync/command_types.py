@@ -52,6 +52,28 @@ class OfModel(Struct):
     model: Model
 
 
+class Hold(Struct):
+    model: Model
+    until: str = ""
+    """RFC 3339; empty = until it is taken back."""
+    reason: str = ""
+
+
+class Install(Struct):
+    model: Model
+    version: str
+    origin: str = ""
+    """A folder or URL; empty = it is on the device."""
+    activate: bool = False
+    soak_s: Annotated[float, Meta(ge=0, le=86400)] = 900.0
+    """How long it must do as well as the one before."""
+
+
+class OfVersion(Struct):
+    model: Model
+    version: str
+
+
 class Cancel(Struct):
     target: Id
     """Id of the command that is to end."""
@@ -99,11 +121,18 @@ OUTBOX = CommandType(
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
+MODEL_HOLD = CommandType("model-hold", Hold, "Have a model changed by nobody", again=True)
+MODEL_UNHOLD = CommandType("model-unhold", OfModel, "Let a model be changed again", again=True)
+MODEL_INSTALL = CommandType(
+    "model-install", Install, "Bring a version from a folder or URL; only on the device itself"
+)
+MODEL_REMOVE = CommandType("model-remove", OfVersion, "Remove a version; only on the device itself")
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
 
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK, CANCEL,
+        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK,
+        MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip

@@ -12,12 +12,12 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from msgspec import Struct
 
 from edgeagent import clock
-from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, UsageError
+from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, Untrusted, UsageError
 from edgeagent.store.journal import Claim, Entry
 from edgeagent.sync import command_types, judgement
 from edgeagent.sync.command_types import CommandType
@@ -86,8 +86,13 @@ class Registry:
 class Commands:
     """The engine. Every method may be called from any thread."""
 
-    def __init__(self, registry: Registry, journal: Journal, rules: Rules, run: Run) -> None:
+    def __init__(
+        self, registry: Registry, journal: Journal, rules: Rules, run: Run,
+        verify: judgement.Verify | None = None,
+    ) -> None:  # fmt: skip
+        """``verify`` opens signed commands; without it they are refused."""
         self._registry = registry
+        self._verify = verify or _nobody
         self._journal = journal
         self._rules = rules
         self._run = run
@@ -134,6 +139,12 @@ class Commands:
     def receive(self, order: Order) -> None:
         """Take an order: journal it and see it done. Returns once it is journaled (and done,
         if its type is brief); what becomes of it is told to the watchers."""
+        if judgement.signed(order):
+            inside = judgement.opened(order, self._verify)
+            if isinstance(inside, Verdict):
+                self.answer(order, inside)
+                return
+            order = inside
         found = self._registry.find(order.type)
         verdict = self._admit(order)
         arguments = None
@@ -223,12 +234,6 @@ class Commands:
 
     def _admit(self, order: Order) -> Verdict | None:
         found = self._registry.find(order.type)
-        if "signatures" in order.body and "payload" in order.body:
-            return Verdict(
-                "rejected",
-                "signature-unverifiable",
-                "this agent can't verify signed commands; send the plain one",
-            )
         return self._rules.permission(found[0], order) if found else _unknown(order.type)
 
     def _age(self, order: Order) -> Verdict | None:
@@ -365,6 +370,10 @@ def _status(body: Mapping[str, Any], verdict: Verdict) -> Status:
     if verdict.detail:
         status["detail"] = verdict.detail
     return status
+
+
+def _nobody(*_order: object) -> NoReturn:
+    raise Untrusted("this agent knows no operators: it can't verify signed commands")
 
 
 def _unknown(type: str) -> Verdict:

@@ -69,7 +69,8 @@ class Handshake:
         new = tuple(pattern for pattern in filters if pattern not in self._subscribed)
         if new:
             self._subscribed.update(new)
-            self._asked[wire.subscribe(new)] = new
+            wanted = [(pattern, self._subscriptions.qos(pattern)) for pattern in new]
+            self._asked[wire.subscribe(wanted)] = new
 
     def unsubscribe(self, pattern: str, wire: Wire) -> None:
         """Give a topic up."""
@@ -104,6 +105,11 @@ class Handshake:
         else:
             self._send_echo(now)
         return None
+
+    @property
+    def proven(self) -> bool:
+        """Our own echo was heard on this connection."""
+        return self.phase == "up" and self._proof is None
 
     @property
     def complaints(self) -> list[Reason]:

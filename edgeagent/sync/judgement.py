@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from edgeagent import clock
 from edgeagent.config.units import seconds
+from edgeagent.errors import EdgeAgentError
 from edgeagent.sync.command_types import CommandType
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ MOST_BYTES = 256 * 1024
 MOST_DEPTH = 16
 _AHEAD_NS = 86_400 * 10**9
 """How far the clock of who gives a command may be ahead of ours."""
+_ADDRESS = ("device", "group", "type", "id")
 _STATUS_FIELDS = ("status", "reason", "detail", "result", "progress", "step")
 
 Origin = Literal["local", "remote", "button"]
+Verify = Callable[[Mapping[str, Any], str, str, str], tuple[dict[str, Any], str]]
+"""(envelope, type, id, group or empty) → what was signed, by which operator. Raises Untrusted."""
 
 
 class Order(Struct, frozen=True):
@@ -34,6 +38,10 @@ class Order(Struct, frozen=True):
     origin: Origin
     retained: bool = False
     """It lay at the broker before we came, for how long nobody knows."""
+    group: str = ""
+    """It was given to a whole group."""
+    signer: str = ""
+    """The operator whose signature it carried, verified."""
 
     @property
     def by(self) -> str:
@@ -81,14 +89,15 @@ class Rules(Struct, frozen=True):
             return Verdict(
                 "rejected", "not-allowed", f"commands.allow of this device lacks {kind.name!r}"
             )
-        if self.require_signature == "always" or (
-            self.require_signature == "protected" and kind.protected
+        if not order.signer and (
+            self.require_signature == "always"
+            or (self.require_signature == "protected" and kind.protected)
         ):
             return Verdict(
                 "rejected",
                 "signature-required",
-                "trust.require_signature asks for a signed command, and this agent can't verify "
-                "signatures: give the command on the device itself",
+                "trust.require_signature asks for a command that an operator has signed: "
+                "edgeagent fleet sign, or give it on the device itself",
             )
         return None
 
@@ -139,6 +148,21 @@ def read(payload: bytes) -> dict[str, Any] | Verdict:
     if not isinstance(found, dict):
         return Verdict("rejected", "not-json", "an object was expected")
     return _too_deep() if _deeper(found, MOST_DEPTH) else found
+
+
+def signed(order: Order) -> bool:
+    """Whether it came in a signed envelope (DSSE), which is to be opened first."""
+    return not order.signer and "signatures" in order.body and "payload" in order.body
+
+
+def opened(order: Order, verify: Verify) -> Order | Verdict:
+    """The order that an envelope holds, or why its signature does not count."""
+    try:
+        body, signer = verify(order.body, order.type, order.id, order.group)
+    except EdgeAgentError as error:
+        return Verdict("rejected", error.code, str(error))
+    plain = {key: value for key, value in body_of(body).items() if key not in _ADDRESS}
+    return structs.replace(order, body={**plain, "by": signer}, signer=signer)
 
 
 def digest_of(payload: bytes) -> str:

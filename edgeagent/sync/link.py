@@ -110,8 +110,8 @@ class _PahoWire:
             raise LinkDown(f"the message was not taken: {mqtt.error_string(info.rc)}")
         return info.mid if message.qos else 0
 
-    def subscribe(self, filters: Sequence[str]) -> int:
-        wanted: Any = [(f, SubscribeOptions(qos=1) if self._five else 1) for f in filters]
+    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
+        wanted: Any = [(f, SubscribeOptions(qos=q) if self._five else q) for f, q in filters]
         rc, mid = self._client.subscribe(wanted)
         if rc != mqtt.MQTT_ERR_SUCCESS or mid is None:
             raise LinkDown(f"the subscription was not taken: {mqtt.error_string(rc)}")

@@ -119,7 +119,8 @@ class MqttCommands:
             self.dropped += 1
         elif found.get("status", "init") == "init" and not self._settled(address.id):
             body = judgement.body_of(found)
-            self._commands.receive(Order(address.type, address.id, body, "remote", message.retain))
+            order = Order(address.type, address.id, body, "remote", message.retain, address.group)
+            self._commands.receive(order)
         return True
 
     def _pressed(self, message: Incoming) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,11 +24,13 @@ from msgspec.structs import replace
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import Busy, StoreError
 from edgeagent.store.batch import Batch, Lane
-from edgeagent.store.encode import URGENT, all_results, kind_of
+from edgeagent.store.encode import URGENT, kind_of
 from edgeagent.sync import envelope, reasons
 from edgeagent.sync.budget import Budget
 from edgeagent.sync.envelope import Encoding
 from edgeagent.sync.port import AROUND
+from edgeagent.sync.press import Press, Pressed
+from edgeagent.sync.reach import Reach
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.suspects import Suspects
 
@@ -44,6 +47,9 @@ _MOST_CARE = len(_RECORDS_BY_CARE) - 1
 _RELAX_AFTER = 25
 """Messages delivered in a row after which care is lowered by one step."""
 _SUSPICIOUS_LOSSES = 3
+_WORTH_PRESSING = 16 * 1024
+_PRESSED_MAX = 2
+"""Batches that wait, encoded or nearly, for a place in the window."""
 _NEW = b'"phase":"new"'
 """In the first record of each event, and nowhere else: within texts quotes are escaped."""
 
@@ -99,6 +105,10 @@ class Publisher:
         self._outbox = outbox
         self._settings = settings
         self.suspects = Suspects()
+        self._press = Press(settings.encoding, settings.device, link.wake)
+        self._pressed: deque[Pressed] = deque()
+        """Of the backlog, ascending: taken, not under way yet."""
+        self._reach = Reach(settings.window)
         self._again: deque[Batch] = deque()
         """Parts of a batch that must be sent in smaller messages."""
         self._lost: list[Batch] = []
@@ -126,6 +136,7 @@ class Publisher:
 
     def connected(self) -> None:
         self._outbox.connected()
+        self._reach.begin()
         self._connected = True
         self._not_before = self._lingering_until = 0.0
         self.complaint = None
@@ -138,6 +149,7 @@ class Publisher:
             self._become_careful(blunt=reason.kind != "network")
         if alone and reason.kind in ("network", "size", "protocol"):
             self._judge(lost.pop(), reason, certain=False)
+        self._unpress()
         for batch in [*lost, *self._again]:
             self._give_back(batch)
         self._again.clear()
@@ -159,6 +171,7 @@ class Publisher:
 
     def farewell(self) -> None:
         self._connected = False
+        self._unpress()
         for batch in [*self._again, *self.suspects.let_go()]:
             self._outbox.release(batch)
         self._again.clear()
@@ -173,9 +186,27 @@ class Publisher:
 
     def _fill_window(self, now: float) -> None:
         while self._under_way < self._window():
-            batch = self._next(now)
-            if batch is None or not self._send(batch):
-                return
+            room = self._under_way < self._reach.messages
+            if room and self._pressed and (payload := self._pressed[0].result()) is not None:
+                if not self._send(self._pressed.popleft().batch, payload):
+                    return self._unpress()
+                continue
+            batch = self._next(now, old=room and len(self._pressed) < _PRESSED_MAX)
+            if batch is None:
+                return None
+            if batch.lane == "backlog" and batch.size >= _WORTH_PRESSING and not self._care:
+                self._pressed.append(self._press.begin(batch))
+            elif not self._send(batch, self._encoded(batch)):
+                return None
+        return None
+
+    def _encoded(self, batch: Batch) -> bytes:
+        return self._settings.encoding.encode(batch, self._settings.device)
+
+    def _unpress(self) -> None:
+        """Give back what is not sent yet."""
+        while self._pressed:
+            self._give_back(self._pressed.popleft().batch)
 
     def _window(self) -> int:
         # One place is left to status and commands, where the broker allows two at all.
@@ -188,7 +219,8 @@ class Publisher:
         packet = min(self._link.limits.maximum_packet, left) - around
         return max(256, min(self._settings.max_message, packet) - envelope.OVERHEAD_BYTES)
 
-    def _next(self, now: float) -> Batch | None:
+    def _next(self, now: float, *, old: bool) -> Batch | None:
+        """``old``: whether there is room for more than live records."""
         left, all_kinds = self._left()
         if not left:
             return None
@@ -209,8 +241,9 @@ class Publisher:
         if not all_kinds:
             return self._measured(self._outbox.urgent(**limits))
         if now < self._lingering_until:
-            return self._measured(self._outbox.pending("backlog", **limits))
-        batch = self._measured(self._outbox.next_batch(**limits))
+            return self._measured(self._outbox.pending("backlog", **limits)) if old else None
+        take = self._outbox.next_batch if old else partial(self._outbox.pending, "live")
+        batch = self._measured(take(**limits))
         if batch is not None and batch.lane == "live" and batch.size < largest / 2:
             # The next ones wait for company, this one does not: an event after a quiet time
             # leaves at once, a stream of small ones leaves in batches.
@@ -229,9 +262,8 @@ class Publisher:
             self._record_bytes = batch.size / len(batch.seqs)
         return batch
 
-    def _send(self, batch: Batch) -> bool:
+    def _send(self, batch: Batch, payload: bytes) -> bool:
         """False = the budget has no room for this batch, which was given back."""
-        payload = self._settings.encoding.encode(batch, self._settings.device)
         count = len(payload) + len(self._settings.topic) + 2 * AROUND
         if not self._charge(batch, count):
             self._wanted = count
@@ -243,20 +275,20 @@ class Publisher:
             self._link.publish(
                 self._settings.topic,
                 payload,
-                on_done=partial(self._done, batch),
+                on_done=partial(self._done, batch, time.monotonic()),
                 content_type=self._settings.encoding.content_type,
                 encoding=self._settings.encoding.name,
             )
         except Busy:
-            self._done(batch, reasons.CROWDED)
+            self._done(batch, 0.0, reasons.CROWDED)
         return True
 
     def _charge(self, batch: Batch, count: int) -> bool:
         """Put a message of ``count`` bytes to the account of what is in it."""
-        urgent = []
-        if not all_results(batch.bodies):
+        urgent: Sequence[bytes] | None = batch.urgent
+        if urgent is None:
             urgent = [body for body in batch.bodies if kind_of(body) in URGENT]
-        share = round(count * sum(map(len, urgent)) / sum(map(len, batch.bodies)))
+        share = round(count * sum(map(len, urgent)) / sum(map(len, batch.bodies))) if urgent else 0
         events, results = self._budget.left("events"), self._budget.left("results")
         if share > events or count - share > results or count > max(events, results):
             return False
@@ -267,10 +299,11 @@ class Publisher:
 
     # --- what became of it
 
-    def _done(self, batch: Batch, reason: Reason | None) -> None:
+    def _done(self, batch: Batch, sent: float, reason: Reason | None) -> None:
         self._under_way -= 1
         self._live_under_way -= batch.lane == "live"
         if reason is None:
+            self._reach.answered(sent, time.monotonic())
             self._delivered(batch)
         elif self._connected and self._link.state == "up":
             self._refused(batch, reason)

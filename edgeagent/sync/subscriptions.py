@@ -16,12 +16,19 @@ class Subscriptions:
 
     def __init__(self, counters: Counters) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._fleeting: frozenset[str] = frozenset()
         self._counters = counters
         self.meter: Meter | None = None
 
-    def add(self, pattern: str, handler: Handler) -> None:
+    def add(self, pattern: str, handler: Handler, *, fleeting: bool = False) -> None:
+        """``fleeting``: what is published while we are away is not worth keeping (QoS 0)."""
         # A new dict, because other threads may be reading the old one.
         self._handlers = {**self._handlers, pattern: handler}
+        self._fleeting = self._fleeting | {pattern} if fleeting else self._fleeting - {pattern}
+
+    def qos(self, pattern: str) -> int:
+        """At which a filter is asked for."""
+        return 0 if pattern in self._fleeting else 1
 
     def remove(self, pattern: str) -> None:
         self._handlers = {k: v for k, v in self._handlers.items() if k != pattern}

@@ -127,7 +127,8 @@ class Topics(Struct, frozen=True):
 
     @property
     def fetched(self) -> str:
-        return self._own("fetch/#")
+        """Filter for answers only: ``fetch/#`` would also bring back our own requests."""
+        return self._own("fetch/+/+")
 
     def confirm(self, collector: str) -> str:
         return self._own(f"confirm/{_checked(collector)}")

@@ -90,9 +90,10 @@ class Uplink:
 
     # --- wiring
 
-    def subscribe(self, pattern: str, handler: Handler) -> None:
-        """Receive what is published on a filter, at QoS 1, at every connection."""
-        self._subscriptions.add(pattern, handler)
+    def subscribe(self, pattern: str, handler: Handler, *, fleeting: bool = False) -> None:
+        """Receive what is published on a filter at every connection; at QoS 1, or ``fleeting``
+        where the broker need not keep it while we are away."""
+        self._subscriptions.add(pattern, handler, fleeting=fleeting)
         self.call(lambda: self._subscribe_now(pattern))
 
     def unsubscribe(self, pattern: str) -> None:
@@ -123,6 +124,12 @@ class Uplink:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def proven(self) -> bool:
+        """It is up, and its topics bring back what is sent on them."""
+        connection = self._connection
+        return self._state == "up" and connection is not None and connection.handshake.proven
 
     @property
     def broker(self) -> str:

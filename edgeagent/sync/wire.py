@@ -64,8 +64,8 @@ class Wire(Protocol):
     def send(self, message: Message) -> int:
         """Write a message; returns its packet id (0 for QoS 0). Raises LinkDown."""
 
-    def subscribe(self, filters: Sequence[str]) -> int:
-        """Ask for topics at QoS 1; returns the packet id. Raises LinkDown."""
+    def subscribe(self, filters: Sequence[tuple[str, int]]) -> int:
+        """Ask for topics, each at a QoS; returns the packet id. Raises LinkDown."""
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
         """Give topics up. Raises LinkDown."""

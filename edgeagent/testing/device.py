@@ -24,6 +24,7 @@ from edgeagent.sync.budget import Budget
 from edgeagent.sync.commands import Commands, Registry
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
+from edgeagent.sync.fetching import Fetching
 from edgeagent.sync.judgement import Rules
 from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
@@ -66,11 +67,13 @@ class Device:
             self.link, self.box.blobs, topics, busy=lambda: self.publisher.busy, budget=budget
         )
         Confirms(self.link, topics, self.box, ["main"])
+        self.fetching = Fetching(self.link, topics, budget)
         engine = Commands(
             Registry(), self.box.journal, Rules(frozenset({"ping"})), self.jobs.submit
         )
         commands = MqttCommands(self.link, shelf, engine, topics, ("canary",))
-        for passenger in (budget, shelf, self.presence, commands, self.publisher, blobs):
+        riders = (budget, shelf, self.presence, commands, self.publisher, blobs, self.fetching)
+        for passenger in riders:
             self.link.board(passenger)
         self.box.on_commit(self.link.wake)
 

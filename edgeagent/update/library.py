@@ -86,6 +86,8 @@ class Library:
         if not folders:
             raise self._unknown(name)
         wanted = [folder for folder in folders if not version or folder.name == version]
+        if not version:
+            wanted = self._chosen(name, wanted)
         if not wanted:
             known = sorted({folder.name for folder in folders}, key=version_order)
             raise NotFound(f"there is no version {version} of {name}; it has: {', '.join(known)}")
@@ -101,6 +103,22 @@ class Library:
             f"no usable package of {name}: " + "; ".join(str(entry.error) for entry in broken),
             remedy="Repair or remove it: edgeagent models lint " + str(broken[0].folder),
         )
+
+    def _chosen(self, name: str, folders: Folders) -> Folders:
+        """Those that may run when no version is asked for: the one that the truth about this
+        model names, else all but what has not proven itself here."""
+        for parent in self.folders:
+            file = parent / f"{name}.json"
+            if not file.is_file():
+                continue
+            from edgeagent.update.truth import read_truth  # only where something was deployed
+
+            truth = read_truth(file)
+            if truth is not None:
+                named = [folder for folder in folders if folder.name == truth.version]
+                allowed = [folder for folder in folders if folder.name not in truth.blocked]
+                return named or allowed or folders
+        return folders
 
     def _unknown(self, name: str) -> NotFound:
         import difflib
@@ -191,7 +209,9 @@ def _around(file: Path) -> Package:
 
 def _children(folder: Path) -> Folders:
     try:
-        return sorted(child for child in folder.iterdir() if child.is_dir())
+        # What begins with a dot is being brought or removed (`stock`).
+        found = (its for its in folder.iterdir() if not its.name.startswith("."))
+        return sorted(child for child in found if child.is_dir())
     except OSError:
         # Search paths need not exist, and one that may not be read holds nothing for us.
         return []

@@ -39,7 +39,7 @@ def _parse(typed: str) -> None:
     from edgeagent.cli.app import app
 
     command: Any = typer.main.get_command(app)
-    name, *words = shlex.split(typed.partition(" > ")[0], comments=True)
+    name, *words = shlex.split(typed.partition(" > ")[0].removesuffix(" &"), comments=True)
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words[0]]
         name, words = f"{name} {words[0]}", words[1:]

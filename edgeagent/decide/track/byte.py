@@ -63,7 +63,7 @@ class ByteTracker:
     """
 
     def __init__(self, threshold: float, *, missed: int = 5, keep_s: float = 2.0) -> None:
-        self._threshold = threshold
+        self.threshold = threshold
         self._allowed = missed
         self._keep_s = keep_s
         self._next = 1
@@ -96,7 +96,7 @@ class ByteTracker:
         if not found and not len(self._motion):
             return told
         boxes = np.array([one.box for _, one in found], float).reshape(-1, 4)
-        sure = np.array([one.score >= self._threshold for _, one in found], bool)
+        sure = np.array([one.score >= self.threshold for _, one in found], bool)
         labels = np.array([self._label(one.label) for _, one in found], np.intp)
         numbers = self._follow(boxes, sure, labels, passed, now)
         for (place, prediction), number in zip(found, numbers.tolist(), strict=True):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from edgeagent import plugins
 from edgeagent.config.model import (
+    AudioConfig,
     CameraConfig,
     ImagesConfig,
     MjpegConfig,
@@ -23,6 +24,7 @@ from edgeagent.config.model import (
     SyntheticConfig,
 )
 from edgeagent.config.secret import hide
+from edgeagent.diagnose.checks import sensing
 from edgeagent.diagnose.checks.net import NotReached, connect
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
@@ -41,6 +43,10 @@ def configured(context: Context) -> Iterator[Finding]:
             yield Finding("sources", "ok", f"{name}: a synthetic scene needs nothing")
         elif isinstance(source, PluginConfig):
             yield _plugin(name, source.plugin)
+        elif isinstance(source, sensing.KINDS):
+            yield from sensing.sensor(context, name, source)
+        elif isinstance(source, AudioConfig) and source.device:
+            yield from sensing.microphone(context, name, source)
         else:
             yield _path(name, source)
 

@@ -30,6 +30,7 @@ from edgeagent.sync.topics import Topics
 from edgeagent.types import Draft, Evidence
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(Path(__file__).parent))  # For the observer.
 QUICK = dict.fromkeys(RANGES, (0.05, 0.3))
 
 

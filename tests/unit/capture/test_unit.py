@@ -457,3 +457,43 @@ def test_what_a_sight_finds_is_the_health_of_the_source() -> None:
         assert pupil.paused >= 1
     finally:
         unit.stop()
+
+
+def test_a_mailbox_that_is_given_back_gets_nothing_any_more() -> None:
+    taken = threading.Event()
+    source = Script([1, taken.wait, 2, 3])
+    unit = unit_module.CaptureUnit("s", source, SourceKeys())
+    guest, host = unit.subscribe(8), unit.subscribe(8)
+    thread = threading.Thread(target=unit.run)
+    thread.start()
+    assert guest.get(5) is not None
+    unit.unsubscribe(guest)
+    taken.set()
+    assert [host.get(5).number for _ in range(3)] == [1, 2, 3]  # type: ignore[union-attr]
+    assert guest.offered == 1 and guest.ended
+    unit.stop()
+    thread.join(5)
+
+
+class Slow(Script):
+    """Shows signs of life, and has no sample for long."""
+
+    def __init__(self) -> None:
+        super().__init__([lambda: time.sleep(30)])
+        self.alive_at = time.monotonic()
+        self.tally = Tally()
+
+
+def test_a_source_that_lives_may_take_its_time() -> None:
+    source = Slow()
+    unit = unit_module.CaptureUnit("s", source, SourceKeys())
+    threading.Thread(target=unit.run, daemon=True).start()
+    deadline = time.monotonic() + 5
+    while not source.opened and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert unit.health().state == "ok", "waiting for a first window is no fault"
+    source.alive_at = time.monotonic() + 100
+    assert unit.beat == source.alive_at
+    source.tally.ailing = "t: no value for 9 s"
+    assert unit.health().state == "degraded" and unit.health().reason == "t: no value for 9 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,12 @@ def test_files_that_are_no_expectation(invoke: Any, belt: Path, tmp_path: Path) 
         done = invoke("replay", "--config", belt, "--expect", file)
         assert done.exit_code == 1
         assert "expected.jsonl" in done.stderr
+
+
+def test_what_happens_now_is_no_recording(invoke: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows")
+    for keys in (f'kind = "jsonl"\npath = "{tmp_path}/rows"', 'kind = "audio"\ndevice = "hw:1"'):
+        file = tmp_path / "live.toml"
+        file.write_text(f'[sources.s]\n{keys}\n[pipelines.p]\nsource = "s"\nmodel = "bearing"\n')
+        done = invoke("replay", "--config", file)
+        assert done.exit_code == 2 and "is live" in done.stderr, done.output

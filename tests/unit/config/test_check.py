@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,16 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.config.check import Fault, check_table, dotted, faults_text
-from edgeagent.config.model import Config
+from edgeagent.config.model import Config, SourceConfig
 from edgeagent.config.toml import parse_text
 from edgeagent.manifest import Manifest
 
 DURATION = 'a duration such as "60 s" (us, ms, s, min, h, d)'
-KINDS = (
-    'one of "camera", "rtsp", "mjpeg", "snapshot", "command", "folder", "images", "video", '
-    '"jsonl", "csv", "audio", "synthetic",'
-    ' "plugin"'
-)
+KINDS = "one of " + ", ".join(f'"{its.__struct_config__.tag}"' for its in get_args(SourceConfig))
 
 
 def faults_of(text: str) -> list[str]:

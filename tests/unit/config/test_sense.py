@@ -43,7 +43,13 @@ def readings_in(when: str) -> Sequence[str]:
     return [part.split("'")[1] for part in when.split("value(")[1:]]
 
 
-PORTS = Ports(zones_in, ("event", "snapshot"), labels_in, labels_of, lines_in, readings_in)
+def inputs_of(model: str, version: str, folders: Sequence[str]) -> Sequence[str] | None:
+    return {"m": ("image", "vib"), "three": ("image", "vib", "t")}.get(model)
+
+
+PORTS = Ports(
+    zones_in, ("event", "snapshot"), labels_in, labels_of, lines_in, readings_in, inputs_of
+)
 
 
 def faults(tmp_path: Path, text: str) -> list[str]:
@@ -78,8 +84,13 @@ def faults(tmp_path: Path, text: str) -> list[str]:
          "a.toml:5: pipelines.a.sources.image: expected a name of [sources], "
          'found "kam0"; did you mean "cam0"?'),
         (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "cam0", b = "cam0" }',
-         "a.toml:5: pipelines.a.sources: this version reads one source per pipeline; keep one of "
-         "them, or make a pipeline for each"),
+         'a.toml:5: pipelines.a.sources.b: expected an input of m, found "b"; known here: image, '
+         "vib"),
+        (CAM + '[pipelines.a]\nmodel = "m"\nsources = { image = "cam0", vibe = "cam0" }',
+         'a.toml:5: pipelines.a.sources.vibe: expected an input of m, found "vibe"; did you mean '
+         '"vib"?'),
+        (CAM + '[pipelines.a]\nmodel = "three"\nsources = { image = "cam0", vib = "cam0" }',
+         "a.toml:5: pipelines.a.sources: the input t of three has no source; add t = \"…\""),
         (CAM + '[pipelines.group]\nmodel = "m"\nsource = "cam0"',
          'a.toml:3: pipelines.group: "group" is reserved; give it another name'),
         ('[sources.group]\nkind = "camera"',

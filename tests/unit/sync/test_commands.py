@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 
 from edgeagent import clock
-from edgeagent.errors import CommandRejected, InputError, NotFound, StoreFull, UsageError
+from edgeagent.errors import (
+    CommandRejected,
+    InputError,
+    NotFound,
+    StoreFull,
+    Untrusted,
+    UsageError,
+)
 from edgeagent.store.outbox import Outbox
 from edgeagent.sync import command_types as types
 from edgeagent.sync import job as job_module
@@ -126,7 +133,7 @@ def test_the_same_id_with_other_content_is_refused(desk: Desk, eventually: Event
         ({"at": ""}, "bad-arguments"),
         ({"at": "2020-01-01T00:00:00Z"}, "stale"),
         ({"expires": "2020-01-01T00:00:00Z"}, "expired"),
-        ({"payload": "e30=", "signatures": []}, "signature-unverifiable"),
+        ({"payload": "e30=", "signatures": []}, "untrusted"),
     ],
 )
 def test_refusals(desk: Desk, extra: dict[str, Any], reason: str) -> None:
@@ -436,3 +443,77 @@ def test_a_full_disk_refuses_what_changes_and_answers_what_asks(
     desk.commands.receive(desk.order("l1", "look"))
     eventually(lambda: desk.last("l1")["status"] == "successful")
     assert [s["status"] for s in desk.commands.submit("ping")] == ["successful"]
+
+
+# --- signed by an operator
+
+
+PROTECTED = CommandType("work", types.OfModel, "Do it", protected=True)
+
+
+class Office(Desk):
+    """A desk whose work is protected, and that knows the operator ann: her seal is her name."""
+
+    def __init__(self, outbox: Outbox, require: Any = "protected") -> None:
+        super().__init__(outbox, Rules(RULES.allow, require_signature=require))
+        registry = Registry()
+        registry.register(PROTECTED, self._work)
+        self.commands = Commands(registry, outbox.journal, self.commands._rules,
+                                 self.jobs.submit, self._verify)  # fmt: skip
+        self.commands.watch(self.said.append)
+        self.asked: list[tuple[str, str, str]] = []
+
+    def _verify(self, envelope: Any, type: str, id: str, group: str) -> Any:
+        self.asked.append((type, id, group))
+        if envelope["signatures"] != ["ann"]:
+            raise Untrusted("nobody has signed it")
+        return envelope["payload"], "ann"
+
+    def signed(self, *signatures: str, **extra: Any) -> Order:
+        inner = {**self.order().body, "device": "d1", "type": "work", "id": "a1", **extra}
+        return Order("work", "a1", {"payload": inner, "signatures": list(signatures)}, "remote")
+
+
+@pytest.fixture
+def office(outbox: Outbox) -> Iterator[Office]:
+    one = Office(outbox)
+    yield one
+    one.jobs.shutdown()
+
+
+def test_a_protected_order_needs_a_signature(office: Office, eventually: Eventually) -> None:
+    office.commands.receive(office.order())
+    assert office.last()["reason"] == "signature-required"
+    assert "fleet sign" in office.last()["detail"]
+    assert office.done == []
+
+
+def test_a_signed_order_is_done_in_the_name_of_who_signed(
+    office: Office, eventually: Eventually
+) -> None:
+    office.commands.receive(office.signed("ann", by="somebody else"))
+    eventually(lambda: office.last()["status"] == "successful")
+    assert office.asked == [("work", "a1", "")]
+    assert office.last()["by"] == "ann"
+    assert not {"payload", "signatures", "device"} & office.last().keys()
+    office.commands.receive(office.signed("ann", by="somebody else"))
+    assert office.done == ["a1"]
+
+
+def test_a_wrong_signature_is_worse_than_none(office: Office) -> None:
+    office.commands.receive(office.signed("bob"))
+    assert (office.last()["status"], office.last()["reason"]) == ("rejected", "untrusted")
+    assert office.done == []
+
+
+def test_where_all_must_be_signed_a_button_does_nothing(outbox: Outbox) -> None:
+    office = Office(outbox, "always")
+    office.commands.receive(Order("work", "a1", {"model": "parts"}, "button"))
+    assert office.last()["reason"] == "signature-required"
+    office.jobs.shutdown()
+
+
+def test_without_operators_no_signature_counts(desk: Desk) -> None:
+    body = {"payload": "x", "signatures": []}
+    desk.commands.receive(Order("work", "a1", body, "remote"))
+    assert desk.last()["reason"] == "untrusted"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from edgeagent.store.batch import Batch
 from edgeagent.store.outbox import Outbox
 from edgeagent.sync import envelope
 from edgeagent.sync.envelope import Encoding
+from edgeagent.sync.press import Press
 from edgeagent.sync.suspects import MOST, Suspects
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.types import Draft
@@ -55,6 +58,12 @@ def drained(outbox: Outbox) -> Callable[[], bool]:
 
 def poisonous(payload: bytes) -> bool:
     return b"poison" in zlib.decompress(payload)
+
+
+def silent_after(count: int) -> Callable[[Any], int]:
+    """A broker that acknowledges ``count`` batches, and then no more."""
+    batches = itertools.count()
+    return lambda m: -1 if m.topic.endswith("/records") and next(batches) >= count else 0
 
 
 # --- the usual -----------------------------------------------------------------------------
@@ -137,14 +146,14 @@ def test_a_backlog_moves_while_live_records_come(
 def test_the_window_and_the_size_are_kept(
     scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually
 ) -> None:
-    broker = scripted(puback=lambda m: -1 if m.topic.endswith("/records") else 0)
-    fill(outbox, 400)
+    broker = scripted(puback=silent_after(30))
+    fill(outbox, 1200)
     station = make_station(broker.port, publishing={"window": 5, "max_message": 4096})
-    eventually(lambda: len(broker.records()) == 5)
+    eventually(lambda: len(broker.records()) == 35)
     # Whatever else would go out, would go out before this.
     station.link.publish(station.topics.metrics, b"later", qos=0)
     eventually(lambda: any(m.payload == b"later" for m in broker.published))
-    assert len(broker.records()) == 5
+    assert len(broker.records()) == 35
     for message in broker.records():
         assert len(zlib.decompress(message.payload)) <= 4096
 
@@ -169,11 +178,11 @@ def test_one_place_is_left_for_status_and_commands(
 ) -> None:
     broker = scripted(
         properties=struct.pack("!BH", 0x21, 4),
-        puback=lambda m: -1 if m.topic.endswith("/records") else 0,
+        puback=silent_after(30),
     )
     fill(outbox, 400)
     station = make_station(broker.port, publishing={"max_message": 2048})
-    eventually(lambda: len(broker.records()) == 3)
+    eventually(lambda: len(broker.records()) == 33)
     station.presence.say("degraded", ("hot",))
     eventually(lambda: any(b"hot" in m.payload for m in broker.published))
 
@@ -449,3 +458,72 @@ def test_a_suspect_waits_longer_each_time_and_is_tried_by_one_at_a_time() -> Non
     assert len(suspects) == 0 and not suspects.interrupted(batch(1))
     suspects.strike(batch(2), certain=True, delivered=0, now=0.0)
     assert suspects.let_go() == [batch(2)] and len(suspects) == 0
+
+
+# --- backlogs are compressed beside the link's thread ---------------------------------------
+
+
+def test_what_waits_in_the_press_when_the_link_is_lost_is_sent_again_whole(
+    scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opened, begun = threading.Event(), threading.Event()
+    encode = Encoding.encode
+
+    def slow(self: Encoding, batch: Batch, device: str) -> bytes:
+        if threading.current_thread().name == "press":
+            begun.set()
+            assert opened.wait(10)
+        return encode(self, batch, device)
+
+    monkeypatch.setattr(Encoding, "encode", slow)
+    broker = scripted()
+    fill(outbox, 900, size=200)
+    station = make_station(broker.port)
+    eventually(begun.is_set)
+    assert not broker.records()
+    broker.hang_up()
+    eventually(lambda: station.link.counters.losses == 1)
+    # What the former connection has asked for comes late, and is nobody's any more.
+    opened.set()
+    eventually(drained(outbox))
+    sent = [seq for message in broker.records() for seq in seqs_of(message.payload)]
+    assert sent == sorted(set(sent)) == list(range(1, 901))
+    assert account_closes(outbox)
+
+
+def test_a_live_record_does_not_wait_for_the_press(
+    scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opened, begun = threading.Event(), threading.Event()
+    encode = Encoding.encode
+
+    def slow(self: Encoding, batch: Batch, device: str) -> bytes:
+        if threading.current_thread().name == "press":
+            begun.set()
+            assert opened.wait(10)
+        return encode(self, batch, device)
+
+    monkeypatch.setattr(Encoding, "encode", slow)
+    broker = scripted()
+    fill(outbox, 150, size=200)
+    make_station(broker.port)
+    eventually(begun.is_set)
+    fill(outbox, 1)
+    eventually(lambda: any(seqs_of(m.payload) == [151] for m in broker.records()))
+    opened.set()
+    eventually(drained(outbox))
+    assert account_closes(outbox)
+
+
+def test_an_encoding_that_fails_is_told_on_the_links_thread(outbox: Outbox) -> None:
+    class Broken(Encoding, frozen=True):
+        def encode(self, batch: Batch, device: str) -> bytes:
+            raise ValueError("no")
+
+    ready = threading.Event()
+    pressed = Press(Broken(), "d1", ready.set).begin(Batch("e", "backlog", (1,), (b"{}",)))
+    assert ready.wait(5)
+    with pytest.raises(ValueError, match="no"):
+        pressed.result()

@@ -1,0 +1,1 @@
+"""One version brought to many devices, in waves, by evidence. Read `plan` first, then `step`."""

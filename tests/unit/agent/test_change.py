@@ -1,0 +1,322 @@
+"""A change of model in running pipelines: nothing lost, nothing forgotten, back if it is bad."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.agent.build import Built, Surroundings, build
+from edgeagent.agent.change import LiveStage
+from edgeagent.config.model import Config
+from edgeagent.config.toml import Places
+from edgeagent.errors import ModelError
+from edgeagent.manifest import Package, load_package
+from edgeagent.pipeline import Pipeline
+from edgeagent.supervisor import Supervisor
+from edgeagent.testing import spoil
+from edgeagent.types import Draft
+from edgeagent.update.library import Library
+from edgeagent.update.ports import Refused
+
+pytest.importorskip("onnxruntime")
+
+
+class Sink:
+    """Records as they would be appended, in order."""
+
+    seq = None
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    def append(self, draft: Draft) -> Sink:
+        self.drafts.append(draft)
+        return self
+
+    def frames(self) -> list[int]:
+        return [draft.frame for draft in self.drafts if draft.kind == "result"]
+
+    def events(self, phase: str) -> list[Draft]:
+        return [d for d in self.drafts if d.kind == "event" and d.data["phase"] == phase]
+
+
+class Running:
+    """Pipelines on a library of our own, without the rest of an agent."""
+
+    def __init__(self, models: Path, pipelines: dict[str, Any], **source: Any) -> None:
+        table = {
+            "sources": {"belt": {"kind": "synthetic", **source}},
+            "pipelines": pipelines,
+        }
+        self.sink = Sink()
+        config = msgspec.convert(table, Config)
+        around = Surroundings(config, "hash", Library([models]), self.sink)
+        self.supervisor = Supervisor()
+        self.built = Built()
+        made = build(around)
+        self.built.pipelines.update(made.pipelines)
+        self.built.sources.update(made.sources)
+        self.stage = LiveStage(around, Places(), self.built, self.supervisor)
+        for unit in (*made.pipelines.values(), *made.sources.values()):
+            self.supervisor.start(unit)
+
+    def pipeline(self, name: str = "door") -> Pipeline:
+        pipeline = self.built.pipelines[name]
+        assert isinstance(pipeline, Pipeline)
+        return pipeline
+
+    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, [h.reason for h in self.supervisor.health()]
+            time.sleep(0.01)
+
+    def steps(self, more: int, name: str = "door") -> None:
+        """Wait until it has looked at so many more samples."""
+        wanted = self.pipeline(name).meter.steps + more
+        self.until(lambda: self.pipeline(name).meter.steps >= wanted)
+
+    def stop(self) -> None:
+        for model in ("parts",):
+            self.stage.release(model)
+        self.supervisor.stop(5)
+
+
+EVERY = {"source": "belt", "model": "parts", "record": {"every": 1}}
+
+
+@pytest.fixture
+def models(repository: Path, tmp_path: Path) -> Path:
+    shutil.copytree(repository / "models" / "parts", tmp_path / "models" / "parts")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def good(repository: Path) -> Package:
+    return load_package(repository / "models" / "parts" / "1.0.0")
+
+
+@pytest.fixture
+def run(models: Path) -> Iterator[Callable[..., Running]]:
+    made: list[Running] = []
+
+    def start(pipelines: dict[str, Any] | None = None, **source: Any) -> Running:
+        running = Running(models, pipelines or {"door": EVERY}, **source)
+        made.append(running)
+        return running
+
+    yield start
+    for running in made:
+        running.stop()
+
+
+def aside(models: Path, version: str) -> Path:
+    """Where a version lies that the library does not find."""
+    return models.parent / "new" / "parts" / version
+
+
+def test_no_frame_of_a_recording_is_lost_or_seen_twice(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    new = spoil.version(good, aside(models, "1.1.0"))
+    running = run(pace="max", count=600)
+    running.steps(50)
+    running.stage.activate(new)
+    assert running.pipeline().model.startswith("parts@1.1.0/")
+    running.steps(50)
+    running.stage.activate(good)
+    running.until(lambda: running.pipeline().health().state == "ended")
+    frames = running.sink.frames()
+    assert frames == list(range(1, 601))
+    ran = [draft.model.partition("/")[0] for draft in running.sink.drafts if draft.kind == "result"]
+    first, last = ran.index("parts@1.1.0"), 600 - ran[::-1].index("parts@1.1.0")
+    assert set(ran[first:last]) == {"parts@1.1.0"}
+    assert set(ran[:first] + ran[last:]) == {"parts@1.0.0"}
+
+
+def test_what_is_open_goes_on_under_the_new_version(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    """The same parts have the same tracks: the change begins and ends no event by itself."""
+    new = spoil.version(good, aside(models, "1.1.0"))
+    still = run({"door": {**EVERY, "record": {"every": 1}}}, pace="max", count=400)
+    still.until(lambda: still.pipeline().health().state == "ended")
+    changed = run({"door": {**EVERY, "record": {"every": 1}}}, pace="max", count=400)
+    changed.steps(40)
+    changed.stage.activate(new)
+    changed.until(lambda: changed.pipeline().health().state == "ended")
+
+    def told(running: Running, phase: str) -> list[tuple[Any, ...]]:
+        return [(d.frame, d.data["label"], d.data.get("track")) for d in running.sink.events(phase)]
+
+    assert told(changed, "new") == told(still, "new")
+    assert len({draft.model for draft in changed.sink.events("new")}) == 2
+
+
+def test_a_version_that_does_not_open_changes_nothing(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    bad = spoil.wrong_shape(good, aside(models, "1.1.0"))
+    running = run({"door": EVERY, "gate": EVERY}, pace="true", fps=50)
+    running.steps(5)
+    with pytest.raises(ModelError, match="detections"):
+        running.stage.activate(bad)
+    running.steps(5)
+    for name in ("door", "gate"):
+        assert running.pipeline(name).model.startswith("parts@1.0.0/")
+
+
+def test_labels_that_change_after_a_while_are_found_beside_the_version_before(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    bad = spoil.labels_permuted(good, aside(models, "1.1.0"), after=150)
+    running = run(pace="true", fps=100)
+    running.steps(300)
+    before = running.stage.behaviour("parts")
+    running.stage.activate(bad)
+    running.steps(60)
+    assert running.stage.judge("parts", before, 1, 900).state == "open"
+    running.until(lambda: running.stage.judge("parts", before, 1, 900).state == "bad")
+    verdict = running.stage.judge("parts", before, 1, 900)
+    assert "samples what 1.0.0 calls whole 1.1.0 calls missing" in verdict.sentence
+    running.stage.activate(good)
+    assert running.pipeline().model.startswith("parts@1.0.0/")
+    running.steps(20)
+    assert running.stage.judge("parts", before, 900, 900).state == "good"
+
+
+def test_a_good_version_stays_and_lets_go_of_the_one_before(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    new = spoil.version(good, aside(models, "1.1.0"))
+    running = run(pace="true", fps=100)
+    running.steps(100)
+    before = running.stage.behaviour("parts")
+    running.stage.activate(new)
+    running.steps(300)
+    verdict = running.stage.judge("parts", before, 900, 900)
+    assert verdict.state == "good", verdict.sentence
+    assert "agrees with 1.0.0 on" in verdict.sentence
+    assert not [t for t in threading.enumerate() if t.name.startswith("beside:")]
+    assert running.pipeline().tap is None
+
+
+def test_a_model_that_fails_in_the_field_is_found(
+    run: Callable[..., Running], models: Path, good: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeagent.errors import InferenceError
+
+    new = spoil.version(good, aside(models, "1.1.0"))
+    running = run(pace="true", fps=100)
+    running.steps(60)
+    before = running.stage.behaviour("parts")
+    running.stage.activate(new)
+    stages = running.pipeline()._stages
+    assert stages is not None
+    real, calls = stages.session.run, iter(range(10**9))
+
+    def now_and_then(tensors: Any) -> Any:
+        if next(calls) % 4 == 0:
+            raise InferenceError("the device lost its accelerator")
+        return real(tensors)
+
+    monkeypatch.setattr(stages.session, "run", now_and_then)
+    running.until(lambda: running.stage.judge("parts", before, 1, 900).state == "bad")
+    assert (
+        "samples failed since 1.1.0, none before"
+        in running.stage.judge("parts", before, 1, 900).sentence
+    )
+
+
+def test_a_shadow_tells_disagreements_and_gives_no_results(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    bad = spoil.biased(good, aside(models, "1.1.0"), "cracked")
+    running = run({"door": {**EVERY, "snapshot": True}}, pace="true", fps=50)
+    running.steps(20)
+    with pytest.raises(Refused) as caught:
+        running.stage.shadow(bad, 2.0, threading.Event())
+    assert caught.value.reason == "shadow"
+    assert "calls cracked" in str(caught.value)
+    assert {d.model.partition("/")[0] for d in running.sink.drafts} == {"parts@1.0.0"}
+    told = [d for d in running.sink.drafts if d.kind == "deployment"]
+    assert 1 <= len(told) <= 8
+    assert told[0].data["disagreement"]["running"] != told[0].data["disagreement"]["shadow"]
+    assert told[0].evidence[0].data[:2] == b"\xff\xd8"
+    assert running.pipeline().tap is None
+
+
+def test_a_shadow_that_agrees_passes_and_is_gone(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    new = spoil.version(good, aside(models, "1.1.0"))
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    passed = running.stage.shadow(new, 1.0, threading.Event())
+    assert passed.figures["door"]["agreement"]["samples"] > 5
+    assert "agrees on" in passed.sentence
+    assert not [t for t in threading.enumerate() if t.name.startswith("beside:")]
+
+
+def test_a_pipeline_without_its_model_runs_once_it_is_there(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    first = spoil.version(good, aside(models, "1.0.0"))
+    shutil.rmtree(models / "parts")
+    running = run(pace="true", fps=50)
+    assert [health.state for health in running.supervisor.health()] == ["down"]
+    running.stage.activate(first)
+    running.steps(5)
+    assert all(health.state != "down" for health in running.supervisor.health())
+
+
+def test_a_model_that_is_withdrawn_leaves_a_reason_and_stops_nobody_else(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    pipelines = {"door": EVERY, "text": {**EVERY, "model": "digits"}}
+    shutil.copytree(good.folder.parents[1] / "digits", models / "digits")
+    running = run(pipelines, pace="max", count=400)
+    running.steps(10)
+    running.stage.withdraw("parts")
+    running.until(lambda: running.pipeline("text").health().state == "ended")
+    (door,) = [health for health in running.supervisor.health() if health.name == "door"]
+    assert (door.state, door.reason) == ("down", "no version of parts is left that runs here")
+
+
+def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    digits = load_package(good.folder.parents[1] / "digits" / "1.0.0")
+    shutil.copytree(digits.folder, models / "digits" / "1.0.0")
+    new = spoil.version(digits, models.parent / "new" / "digits" / "2.0.0")
+    door = {**EVERY, "refine": {"text": {"model": "digits", "threshold": 0.0}}}
+    running = run({"door": door}, pace="true", fps=50)
+    running.steps(20)
+    watch = running.pipeline().watch
+    running.stage.activate(new)
+    running.steps(10)
+    stages = running.pipeline()._stages
+    assert stages is not None
+    assert stages.second.refiners[0].predictor.package.version == "2.0.0"  # type: ignore[union-attr]
+    assert running.pipeline().watch is watch
+    assert running.stage.judge("digits", {}, 900, 900).state == "good"
+
+
+def test_live_samples_for_a_proof_are_copies(run: Callable[..., Running]) -> None:
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    samples = running.stage.live("parts", threading.Event())
+    assert 5 <= len(samples) <= 12
+    assert len({sample.number for sample in samples}) == len(samples)
+    assert all(sample.pixels.base is None for sample in samples)  # type: ignore[union-attr]
+    assert running.pipeline().tap is None
+    stopped = threading.Event()
+    stopped.set()
+    assert len(running.stage.live("parts", stopped)) <= 1
