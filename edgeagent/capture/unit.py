@@ -83,7 +83,7 @@ class CaptureUnit:
         self._mask = _mask(keys)
         self._max_age_s = seconds(keys.max_age)
         self._sight = sight
-        self._reopens = bool(getattr(source, "sees", False))
+        self._camera = bool(getattr(source, "sees", False))
         self._rhythm = Rhythm()
         self._pace = Pace()
         self._damage = Damage()
@@ -204,7 +204,8 @@ class CaptureUnit:
             self._sight.reason if self._sight is not None else "",
             self._tally.ailing,
             self._damage.complaint(now, self._rhythm.measured_hz),
-            self._pace.complaint if self.source.live else "",
+            # What others give comes when it comes: windows that are not silent, rows of a meter.
+            self._pace.complaint if self._camera else "",
         ]
         return "; ".join(its for its in said if its)
 
@@ -271,7 +272,7 @@ class CaptureUnit:
                 continue
             self._took()
             self._hand_over(sample)
-            if self._reopens and self._sight is not None and self._sight.wants_reopening():
+            if self._camera and self._sight is not None and self._sight.wants_reopening():
                 raise SourceLost("repeats the same picture: it is opened anew")
 
     def _took(self) -> None:
