@@ -70,7 +70,11 @@ class Wishes:
                 log.warning("what is desired can't be kept: %s", error)
                 return
             done()
-            self._consider()
+            sync = self._agent.sync
+            if sync is None or sync.up:
+                self._consider()
+            # Else the broker may still be handing over what it kept: only the last word of all
+            # that was said meanwhile is acted upon (`linked`).
 
         self._submit(take)
 
@@ -138,10 +142,8 @@ class Wishes:
                 self._submit(self.engine.wake)
 
     def linked(self) -> None:
-        """The link is up: what waited for it need not wait longer."""
-        engine = self.__dict__.get("engine")
-        if engine is not None:
-            self._submit(engine.wake)
+        """The link is up, so the broker has handed over all that it kept."""
+        self._submit(self._consider)
 
     @property
     def _has_remote(self) -> bool:
