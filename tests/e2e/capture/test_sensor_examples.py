@@ -220,7 +220,7 @@ def test_microphone(assets: Path, tmp_path: Path) -> None:
             sent += os.write(handle, said[sent : min(due, sent + 32000)])
         microphone = status["sources"]["microphone"]
         heard = status["pipelines"]["words"]["records"] >= 1
-        return microphone if heard and microphone.get("quiet") and sent > 400_000 else None
+        return microphone if heard and microphone.get("quiet") and sent > 200_000 else None
 
     with agent:
         source = agent.until(speak, 40)
