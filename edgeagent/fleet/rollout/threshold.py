@@ -77,7 +77,13 @@ def tripped(rows: Iterable[Row], plan: Plan) -> Trip | None:
         name = max(over)[1]
         return Trip(name, _sentence(f"profile {name}", profiles[name], plan.profile, rows, name))
     if _over(total, plan.total):
-        return Trip("", _sentence("all profiles", total, plan.total, rows, None))
+        where = ", ".join(
+            f"{its.bad} × {name}"
+            for name, its in sorted(profiles.items(), key=lambda item: (-item[1].bad, item[0]))
+            if its.bad
+        )
+        sentence = _sentence("all profiles", total, plan.total, rows, None)
+        return Trip("", f"{sentence}; by profile {where}")
     return None
 
 

@@ -190,3 +190,44 @@ def test_a_bad_profile_aborts_the_canaries_and_the_fix_reaches_all(
     assert observer.asked("2.0.1")[order[first]] > settled + 2
     assert took < 600
     print(f"{count} devices: {took:.0f} s")
+
+
+BEHAVIOUR = """
+profiles = { rpi4 = 1, imx8mp = 1 }
+[[behaviour]]
+version = "parts@1.0.0"
+events_per_min = 600
+[[behaviour]]
+version = "parts@2.0.0"
+profile = "imx8mp"
+events_per_min = 600
+score = 0.4
+[[behaviour]]
+version = "parts@2.0.0"
+events_per_min = 600
+"""
+
+
+@pytest.mark.timeout(200)
+def test_a_version_that_sees_the_world_otherwise_is_stopped_by_the_records(
+    cli: Cli, observer: Observer, tmp_path: Path
+) -> None:
+    """It passes every proof and runs well, and on one board its scores have halved."""
+    make_package(tmp_path / "packages", "parts", "2.0.0")
+    (tmp_path / "table.toml").write_text(BEHAVIOUR)
+    cli.start("collect")
+    cli.start("simulate", "12", "--dir", "sim", "--table", "table.toml", "--packages", "packages",
+              "--speed", "1000", "--metrics", "1 s", "--processes", "1")  # fmt: skip
+    observer.until(lambda: len(observer.online()) == 12, 60)
+    began = time.monotonic()
+    driver = cli.start(
+        "rollout", "create", "parts@2.0.0", "--waves", "50%,100%", "--settle", "1 s",
+        "--quality-score", "0.2", "--quality-before", "30 s", "--quality-after", "4 s",
+    )  # fmt: skip
+    assert driver.wait(90) == 1, cli.logs()
+    found = report(cli, "parts-2.0.0")
+    assert found["reason"].startswith("quality: "), found["reason"]
+    assert {its["profile"] for its in found["waves"][0]["quality"] if its["bad"]} >= {"imx8mp"}
+    assert "rpi4" not in {its["profile"] for its in found["waves"][0]["quality"] if its["bad"]}
+    assert found["total"]["well"] == 6 and len(observer.asked("2.0.0")) == 6
+    assert time.monotonic() - began > 4

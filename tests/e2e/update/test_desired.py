@@ -68,8 +68,8 @@ def test_only_a_signature_moves_a_device_to_another_broker(
     root = fleet.made.home.first_root
     operators = root.parent / "operators"
     operators.mkdir()
-    key = PrivateKey.generate()
-    (operators / "ann.pub").write_text(key.public_text())
+    key = PrivateKey.new()
+    (operators / "ann.pub").write_text(key.public_pem)
 
     def signed(rev: int, port: int) -> bytes:
         patch = {"mqtt": {"port": port}, "commands": {"allow": ["ping", "doctor"]}}

@@ -37,7 +37,7 @@ def layer(source: str, rev: int, version: str = "", **config: object) -> Layer:
     ],
 )
 def test_what_is_no_desired_state_is_told_with_its_place(payload: bytes, said: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is looked at below
+    with pytest.raises(ValueError) as caught:
         desired.read(payload)
     assert said in str(caught.value)
 

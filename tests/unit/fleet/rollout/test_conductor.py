@@ -262,7 +262,7 @@ def test_pause_resume_abort_hold_and_silence(drive: Drive, paper: Any, drawn: An
 
 def test_no_retained_state_is_cut_in_silence(tmp_path: Path, drawn: Any) -> None:
     """A broker with its default queue, and more devices than fit into it."""
-    count = 1300
+    count = 1100
     with Mosquitto(tmp_path / "b", options=["max_queued_messages 1000",
                                              "max_inflight_messages 20"]) as broker:  # fmt: skip
         said = json.dumps({"state": "online"})

@@ -54,6 +54,7 @@ def test_quick_failures_of_a_large_wave_do_not_outrun_its_successes(drawn: Any) 
     rows = [drawn.row(f"d{n}", standing="failed" if n < 50 else "under-way") for n in range(500)]
     found = tripped(rows, drawn.plan(total=Limit(0.1, 10), profile=Limit(0.2, 3)))
     assert found is not None and found.profile == "" and "50 of 500" in found.sentence
+    assert found.sentence.endswith("by profile 50 × a")
 
 
 def test_the_worst_profile_is_named_with_its_commonest_reason(drawn: Any) -> None:
