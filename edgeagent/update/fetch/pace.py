@@ -54,6 +54,13 @@ class Pace:
         return int(min(most, max(self._effective() * AHEAD_S, _FEWEST * SMALLEST)))
 
     @property
+    def portion(self) -> int:
+        """Bytes that should be free of the window before more is asked for: each request costs
+        a message and its answer, and each byte that is not under way may leave the link idle."""
+        window = self.window
+        return window // 2 if window >= self._chunks * LARGEST else window // 4
+
+    @property
     def chunk(self) -> int:
         """Bytes of a chunk: a power of two."""
         if not self.rate:

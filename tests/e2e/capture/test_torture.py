@@ -441,7 +441,8 @@ def test_row(ward: Ward, name: str) -> None:
         row = getattr(ward, name)()
     third = float(os.environ.get("EDGEAGENT_TORTURE_S", "60")) / 3
     ports = ward.rtsp_server().port, ward.camera().port
-    beside = [ward.rtsp(ports[0]), ward.mjpeg(ports[1])]
+    # Their mailboxes hold almost a second: what is lost then, is lost to the others.
+    beside = [ward.rtsp(ports[0], queue=8), ward.mjpeg(ports[1], queue=8)]
     control = Control(*ports)
     try:
         figures = observe(row, beside, control, third, needs_view=name == "repeats")
