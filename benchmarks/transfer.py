@@ -136,8 +136,9 @@ def main() -> None:
                     for _ in range(asked.rounds)
                 ]
                 wire, whole = (statistics.median(column) for column in zip(*runs, strict=True))
+                name = "nodelay" if nodelay else "default"
                 print(
-                    f"| {'nodelay' if nodelay else 'default'} | {chunks} | {wire:.0f} | {whole:.0f} "
+                    f"| {name} | {chunks} | {wire:.0f} | {whole:.0f} "
                     f"| {times[len(times) // 2]:.1f} / {times[int(len(times) * 0.99)]:.1f} |"
                 )
             first, again, pss = refresh(exchange, home)

@@ -178,12 +178,15 @@ class Pipeline:
         something is, the leading one says."""
         started = time.perf_counter()
         ready = stages.prepare(given)
-        sample = given.lead if isinstance(given, Joint) else given
+        joint = given if isinstance(given, Joint) else None
+        sample: Sample = given.lead if isinstance(given, Joint) else given
         prepared = time.perf_counter()
         outputs = stages.session.run(ready.tensors)
         inferred = time.perf_counter()
         predictions = stages.track(stages.interpret(outputs, ready), sample.when_ms)
         for draft in stages.decide(sample, predictions):
+            if joint:
+                draft.data["with"] = joint.partners()
             self._append(draft)
         ended = time.perf_counter()
         self.meter.took(started, prepared, inferred, ended)

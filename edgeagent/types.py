@@ -91,6 +91,18 @@ class Joint(Struct, frozen=True):
     def when_ms(self) -> float:
         return self.lead.when_ms
 
+    def partners(self) -> dict[str, Any]:
+        """Input → what was taken for it beside the leading sample, as it stands in records."""
+        return {
+            name: {
+                "source": its.source,
+                "frame": its.number,
+                "apart_ms": round(its.when_ms - self.when_ms, 1),
+            }
+            for name, its in self.parts.items()
+            if its is not self.lead
+        }
+
 
 # --- tensors -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeagent.pipeline import Stages
     from edgeagent.types import Joint, Prediction, Sample
 
-_GATHERED, _GATHERED_BYTES, _GATHER_S = 12, 24 << 20, 6.0
+_GATHERED, _GATHERED_BYTES, _GATHER_S = 12, 24 << 20, 4.0
 """Samples for a proof at most, how large they are together, and how long they are waited for."""
 _LOOK_S = 0.2
 _WARM = 3

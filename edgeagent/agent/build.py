@@ -19,6 +19,7 @@ from edgeagent.capture.joiner import COMPANIONS, Joiner
 from edgeagent.capture.source import Source, Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, MqttConfig, PluginConfig, SourceConfig
+from edgeagent.config.paths import view_file
 from edgeagent.config.units import seconds
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
     from edgeagent.update.proven import Proven
-
-VIEWS = "views"
-"""Folder within the data folder for what cameras usually see."""
 
 
 class Unbuilt:
@@ -262,7 +260,7 @@ def _sight(around: Surroundings, name: str, source: Source) -> Sight | None:
     return Sight(
         name,
         settings,
-        file=around.folder / VIEWS / f"{name}.json" if around.folder else None,
+        file=view_file(around.folder, name) if around.folder else None,
         identity=f"{origin} {config.mask}",
         tell=around.outbox.append,
     )

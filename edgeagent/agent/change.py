@@ -17,6 +17,15 @@ import msgspec
 
 from edgeagent.agent.aside import ask, open_aside
 from edgeagent.agent.build import Built, Surroundings, Unbuilt, plan_of, rebuild
+from edgeagent.agent.evidence import (
+    Pictures,
+    figures_of,
+    how_well,
+    shadowed,
+    version_of,
+    version_under,
+    why_down,
+)
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
 from edgeagent.errors import Busy, EdgeAgentError, NotFound
@@ -24,14 +33,13 @@ from edgeagent.manifest import Package
 from edgeagent.pipeline import Change, Parked, Pipeline, Stages
 from edgeagent.prove.process import free_memory
 from edgeagent.supervisor import Supervisor
-from edgeagent.update.behaviour import Behaviour, Watch, behaviours
+from edgeagent.update.behaviour import Watch, behaviours
 from edgeagent.update.compatible import Use, incompatible, named, pinned
 from edgeagent.update.ports import Passed, Refused, Verdict
 from edgeagent.update.probation import differs, judge
 from edgeagent.update.shadow import Shadow, ShadowReport
 
 if TYPE_CHECKING:
-    from edgeagent.agent.evidence import Pictures
     from edgeagent.types import Sample
 
 log = logging.getLogger("edgeagent.change")
@@ -88,8 +96,6 @@ class LiveStage:
 
     def shadow(self, package: Package, seconds: float, stopped: threading.Event) -> Passed:
         """See `ports.Stage`. Raises Refused, ModelError."""
-        from edgeagent.agent.evidence import Pictures
-
         shadows: dict[str, Shadow] = {}
         pictures = Pictures(self._around.outbox, package)
         try:
@@ -102,11 +108,11 @@ class LiveStage:
             reports = {name: shadow.stop() for name, shadow in shadows.items()}
         for name, report in reports.items():
             self._judge_shadow(name, package, report, stopped)
-        return Passed(_shadowed(reports), msgspec.to_builtins(reports))
+        return Passed(shadowed(reports), msgspec.to_builtins(reports))
 
     def activate(self, package: Package) -> None:
         """See `ports.Stage`. Raises EdgeAgentError."""
-        names = list(self._concerned(package.name))
+        names = [name for name in self._concerned(package.name) if not self._runs(name, package)]
         self._end_beside(names)
         changes: dict[str, Change] = {}
         back = {n for n, its in self._parked.items() if n in names and _is(its.stages, package)}
@@ -156,17 +162,17 @@ class LiveStage:
                 continue
             was, now = known.get(name), pipeline.watch.behaviour()
             beside = self._beside[name].report() if name in self._beside else None
-            versions = (_version(was), _version(now))
-            figures[name] = _figures(was, now, beside)
+            versions = (version_under(was), version_under(now))
+            figures[name] = figures_of(was, now, beside)
             fault = judge(
                 was, now, versions=versions, expect=config.expect,
                 beside=(beside.agreement, beside.recent) if beside else (),
             )  # fmt: skip
-            sentence = fault.sentence if fault else _down(pipeline)
+            sentence = fault.sentence if fault else why_down(pipeline)
             if sentence:
                 code = fault.code if fault else "errors"
                 return Verdict("bad", f"{name}: {sentence}", {**figures, "code": code})
-            told.append(f"{name}: {_well(was, now, beside)}")
+            told.append(f"{name}: {how_well(was, now, beside)}")
         if soaked_s < soak_s:
             return Verdict("open", "; ".join(told), figures)
         self.release(model)
@@ -191,6 +197,14 @@ class LiveStage:
             models.add(named(config.redact.model) if config.redact else "")
             if config.enabled and model in models and name in self._built.pipelines:
                 yield name
+
+    def _runs(self, name: str, package: Package) -> bool:
+        """Whether it is what a pipeline runs already, as after a restart in the middle."""
+        pipeline = self._built.pipelines[name]
+        first = named(self._around.config.pipelines[name].model) == package.name
+        if not first or not isinstance(pipeline, Pipeline) or not self._supervisor.runs(pipeline):
+            return False
+        return pipeline.settled.is_set() and version_of(pipeline.model) == package.version
 
     def _running(self, model: str) -> Iterator[Pipeline]:
         for name, _ in self._use.pipelines(model):
@@ -335,7 +349,7 @@ class LiveStage:
         self, name: str, package: Package, report: ShadowReport, stopped: threading.Event
     ) -> None:
         running = self._pipeline(name)
-        versions = _version_of(running.model), package.version
+        versions = version_of(running.model), package.version
         if report.failed:
             asked = report.failed + report.agreement.samples
             said = f"{report.failed} of {asked} samples failed beside {versions[0]}"
@@ -345,9 +359,6 @@ class LiveStage:
         fault = differs(report.agreement, *versions)
         if fault is not None:
             raise Refused("shadow", f"{name}: {fault.sentence}")
-
-
-# --- words ---------------------------------------------------------------------------------
 
 
 def _ended(pipeline: Any) -> bool:
@@ -361,52 +372,3 @@ def _is(stages: Stages, package: Package) -> bool:
 
 def _same_version(one: Stages, other: Stages) -> bool:
     return one.model == other.model
-
-
-def _version_of(model: str) -> str:
-    return model.partition("@")[2].partition("/")[0] or "?"
-
-
-def _version(behaviour: Behaviour | None) -> str:
-    return _version_of(behaviour.model) if behaviour else "nothing"
-
-
-def _down(pipeline: Pipeline) -> str:
-    health = pipeline.health()
-    return f"it can't run: {health.reason}" if health.state == "down" else ""
-
-
-def _well(was: Behaviour | None, now: Behaviour, beside: ShadowReport | None) -> str:
-    whole = now.whole()
-    said = f"{whole.steps} samples, p95 {now.p95_ms:.3g} ms"
-    if was is not None and was.p95_ms:
-        said += f" ({was.p95_ms:.3g} before)"
-    if beside is not None and beside.agreement.busy:
-        agreement = beside.agreement
-        said += f", agrees with {_version(was)} on {agreement.agreed} of {agreement.samples}"
-    return said
-
-
-def _figures(was: Behaviour | None, now: Behaviour, beside: ShadowReport | None) -> dict[str, Any]:
-    def of(its: Behaviour) -> dict[str, Any]:
-        whole = its.whole()
-        return {
-            "model": its.model, "samples": whole.steps, "failed": whole.failed,
-            "minutes": round(whole.minutes, 1), "p50_ms": its.p50_ms, "p95_ms": its.p95_ms,
-            "things": whole.things, "events": whole.events,
-        }  # fmt: skip
-
-    figures: dict[str, Any] = {"now": of(now)}
-    if was is not None:
-        figures["before"] = of(was)
-    if beside is not None:
-        figures["beside"] = msgspec.to_builtins(beside)
-    return figures
-
-
-def _shadowed(reports: Mapping[str, ShadowReport]) -> str:
-    return "; ".join(
-        f"{name}: agrees on {its.agreement.agreed} of {its.agreement.samples} samples, "
-        f"p95 {its.p95_ms:.3g} ms"
-        for name, its in reports.items()
-    )

@@ -38,10 +38,12 @@ class ConfigTrial:
         self._began = time.monotonic()
         self._well_since: float | None = None
         self._postponed: Patch | None = None
+        self._awaits_models = False
+        """What is postponed may become valid by a version that is under way."""
 
     def consider(self, patch: Patch | None) -> None:
         """Act upon what is wished for, once. Raises StoreError."""
-        self._postponed = None
+        self._postponed, self._awaits_models = None, False
         state = self.layer.state
         if patch is None:
             if state.good is None and state.trial is None:
@@ -56,7 +58,7 @@ class ConfigTrial:
             after = self._loaded(patch)
         except ConfigError as error:
             if self._models_waiting():
-                self._postponed = patch  # It may name what a new version brings.
+                self._postponed, self._awaits_models = patch, True
                 return
             self._reject(patch, "invalid", str(error))
             return
@@ -100,10 +102,10 @@ class ConfigTrial:
 
     def due(self) -> bool:
         """Whether there is something to `judge`. Cheap."""
-        if self._postponed is not None:
-            return not self._model_on_trial() and not self._models_waiting()
         if self.layer.state.trial is None:
-            return False
+            if self._postponed is None or self._model_on_trial():
+                return False
+            return not self._awaits_models or not self._models_waiting()
         now = time.monotonic()
         if self._lacks():
             self._well_since = None
@@ -115,10 +117,10 @@ class ConfigTrial:
     def judge(self) -> None:
         """Keep it, or take it back. Raises nothing: what can't be written is tried again."""
         try:
-            if self._postponed is not None:
-                self.consider(self._postponed)
-            elif self.layer.state.trial is not None:
+            if self.layer.state.trial is not None:
                 self._end()
+            elif self._postponed is not None:
+                self.consider(self._postponed)
         except EdgeAgentError as error:
             log.warning("a configuration on trial waits: %s", error)
 

@@ -1,11 +1,14 @@
-"""Pictures of what two versions of a model disagree about: few, small, and redacted like any."""
+"""The evidence of a change of model: pictures of what two versions disagree about (few, small, and
+redacted like any), figures, and sentences."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent.types import Draft, Joint
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from edgeagent.pipeline import Pipeline, Sink
     from edgeagent.prove.compare import Told
     from edgeagent.types import Sample
+    from edgeagent.update.behaviour import Behaviour
+    from edgeagent.update.shadow import ShadowReport
 
 log = logging.getLogger("edgeagent.change")
 
@@ -72,3 +77,61 @@ class Pictures:
                 evidence=(picture,) if picture is not None else (),
             )
         )  # fmt: skip
+
+
+def version_of(model: str) -> str:
+    """``parts@1.2.0/int8`` → ``1.2.0``."""
+    return model.partition("@")[2].partition("/")[0] or "?"
+
+
+def version_under(behaviour: Behaviour | None) -> str:
+    """The version that showed it."""
+    return version_of(behaviour.model) if behaviour else "nothing"
+
+
+def why_down(pipeline: Pipeline) -> str:
+    """Why a pipeline can't run; empty = it can."""
+    health = pipeline.health()
+    return f"it can't run: {health.reason}" if health.state == "down" else ""
+
+
+def how_well(was: Behaviour | None, now: Behaviour, beside: ShadowReport | None) -> str:
+    """Half a sentence on a version that does well so far."""
+    whole = now.whole()
+    said = f"{whole.steps} samples, p95 {now.p95_ms:.3g} ms"
+    if was is not None and was.p95_ms:
+        said += f" ({was.p95_ms:.3g} before)"
+    if beside is not None and beside.agreement.busy:
+        agreement = beside.agreement
+        said += f", agrees with {version_under(was)} on {agreement.agreed} of {agreement.samples}"
+    return said
+
+
+def figures_of(
+    was: Behaviour | None, now: Behaviour, beside: ShadowReport | None
+) -> dict[str, Any]:
+    """What was compared, as plain values."""
+
+    def of(its: Behaviour) -> dict[str, Any]:
+        whole = its.whole()
+        return {
+            "model": its.model, "samples": whole.steps, "failed": whole.failed,
+            "minutes": round(whole.minutes, 1), "p50_ms": its.p50_ms, "p95_ms": its.p95_ms,
+            "things": whole.things, "events": whole.events,
+        }  # fmt: skip
+
+    figures: dict[str, Any] = {"now": of(now)}
+    if was is not None:
+        figures["before"] = of(was)
+    if beside is not None:
+        figures["beside"] = msgspec.to_builtins(beside)
+    return figures
+
+
+def shadowed(reports: Mapping[str, ShadowReport]) -> str:
+    """A shadow run in one sentence, pipeline by pipeline."""
+    return "; ".join(
+        f"{name}: agrees on {its.agreement.agreed} of {its.agreement.samples} samples, "
+        f"p95 {its.p95_ms:.3g} ms"
+        for name, its in reports.items()
+    )

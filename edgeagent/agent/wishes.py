@@ -70,7 +70,12 @@ class Wishes:
                 log.warning("what is desired can't be kept: %s", error)
                 return
             done()
-            self._consider()
+            sync = self._agent.sync
+            if sync is None or sync.up:
+                # Behind whatever else has come by now.
+                self._submit(self._consider)
+            # Else the broker may still be handing over what it kept: only the last word of all
+            # that was said meanwhile is acted upon (`linked`).
 
         self._submit(take)
 
@@ -138,10 +143,8 @@ class Wishes:
                 self._submit(self.engine.wake)
 
     def linked(self) -> None:
-        """The link is up: what waited for it need not wait longer."""
-        engine = self.__dict__.get("engine")
-        if engine is not None:
-            self._submit(engine.wake)
+        """The link is up, so the broker has handed over all that it kept."""
+        self._submit(self._consider)
 
     @property
     def _has_remote(self) -> bool:
@@ -205,8 +208,7 @@ class Wishes:
         trial = self.__dict__.get("trial") or (self.trial if self._has_remote else None)
         config: dict[str, Any] = {"rev": 0, "state": "applied"}
         if trial is not None:
-            config = msgspec.to_builtins(trial.layer.state.report)
-            config = {"rev": trial.layer.state.rev, "state": trial.layer.state.state, **config}
+            config = _config(trial)
         config["hash"] = self._agent.loaded.hash
         document = Reported(
             self.intent.rev(desired.OWN), self.intent.revs, told, held=tuple(held),
@@ -224,7 +226,7 @@ class Wishes:
             "rejected": self.rejected,
             "models": {name: _shown(report) for name, report, _ in found},
             "held": [msgspec.to_builtins(held) for _, _, held in found if held is not None],
-            "config": msgspec.to_builtins(trial.layer.state.report) if trial else {},
+            "config": _config(trial) if trial else {},
         }
 
     def changes(self) -> list[tuple[str, ModelReport, Held | None]]:
@@ -300,6 +302,12 @@ def _shown(report: ModelReport) -> dict[str, Any]:
     """Always with version and state."""
     plain: dict[str, Any] = msgspec.to_builtins(report)
     return {"version": report.version, "state": report.state, **plain}
+
+
+def _config(trial: ConfigTrial) -> dict[str, Any]:
+    """Always with rev and state."""
+    state = trial.layer.state
+    return {"rev": state.rev, "state": state.state, **msgspec.to_builtins(state.report)}
 
 
 def _coarse(share: float) -> float:

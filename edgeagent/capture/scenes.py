@@ -11,6 +11,9 @@ from edgeagent.errors import ConfigError, SourceEnded
 from edgeagent.types import Frame, Sample, Window
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgeagent.config.model import SyntheticConfig
 
 _FPS = 15.0
@@ -36,6 +39,7 @@ class SyntheticSource:
         self._wanted = wanted
         self._number = 0
         self._belt: BeltScene | None = None
+        self._last: NDArray[np.uint8] | None = None
         self._vibration: VibrationScene | None = None
         self._length = wanted.length or _LENGTH
         self._hop = wanted.hop or self._length
@@ -79,12 +83,35 @@ class SyntheticSource:
         self._belt = self._vibration = None
 
     def _frame(self, scene: BeltScene, number: int) -> Frame:
-        pixels, truths = scene.render(number)
         self.position_s = number / self._fps
+        pixels, truths = scene.render(number)
+        if self._config.mishaps:
+            pixels = self._befallen(pixels, number)
         return Frame(
             self.name, number + 1, pixels, clock.wall_ns(), clock.mono_ms(),
             f"synthetic belt, seed {scene.seed}", truths,
         )  # fmt: skip
+
+    def _befallen(self, pixels: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+        """The picture as a camera gives it that is covered, hangs, or has no light."""
+        import numpy as np
+
+        kinds = {
+            its.kind for its in self._config.mishaps
+            if its.at_s <= self.position_s < its.at_s + its.for_s
+        }  # fmt: skip
+        if "frozen" in kinds and self._last is not None:
+            again: NDArray[np.uint8] = self._last.copy()
+            return again
+        rng = np.random.default_rng((self._config.seed, number))
+        if "covered" in kinds:
+            # A dark cloth, through which some light comes, and the noise of the sensor.
+            cloth = rng.normal((44, 48, 52), 2.0, pixels.shape)
+            pixels = np.asarray(cloth.clip(0, 255), np.uint8)
+        elif "dark" in kinds:
+            pixels = np.asarray(pixels * 0.04 + rng.random(pixels.shape) * 2, np.uint8)
+        self._last = pixels
+        return pixels
 
     def _window(self, scene: VibrationScene, number: int) -> Window:
         start = number * self._hop

@@ -83,6 +83,7 @@ class CaptureUnit:
         self._mask = _mask(keys)
         self._max_age_s = seconds(keys.max_age)
         self._sight = sight
+        self._camera = bool(getattr(source, "sees", False))
         self._rhythm = Rhythm()
         self._pace = Pace()
         self._damage = Damage()
@@ -199,12 +200,14 @@ class CaptureUnit:
 
     def _complaint(self, now: float) -> str:
         """What is wrong with samples that do come."""
-        if self._sight is not None and self._sight.reason:
-            return self._sight.reason
-        if self._tally.ailing:
-            return self._tally.ailing
-        damaged = self._damage.complaint(now, self._rhythm.measured_hz)
-        return damaged or (self._pace.complaint if self.source.live else "")
+        said = [
+            self._sight.reason if self._sight is not None else "",
+            self._tally.ailing,
+            self._damage.complaint(now, self._rhythm.measured_hz),
+            # What others give comes when it comes: windows that are not silent, rows of a meter.
+            self._pace.complaint if self._camera else "",
+        ]
+        return "; ".join(its for its in said if its)
 
     def _is_stale(self, sample: Sample) -> bool:
         """Whether a picture shows what is long over, because nobody took it or none came since."""
@@ -269,8 +272,8 @@ class CaptureUnit:
                 continue
             self._took()
             self._hand_over(sample)
-            if self._sight is not None and self._sight.wants_reopening():
-                raise SourceLost("the same picture again and again: opened anew")
+            if self._camera and self._sight is not None and self._sight.wants_reopening():
+                raise SourceLost("repeats the same picture: it is opened anew")
 
     def _took(self) -> None:
         """Counters and times of a sample; recovery is proven by it, not by an open."""

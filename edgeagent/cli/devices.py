@@ -1,4 +1,4 @@
-"""``edgeagent devices``: list, try, add."""
+"""``edgeagent devices``: list, try, add, learn."""
 
 from __future__ import annotations
 
@@ -127,6 +127,37 @@ def add(
     data = {"source": name, "table": table, "toml": text, "file": str(file) if file else None,
             "heard": list(lines)}  # fmt: skip
     render.show(data, as_json, lambda: views.added(data, bool(model)))
+
+
+@app.command()
+def learn(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A camera of the configuration.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have what a camera usually sees learned anew, after it was turned or cleaned. A running agent
+    begins within half a minute, one that is started at once."""
+    from edgeagent.cli import options
+    from edgeagent.config.paths import view_file
+    from edgeagent.errors import NotFound, unwritable
+
+    known = options.load_config(config, data_dir).config.sources
+    if source not in known:
+        raise NotFound(
+            f"there is no source {source!r}; the configuration has: {', '.join(known) or 'none'}"
+        )
+    file = view_file(options.data_folder(config, data_dir), source)
+    there = file.exists()
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(file, error) from error
+    said = "is forgotten and will be learned anew" if there else "was not learned yet"
+    render.show(
+        {"source": source, "forgotten": there}, as_json,
+        lambda: render.text(f"The view of {source} {said}."),
+    )  # fmt: skip
 
 
 def _show(explain: bool, as_json: bool, config: Path | None, folder: Path | None) -> None:

@@ -17,26 +17,27 @@ if TYPE_CHECKING:
 def begun(made: Ceremony) -> None:
     """What goes into the safe, what onto the server, what onto devices, and what if lost."""
     home, k, n = made.home, made.threshold, len(made.safe)
-    render.plain(f"A repository for signed models is in {home.folder}.")
+    render.plain("A repository for signed models was made. Its files, all within")
+    render.text(f"{home.folder}:")
     render.blank()
     render.plain(f"INTO THE SAFE, each key at another place ({k} of {n} are needed together):")
     for name in made.safe:
-        render.plain(f"  {home.keys / 'safe' / name}.pem")
+        render.plain(f"  keys/safe/{name}.pem")
     render.plain("  Move them: nothing here needs them until a key is added or replaced.")
     render.plain("  At least two copies of each, on media that last; none on a computer.")
     render.blank()
     render.plain("ON THE SERVER, where `edgeagent fleet serve` runs:")
-    render.plain(f"  {home.folder / 'public'}  (all that devices get; back it up)")
-    render.plain(f"  {home.keys / 'online.pem'}  (renews the timestamp each day)")
+    render.plain("  public/          (all that devices get; back it up)")
+    render.plain("  keys/online.pem  (renews the timestamp each day)")
     render.blank()
     render.plain("WITH THOSE WHO PUBLISH (one key for each model):")
     for model in made.models:
-        render.plain(f"  {home.keys / 'models' / model}.pem")
+        render.plain(f"  keys/models/{model}.pem")
     if not made.models:
         render.plain("  none yet: edgeagent fleet key new MODEL, while the safe keys are here")
     render.blank()
     render.plain("ONTO EVERY DEVICE, as trust.root:")
-    render.plain(f"  {home.first_root}  -> /etc/edgeagent/root.json")
+    render.plain("  root.json  -> /etc/edgeagent/root.json")
     render.blank()
     render.plain("IF A KEY IS LOST OR STOLEN, with the safe keys at hand:")
     render.plain("  the server's     edgeagent fleet key rotate online")

@@ -159,6 +159,9 @@ def status(report: dict[str, Any]) -> None:
                 for name, its in report["sources"].items()
             ],
         )  # fmt: skip
+        for name, its in report["sources"].items():
+            if its.get("verified") is False:
+                render.plain(f"  {name}: this build was not tried with such hardware")
 
 
 def _link(link: dict[str, Any]) -> str:

@@ -29,6 +29,11 @@ def data_dir(named: str | Path | None = None, config_file: Path | None = None) -
     return Path(home).expanduser().absolute() / "edgeagent"
 
 
+def view_file(folder: Path, source: str) -> Path:
+    """Where in a data folder it is kept what a camera usually sees."""
+    return folder / "views" / f"{source}.json"
+
+
 def there(path: Path) -> bool:
     """Whether a file or folder exists; yes where this user may not look."""
     try:

@@ -175,4 +175,18 @@ def _numbers(*values: Any) -> bool:
     return all(isinstance(its, (int, float)) and not isinstance(its, bool) for its in values)
 
 
-_KINDS = {"serial": _serial, "modbus": _modbus, "mqtt": _mqtt, "audio": _audio}
+def _iio(look: Look, path: KeyPath) -> Iterator[Fault]:
+    if look.get(*path, "buffer") is True and look.get(*path, "rate_hz") is None:
+        remedy = "add rate_hz = …, as sampling_frequency_available of the device lists it"
+        yield look.fault(path, "rate_hz beside buffer", "none", remedy)
+    elif look.text(*path, "trigger") and look.get(*path, "buffer") is not True:
+        remedy = "add buffer = true"
+        yield look.fault((*path, "trigger"), "", "", remedy, "has no effect without buffer")
+    for name, channel in look.named(*map(str, path), "channels"):
+        if look.get(*path, "buffer") is True and channel.get("device"):
+            said = "a buffer is of one device"
+            here = (*path, "channels", name, "device")
+            yield look.fault(here, "", "", "make a source of its own for it", said)
+
+
+_KINDS = {"iio": _iio, "serial": _serial, "modbus": _modbus, "mqtt": _mqtt, "audio": _audio}

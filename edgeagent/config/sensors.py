@@ -38,7 +38,11 @@ class SysfsConfig(SensorKeys, kw_only=True):
 
 
 class IioConfig(SysfsConfig, tag="iio", kw_only=True):
-    pass
+    buffer: bool = False
+    """Read every sample through the kernel's buffer, at exactly `rate_hz`: for vibration. Without
+    it each value is polled, which is good for some tens a second."""
+    trigger: str = ""
+    """buffer: name of the trigger that samples (``/sys/…/trigger0/name``); empty = as it is."""
 
 
 class HwmonConfig(SysfsConfig, tag="hwmon", kw_only=True):

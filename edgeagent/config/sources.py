@@ -152,6 +152,15 @@ class AudioConfig(SourceKeys, tag="audio", kw_only=True):
     loop: bool = False
 
 
+class Mishap(Struct, forbid_unknown_fields=True):
+    """What befalls the camera of a scene."""
+
+    kind: Literal["covered", "frozen", "dark"]
+    at_s: Annotated[float, Meta(ge=0)]
+    """Seconds of the scene at which it begins."""
+    for_s: Annotated[float, Meta(gt=0)]
+
+
 class SyntheticConfig(SourceKeys, tag="synthetic", kw_only=True):
     scene: Literal["belt", "vibration"] = "belt"
     seed: int = 1
@@ -162,6 +171,8 @@ class SyntheticConfig(SourceKeys, tag="synthetic", kw_only=True):
     fault_rate: Unit = 0.25
     healthy_s: Annotated[float, Meta(ge=0)] = 20.0
     failing_s: Annotated[float, Meta(ge=0)] = 20.0
+    mishaps: list[Mishap] = field(default_factory=list)
+    """belt: what befalls its camera, for demonstrations and tests."""
 
 
 class PluginConfig(SourceKeys, tag="plugin", kw_only=True):

@@ -7,6 +7,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from edgeagent.demo import glare
 from edgeagent.demo.story import Arrivals, Event
@@ -23,6 +24,23 @@ def counted(arrivals: Arrivals, pipeline: str) -> str:
         return ""
     number = sum(totals.values())
     return f" {number:,} part{'s' if number != 1 else ''} crossed the line and were counted."
+
+
+def changed(changes: Sequence[Mapping[str, Any]]) -> str:
+    """What became of the versions that were pushed, with the agent's own evidence."""
+    said = []
+    for its in changes:
+        took = sum(its.get("times_s", {}).values())
+        version, detail = f"{its['wanted']}", its.get("detail", "").partition(": ")[2]
+        if its["state"] == "rolled-back":
+            said.append(
+                f"Version {version} was pushed while the belt ran. It passed its golden samples "
+                f"and is wrong all the same: after {took:.0f} s the agent took it back by itself, "
+                f"because {detail}."
+            )
+        elif its["state"] == "committed":
+            said.append(f"Version {version} was pushed next and kept: {detail}.")
+    return f"<p>{escape(' '.join(said))}</p>" if said else ""
 
 
 def hidden(

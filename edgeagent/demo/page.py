@@ -116,6 +116,8 @@ def verdict(story: Story) -> str:
         return f"{story.account['produced']:,} records, {lost:,} dropped and accounted for"
     if story.holes:
         return f"{story.holes:,} records are missing at the reader"
+    if not story.well_changed:
+        return "A change of the model did not end as it should"
     if not story.balanced or story.account.get("problems"):
         return "The account does not close"
     return f"{story.account['pending']:,} records were still waiting at the end"
@@ -213,6 +215,7 @@ def _chapter(
 <p class="receipt">{escape(f"{seen['model']}: {seen['receipt']}")}</p>
 {shots}
 {asides.hidden(arrivals, mine, pictures, name)}
+{asides.changed(story.changes) if name == "belt" else ""}
 <div class="plot">{plot}</div>
 {legend}
 </section>"""

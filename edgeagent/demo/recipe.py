@@ -12,6 +12,9 @@ HEALTHY_SHARE = 0.5
 """The bearing is sound for this share of the demo."""
 FAILING_SHARE = 0.3
 """Then it gets worse for this share."""
+COVERED, FROZEN = (0.09, 0.08), (0.22, 0.18)
+"""When the belt's camera is covered and when it freezes, and for how long, as shares of the whole;
+all of it before the agent is killed."""
 LINE = 0.6
 """Where the parts are counted, as a share of the belt's length."""
 
@@ -40,6 +43,13 @@ seed = 5
 size = [640, 480]
 fps = 15
 fault_rate = 0.5
+mishaps = {mishaps}
+[sources.belt.sight]            # quick, as the demo is short
+enabled = true
+every = "500 ms"
+after = "500 ms"
+frozen_after = "1500 ms"
+looks = 4
 
 [pipelines.belt]
 source = "belt"
@@ -92,6 +102,8 @@ class World:
     healthy_s: float
     failing_s: float
     belt_seed: int = 5
+    mishaps: str = "[]"
+    """Of the belt's camera, as TOML writes them."""
 
     def settings(self) -> tuple[str, ...]:
         """As ``--set`` of the agent."""
@@ -99,13 +111,20 @@ class World:
             f"sources.bearing.healthy_s={self.healthy_s:.1f}",
             f"sources.bearing.failing_s={self.failing_s:.1f}",
             f"sources.belt.seed={self.belt_seed}",
+            f"sources.belt.mishaps={self.mishaps}",
         )
 
 
 def world(span_s: float, elapsed_s: float = 0.0) -> World:
     """The world after ``elapsed_s`` of a demo of ``span_s``."""
     healthy_s = max(0.0, span_s * HEALTHY_SHARE - elapsed_s)
-    return World(healthy_s, span_s * FAILING_SHARE, 5 if elapsed_s == 0 else 8)
+    if elapsed_s > 0:
+        return World(healthy_s, span_s * FAILING_SHARE, 8)
+    mishaps = ", ".join(
+        f'{{ kind = "{kind}", at_s = {at * span_s:.1f}, for_s = {lasts * span_s:.1f} }}'
+        for kind, (at, lasts) in (("covered", COVERED), ("frozen", FROZEN))
+    )
+    return World(healthy_s, span_s * FAILING_SHARE, 5, f"[{mishaps}]")
 
 
 def configuration(kit: Kit, port: int, protocol: str, span_s: float, camera: str) -> str:
@@ -120,7 +139,7 @@ def configuration(kit: Kit, port: int, protocol: str, span_s: float, camera: str
     begin = world(span_s)
     text = _COMMON.format(
         port=port, protocol=protocol, models=quoted(str(kit.models)),
-        healthy_s=begin.healthy_s, failing_s=begin.failing_s, line=LINE,
+        healthy_s=begin.healthy_s, failing_s=begin.failing_s, line=LINE, mishaps=begin.mishaps,
     )  # fmt: skip
     if kit.missing:
         return text

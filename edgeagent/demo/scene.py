@@ -41,6 +41,7 @@ class Scene:
         self.report: Report | None = None
         self._started = time.monotonic()
         self._frozen = False
+        self._faults: dict[str, str] = {}
 
     @property
     def at_s(self) -> float:
@@ -60,6 +61,8 @@ class Scene:
             report = None
         if report is not None:
             self._note(report)
+        else:
+            self._faults.clear()
         self.report = report
         self.show.look(
             View(
@@ -74,9 +77,28 @@ class Scene:
         self.story.glances.append(Glance(now_ns, int(report["outbox"]["pending"])))
         if not self._frozen:
             self.story.pipelines.update(report["pipelines"])
+        self._note_cameras(report)
         back = self.story.cut_ns[1] > self.story.cut_ns[0] and not self.stage.cut
         if back and not self.story.up_ns and report["link"]["state"] == "up":
             self.story.up_ns = now_ns
+
+    def _note_cameras(self, report: Report) -> None:
+        """What is wrong with a camera, once it is told; and whether anybody else minds."""
+        for name, its in report["sources"].items():
+            fault = its.get("sight", {}).get("fault", "")
+            before, self._faults[name] = self._faults.get(name, ""), fault
+            if fault == before:
+                continue
+            others = {
+                other: one["state"] for other, one in report["pipelines"].items() if other != name
+            }
+            fine = all(state == "ok" for state in others.values())
+            beside = f"; {', '.join(others)}: {'unmoved' if fine else others}" if others else ""
+            if fault:
+                said = its["reason"].partition(" (since")[0]
+                self.act(f"the camera of {name} {said}{beside}", f"camera {fault}")
+            else:
+                self.act(f"the camera of {name} sees again, no longer {before}{beside}")
 
     def freeze(self) -> None:
         """From now on the pipelines' figures are those of pipelines that do nothing."""

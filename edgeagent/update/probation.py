@@ -91,7 +91,27 @@ def judge(
         None if explained else _rates(before, after, versions[1]),
         _memory(before, after, versions[1]),
     )
-    return next((fault for fault in checks if fault is not None), None)
+    found = next((fault for fault in checks if fault is not None), None)
+    if found is not None and found.code == "beside":
+        return Fault(found.code, found.sentence + _turn(before, after, versions[1]))
+    return found
+
+
+def _turn(before: Behaviour, after: Behaviour, new: str) -> str:
+    """What became much more or much less often, as people notice it; empty = nothing did."""
+    was, now = before.whole(), after.whole()
+    if not was.ms or not now.ms:
+        return ""
+    rates = {
+        label: (was.things.get(label, 0) / was.minutes, now.things.get(label, 0) / now.minutes)
+        for label in {*was.things, *now.things}
+    }
+    label, (old, since) = max(
+        rates.items(), key=lambda item: abs(item[1][0] - item[1][1]), default=("", (0.0, 0.0))
+    )
+    if max(old, since) < 2 * min(old, since) or old == since:
+        return ""
+    return f"; {label} {_figure(old)}/min before, {_figure(since)}/min since {new}"
 
 
 def differs(beside: Agreement, old: str, new: str) -> Fault | None:

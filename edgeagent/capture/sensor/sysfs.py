@@ -230,6 +230,13 @@ def open_sysfs(name: str, config: SysfsConfig, wanted: Wanted = PICTURES) -> Sen
     for channel, its in needed.items():
         groups.setdefault(its.device or config.device, {})[channel] = its
     key = f"sources.{name}.device"
+    if getattr(config, "buffer", False):
+        from edgeagent.capture.sensor.buffered import BufferProbe
+
+        reads = {its: one.read for its, one in needed.items()}
+        trigger = getattr(config, "trigger", "")
+        buffered = BufferProbe(config.root, config.device, key, reads, rate_hz, trigger)
+        return SensorSource(name, config, wanted, [buffered], config.channels, streams=True)
     probes = [
         SysfsProbe(
             kind, config.root, device, key, {its: one.read for its, one in channels.items()},

@@ -322,11 +322,10 @@ class _Transfer:
         self._next = wanted[-1] + 1
 
     def _room(self, now: float) -> int:
-        """Bytes that may be asked for now. Nothing until half of the window has come, for each
-        request costs a message and its answer."""
+        """Bytes that may be asked for now."""
         window = self._pace.window
         under_way = len(self._asked) * self._chunk
-        if under_way > window // 2 or (self._sink is None and self._asked):
+        if under_way > window - self._pace.portion or (self._sink is None and self._asked):
             return 0
         left = self._left() - under_way
         room = min(window - under_way, left, self._pace.allowance(now))

@@ -1,7 +1,7 @@
 """How much may be under way, in what portions, and how long to wait for it. No I/O.
 
-The rate of the link is taken from the distance of chunks that followed one another without a
-pause: what one gets by asking timidly says nothing about the link. Two seconds of that rate may
+The rate of the link is taken from the distance of chunks that followed one another within one
+answer: what one gets by asking timidly says nothing about the link. Two seconds of that rate may
 be under way, so that a command which comes behind them does not wait longer than that.
 """
 
@@ -38,7 +38,7 @@ class Pace:
         """Seconds; 0 = not known."""
         self._chunks = chunks
         self._limit = limit
-        self._last = 0.0
+        self._last = self._last_asked = 0.0
         self._train_s = 0.0
         self._train_bytes = 0
         self._train_chunks = 0
@@ -52,6 +52,13 @@ class Pace:
         if not self.rate:
             return min(most, _UNKNOWN_CHUNKS * FIRST)
         return int(min(most, max(self._effective() * AHEAD_S, _FEWEST * SMALLEST)))
+
+    @property
+    def portion(self) -> int:
+        """Bytes that should be free of the window before more is asked for: each request costs
+        a message and its answer, and each byte that is not under way may leave the link idle."""
+        window = self.window
+        return window // 2 if window >= self._chunks * LARGEST else window // 4
 
     @property
     def chunk(self) -> int:
@@ -81,11 +88,15 @@ class Pace:
         self.round_trip = known + 0.25 * (seconds - known) if known else max(seconds, 1e-4)
 
     def arrived(self, now: float, size: int, asked: float) -> None:
-        """A chunk of ``size`` bytes came at ``now`` that was asked for at ``asked``."""
-        gap, self._last = now - self._last, now
-        if asked > now - gap:
-            self._train_s, self._train_bytes, self._train_chunks = 0.0, 0, 0
-            return  # The link was idle in between: the gap is the round trip's.
+        """A chunk of ``size`` bytes came at ``now`` that was asked for at ``asked``.
+
+        Only the distance of two chunks of one request counts: they were sent one right after
+        the other, so what lies between them is the link's doing.
+        """
+        gap, follows = now - self._last, asked == self._last_asked
+        self._last, self._last_asked = now, asked
+        if not follows:
+            return
         self._train_s += gap
         self._train_bytes += size
         self._train_chunks += 1
@@ -97,7 +108,7 @@ class Pace:
 
     def lost(self) -> None:
         """The connection is a new one: it may be another link."""
-        self._last = 0.0
+        self._last_asked = 0.0
         self._train_s, self._train_bytes, self._train_chunks = 0.0, 0, 0
 
     def allowance(self, now: float) -> int:

@@ -15,9 +15,9 @@ from msgspec import Struct
 from edgeagent.errors import StoreFull, Untrusted, unwritable
 from edgeagent.update.fetch.pieces import Pieces
 
-_NOTE_S = 5.0
-_NOTE_BYTES = 4 << 20
-"""After so much, or so long, what has come is put on the medium and written down."""
+_NOTE_S = 2.0
+"""What has come within is put on the medium and written down: so much is repeated, at most, after
+a kill or a power cut, on a fast link as on a slow one."""
 
 
 class _Noted(Struct):
@@ -47,7 +47,7 @@ class Part:
         self._progress = progress
         self._file = into.with_name(f"{into.name}.part")
         self._map = into.with_name(f"{into.name}.map")
-        self._unnoted = 0
+        self._unnoted = False
         self._noted_at = time.monotonic()
         try:
             into.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +69,8 @@ class Part:
         except OSError as error:
             raise unwritable(self._file, error) from error
         self.pieces.add(offset, len(data))
-        self._unnoted += len(data)
-        if self._unnoted >= _NOTE_BYTES or time.monotonic() - self._noted_at >= _NOTE_S:
-            self.note()
+        self._unnoted = True
+        self.pause()
         self._progress(self.pieces.done, self.pieces.size)
 
     def pause(self) -> None:
@@ -88,7 +87,7 @@ class Part:
             fresh.replace(self._map)
         except OSError as error:
             raise unwritable(self._map, error) from error
-        self._unnoted, self._noted_at = 0, time.monotonic()
+        self._unnoted, self._noted_at = False, time.monotonic()
 
     def finish(self) -> None:
         """Check the whole, and give it its name, on the medium.

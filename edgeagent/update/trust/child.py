@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from tuf.ngclient import Updater
+    from tuf.ngclient import TargetFile, Updater
 
 HEAD = struct.Struct(">Ic")
 MOST = 8 << 20
@@ -57,13 +57,14 @@ def dump(content: dict[str, Any]) -> bytes:
 
 def main() -> None:
     """Answer one question after the other until the parent is gone."""
-    # The verification of Ed25519 in pure Python is what every board has: taking the same path
-    # everywhere costs milliseconds and saves 9 MB.
-    sys.modules["cryptography"] = None  # type: ignore[assignment]
     channel = Channel(sys.stdin.buffer, sys.stdout.buffer)
     try:
         setup = channel.receive()
         sys.path[:] = setup["path"]
+        if setup["ed25519_only"]:
+            # Its verification in pure Python is what every board has: taking the same path
+            # everywhere costs milliseconds and saves 9 MB.
+            sys.modules["cryptography"] = None  # type: ignore[assignment]
         guard = _Guard(channel, setup, channel.receive())
         while True:
             channel.send(guard.answer(channel.receive()))
@@ -86,7 +87,8 @@ class _Guard:
         from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
 
         try:
-            found = self._refresh() if question["do"] == "refresh" else self._target(question)
+            refresh = question["do"] == "refresh"
+            found = self._refresh(question["listed"]) if refresh else self._target(question)
             self._persist()
             return found
         except DownloadLengthMismatchError as error:
@@ -98,7 +100,8 @@ class _Guard:
         except OSError as error:
             return _failed("store", error)
 
-    def _refresh(self) -> dict[str, Any]:
+    def _refresh(self, listed: str) -> dict[str, Any]:
+        """``listed`` is a target that is looked up in the top-level listing only."""
         from tuf.ngclient import Updater
 
         from edgeagent.update.trust.pipe import PipeFetcher
@@ -120,22 +123,23 @@ class _Guard:
         return {
             "root": known.root.version, "timestamp": known.timestamp.version,
             "snapshot": known.snapshot.version, "expires": known.timestamp.expires.isoformat(),
+            "listed": self._told(known.targets.targets.get(listed)),
         }  # fmt: skip
 
     def _target(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._updater is not None
-        found = self._updater.get_targetinfo(question["path"])
-        if found is None:
-            return {"target": None}
+        return {"target": self._told(self._updater.get_targetinfo(question["path"]))}
+
+    def _told(self, found: TargetFile | None) -> dict[str, Any] | None:
+        if found is None or self._updater is None:
+            return None
         at = found.path
         if self._updater._trusted_set.root.consistent_snapshot:
             folder, slash, name = at.rpartition("/")
             at = f"{folder}{slash}{next(iter(found.hashes.values()))}.{name}"
         return {
-            "target": {
-                "path": found.path, "length": found.length, "hashes": dict(found.hashes),
-                "custom": found.custom or {}, "at": TARGETS + at,
-            }
+            "path": found.path, "length": found.length, "hashes": dict(found.hashes),
+            "custom": found.custom or {}, "at": TARGETS + at,
         }  # fmt: skip
 
     def _persist(self) -> None:

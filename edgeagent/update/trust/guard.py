@@ -28,13 +28,17 @@ _THINKING_S = 60.0
 class Guard:
     """A running child. Belongs to one thread."""
 
-    def __init__(self, folder: Path, bootstrap: bytes, reference: str, serve: Serve) -> None:
+    def __init__(
+        self, folder: Path, bootstrap: bytes, reference: str, serve: Serve, *,
+        ed25519_only: bool = True,
+    ) -> None:  # fmt: skip
         """
         Args:
             folder: where the client keeps its metadata.
             bootstrap: the first root.
             reference: time by which things expire, RFC 3339; empty = the system's clock.
             serve: gives files.
+            ed25519_only: False = other keys count as well, where `cryptography` is installed.
         """
         self._serve = serve
         self._failure: EdgeAgentError | None = None
@@ -49,7 +53,12 @@ class Guard:
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
         with contextlib.suppress(OSError):  # That it died at once is told by `ask`.
-            self._channel.send({"path": sys.path, "folder": str(folder), "reference": reference})
+            self._channel.send(
+                {
+                    "path": sys.path, "folder": str(folder), "reference": reference,
+                    "ed25519_only": ed25519_only,
+                }
+            )  # fmt: skip
             self._channel.send(bootstrap)
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class TrustedRepository:
 
     def __init__(
         self, folder: Path, root: Path, carriers: Sequence[Carrier], *,
-        moment: Moment | None = None, floor: bool = True,
+        moment: Moment | None = None, conformance: bool = False, metadata: Path | None = None,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -59,17 +59,21 @@ class TrustedRepository:
             root: file with the first root metadata.
             carriers: where files come from, in the order in which they are tried.
             moment: the clock's floor; by default it is kept in ``folder``.
-            floor: False = go by the system's clock alone, as conformance tests want it.
+            conformance: go by the system's clock alone and take keys of any kind, as the public
+                tests want it.
+            metadata: where the client keeps what is signed, if not in ``folder``.
         """
         self._folder = folder
         self._root = root
+        self._metadata = metadata or folder / "metadata"
         self._carriers = list(carriers)
         self._moment = moment or Moment(folder / "time.json")
-        self._floor = floor
+        self._conformance = conformance
         self._guard: Guard | None = None
         self._carrier: Carrier | None = None
         self._stopped = Event()
         self._places: dict[str, str] = {}
+        self._operators: Target | None = None
         self.versions: Mapping[str, Any] = {}
         """Of the metadata: root, timestamp, snapshot, and when the timestamp expires."""
 
@@ -92,7 +96,7 @@ class TrustedRepository:
         bootstrap = self._bootstrap()
         self._stopped = stopped
         self._each(lambda carrier: self._refresh(carrier, bootstrap))
-        if self._floor:
+        if not self._conformance:
             self._moment.held()
         self._bring_operators()
 
@@ -100,14 +104,7 @@ class TrustedRepository:
         """As listed at the last refresh. Raises what `refresh` does."""
         if self._guard is None:
             raise Unavailable("signed metadata was not refreshed")
-        answer = self._guard.ask({"do": "target", "path": path})["target"]
-        if answer is None:
-            return None
-        sha256 = answer["hashes"].get("sha256")
-        if not isinstance(sha256, str):
-            raise Untrusted(f"{path} is signed without the SHA-256 that this agent checks")
-        self._places[path] = answer["at"]
-        return Target(path, answer["length"], sha256, answer["custom"])
+        return self._listed(self._guard.ask({"do": "target", "path": path})["target"])
 
     def bring(
         self, target: Target, into: Path, *, bases: Sequence[Path] = (),
@@ -183,18 +180,22 @@ class TrustedRepository:
     def _refresh(self, carrier: Carrier, bootstrap: bytes) -> None:
         self.close()
         self._places.clear()
-        reference = self._moment.reference() if self._floor else ""
+        reference = "" if self._conformance else self._moment.reference()
 
         def serve(path: str, most: int) -> bytes | None:
             return carrier.read(path, most, self._stopped)
 
-        guard = Guard(self._folder / "metadata", bootstrap, reference, serve)
+        guard = Guard(
+            self._metadata, bootstrap, reference, serve, ed25519_only=not self._conformance
+        )
         try:
-            self.versions = guard.ask({"do": "refresh"})
+            found = guard.ask({"do": "refresh", "listed": signatures.OPERATORS})
         except EdgeAgentError:
             guard.close()
             raise
         self._guard = guard
+        self._operators = self._listed(found.pop("listed"))
+        self.versions = found
 
     def _whole(self, target: Target, into: Path, progress: Progress, stopped: Event) -> None:
         place = self._places.get(target.path) or _place(target)
@@ -207,6 +208,8 @@ class TrustedRepository:
                 raise Unavailable(f"{target.path} is signed, and nobody has it: {error}") from error
             if error.retry == "backoff":
                 part.note()
+            else:
+                part.discard()
             raise
         finally:
             part.close()
@@ -233,10 +236,20 @@ class TrustedRepository:
             return True
         return False
 
+    def _listed(self, answer: dict[str, Any] | None) -> Target | None:
+        if answer is None:
+            return None
+        path, sha256 = answer["path"], answer["hashes"].get("sha256")
+        if not isinstance(sha256, str):
+            raise Untrusted(f"{path} is signed without the SHA-256 that this agent checks")
+        self._places[path] = answer["at"]
+        return Target(path, answer["length"], sha256, answer["custom"])
+
     def _bring_operators(self) -> None:
-        """The fleet's list of operators, if there is one: whose word counts on this device."""
+        """The fleet's list of operators, if the top-level listing has one: whose word counts on
+        this device."""
         file = self._folder / signatures.OPERATORS
-        target = self.target(signatures.OPERATORS)
+        target = self._operators
         if target is None:
             file.unlink(missing_ok=True)
         elif target.length > _MOST_OPERATORS:

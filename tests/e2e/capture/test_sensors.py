@@ -198,7 +198,11 @@ def test_a_camera_and_a_sensor_in_one_model(tmp_path: Path) -> None:
     outputs = _outputs(records)
     assert all(vib == pytest.approx(2.5) for _, vib in outputs)
     assert all(image > 10 for image, _ in outputs), "the picture's mean, 0..255"
-    assert {record["source"] for record in records if record["kind"] == "result"} == {"belt"}
+    results = [record for record in records if record["kind"] == "result"]
+    assert {record["source"] for record in results} == {"belt"}
+    partners = [record["data"]["with"]["vib"] for record in results]
+    assert {its["source"] for its in partners} == {"imu"}
+    assert all(abs(its["apart_ms"]) <= 300 for its in partners)
 
 
 def test_sources_that_do_not_fit_the_inputs_are_told(tmp_path: Path) -> None:

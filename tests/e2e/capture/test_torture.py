@@ -1,11 +1,13 @@
 """Fourteen ways in which a camera fails, each beside two cameras that must not notice.
 
-By default six rows at once. ``EDGEAGENT_TESTS=full``: every row alone for a minute, a third
-calm (the control), a third ill, a third well again; the table is printed (``-s``).
+By default six rows at once. ``EDGEAGENT_TESTS=full``: every row alone for a minute, a third calm, a
+third ill, a third well again; the table is printed (``-s``). The control of the two healthy cameras
+is another process that reads them at the same time, without a sick one beside.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -362,8 +364,8 @@ def suffer(rows: list[Row], ill_s: float) -> None:
         time.sleep(0.02)
 
 
-def p95(taken: list[tuple[float, float, tuple[int, ...]]]) -> float:
-    return float(np.quantile([age for _, age, _ in taken], 0.95))
+def p95(ages: list[float]) -> float:
+    return float(np.quantile(ages, 0.95))
 
 
 def test_some_rows_at_once(ward: Ward) -> None:
@@ -390,6 +392,39 @@ def test_some_rows_at_once(ward: Ward) -> None:
     assert len(healthy.since(calm)) > 0.9 * HZ * span
 
 
+class Control:
+    """Another process with the two healthy cameras and nothing else."""
+
+    def __init__(self, rtsp_port: int, mjpeg_port: int) -> None:
+        run = (
+            "import sys; sys.path.insert(0, sys.argv[1]); import test_torture; test_torture.alone()"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", run, str(HERE), str(rtsp_port), str(mjpeg_port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def finish(self) -> list[list[tuple[float, float]]]:
+        """Time and age of every picture, of each camera."""
+        out, _ = self._process.communicate("\n", timeout=20)
+        found: list[list[tuple[float, float]]] = json.loads(out.splitlines()[-1])
+        return found
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def alone() -> None:
+    """What the control's process does, until a line comes."""
+    ward = Ward(True, Path())
+    beside = [ward.rtsp(int(sys.argv[2])), ward.mjpeg(int(sys.argv[3]))]
+    sys.stdin.readline()
+    taken = [[(when, age) for when, age, _ in its.taken] for its in beside]
+    ward.close()
+    print(json.dumps(taken))
+
+
 ROWS = ("killed", "restarted", "stopped", "hole", "slow", "noise", "resized", "password",
         "missing", "certificate", "nameless", "repeats", "child-kill", "child-stop")  # fmt: skip
 
@@ -405,11 +440,32 @@ def test_row(ward: Ward, name: str) -> None:
     else:
         row = getattr(ward, name)()
     third = float(os.environ.get("EDGEAGENT_TORTURE_S", "60")) / 3
-    beside = [ward.rtsp(ward.rtsp_server().port), ward.mjpeg(ward.camera().port)]
+    ports = ward.rtsp_server().port, ward.camera().port
+    # Their mailboxes hold almost a second: what is lost then, is lost to the others.
+    beside = [ward.rtsp(ports[0], queue=8), ward.mjpeg(ports[1], queue=8)]
+    control = Control(*ports)
+    try:
+        figures = observe(row, beside, control, third, needs_view=name == "repeats")
+    finally:
+        control.kill()
+    cells = " | ".join(f"{b:.1f} ms ({a:.1f}), {max(0, m)} lost" for a, b, m in figures)
+    print(f"\n| {row.name} | {row.detected_s:.1f} s | {row.back_s:.1f} s | {cells} |")
+    assert row.detected_s <= DETECTED_S + SPARE_S
+    assert row.back_s <= BACK_S + SPARE_S
+    for control_ms, during_ms, _ in figures:
+        # A fifth, or what two processes on one machine differ by anyway.
+        assert during_ms <= max(1.2 * control_ms, control_ms + 2.0)
+
+
+def observe(
+    row: Row, beside: list[Patient], control: Control, third: float, *, needs_view: bool
+) -> list[tuple[float, float, int]]:
+    """Of each healthy camera: p95 of the age in the control and here, pictures that are missing."""
     everybody = [row.patient, *beside]
     until(lambda: all(len(its.taken) > 40 for its in everybody), 60, "they do not run")
-    until(lambda: row.patient.unit.health().detail["sight"]["view"] == "learned", 30, "no view")
-    calm = time.monotonic()
+    if needs_view:
+        health = row.patient.unit.health
+        until(lambda: health().detail["sight"]["view"] == "learned", 30, "no view")
     time.sleep(third)
     ill = time.monotonic()
     before = [(its.unit.dropped, its.unit.losses.total) for its in beside]
@@ -417,18 +473,12 @@ def test_row(ward: Ward, name: str) -> None:
     time.sleep(max(0.0, ill + 2 * third - time.monotonic()))
     end = time.monotonic()
     figures = []
-    for its, (dropped, losses) in zip(beside, before, strict=True):
-        control = [one for one in its.taken if calm <= one[0] < ill]
-        during = [one for one in its.taken if ill <= one[0] < end]
+    for its, theirs, (dropped, losses) in zip(beside, control.finish(), before, strict=True):
+        during = [age for when, age, _ in its.taken if ill <= when < end]
+        usual = [age for when, age in theirs if ill <= when < end]
         missing = round(HZ * (end - ill)) - len(during)
-        figures.append((p95(control), p95(during), missing))
+        figures.append((p95(usual), p95(during), missing))
         assert its.unit.dropped == dropped
         assert its.unit.losses.total == losses
         assert abs(missing) <= 2
-    cells = " | ".join(f"{a:.1f} → {b:.1f} ms, {max(0, m)} lost" for a, b, m in figures)
-    print(f"\n| {row.name} | {row.detected_s:.1f} s | {row.back_s:.1f} s | {cells} |")
-    assert row.detected_s <= DETECTED_S + SPARE_S
-    assert row.back_s <= BACK_S + SPARE_S
-    for control_ms, during_ms, _ in figures:
-        # A fifth, or a millisecond where that is less than the clock of the machine can tell.
-        assert during_ms <= max(1.2 * control_ms, control_ms + 1.5)
+    return figures

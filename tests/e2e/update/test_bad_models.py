@@ -13,6 +13,7 @@ from kit import DEVICE, Fleet, agent, config, wish
 from edgeagent.fleet.repository import publish as publishing
 from edgeagent.manifest import Package, load_package
 from edgeagent.testing import spoil
+from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.update.states import ENDS
 
@@ -78,42 +79,60 @@ def fleet(tmp_path: Path, broker: Mosquitto) -> Iterator[Fleet]:
     made.stop()
 
 
-@pytest.mark.timeout(300)
-def test_bad_versions_are_stopped_and_the_good_one_runs(
-    broker: Mosquitto, fleet: Fleet, subscriber: Any, repository: Path, tmp_path: Path, full: bool
-) -> None:
-    good = load_package(repository / "models" / "parts" / "1.0.0")
-    chosen = list(REFUSED) if full else ["1.1.0", "1.2.0", "1.3.0", "1.5.0"]
-    later = list(LATER) if full else ["2.1.0"]
+@pytest.fixture
+def good(repository: Path) -> Package:
+    return load_package(repository / "models" / "parts" / "1.0.0")
+
+
+@pytest.fixture
+def device(broker: Mosquitto, fleet: Fleet, tmp_path: Path) -> Iterator[AgentProcess]:
     text = config(broker.port, fleet.made.home.first_root, MORE).replace("fps = 10", "fps = 50")
-    with agent(tmp_path / "device", text) as device:
-        device.until(lambda status: status["pipelines"]["parts"].get("steps", 0) > 100)
-        pid = device.pid
-        for rev, version in enumerate([*chosen, *later], start=1):
-            how = REFUSED[version][0] if version in REFUSED else LATER[version][0]
-            publish(fleet, how(good, tmp_path / "new" / "parts" / version))
-            push(subscriber, rev, version, soak_s=0.0 if version in REFUSED else 120.0)
-            told = ended(subscriber, rev)
-            print(f"{version}: {told['state']}, {told['reason']}: {told['detail']}")
-            if version in REFUSED:
-                _, reason, said = REFUSED[version]
-                assert (told["state"], told["reason"]) == ("failed", reason), told
-            else:
-                said = LATER[version][1]
-                assert (told["state"], told["reason"]) == ("rolled-back", "probation"), told
-            assert said in told["detail"]
-            runs = device.until(lambda status: status["pipelines"]["parts"])
-            assert runs["model"].startswith("parts@1.0.0/")
-        publish(fleet, spoil.version(good, tmp_path / "new" / "parts" / "3.0.0"))
-        push(subscriber, 100, "3.0.0", soak_s=2.0)
-        told = ended(subscriber, 100)
-        assert (told["state"], told["version"]) == ("committed", "3.0.0"), told
-        assert device.pid == pid
-        assert device.process is not None
-        assert device.process.poll() is None
-        wanted = {*chosen, *later, "3.0.0"}
-        subscriber.until(lambda its: {r["data"]["version"] for r in ends(its)} >= wanted)
-    assert {r["data"]["state"] for r in ends(subscriber)} == {"failed", "rolled-back", "committed"}
+    with agent(tmp_path / "device", text) as running:
+        running.until(lambda status: status["pipelines"]["parts"].get("steps", 0) > 100)
+        pid = running.pid
+        yield running
+        assert running.pid == pid
+        assert running.process is not None
+        assert running.process.poll() is None
+
+
+@pytest.mark.timeout(300)
+def test_what_can_be_known_before_is_stopped_before_it_runs(
+    device: AgentProcess, fleet: Fleet, subscriber: Any, good: Package, tmp_path: Path, full: bool
+) -> None:
+    chosen = list(REFUSED) if full else ["1.1.0", "1.3.0"]
+    for rev, version in enumerate(chosen, start=1):
+        spoilt, reason, said = REFUSED[version]
+        publish(fleet, spoilt(good, tmp_path / "new" / "parts" / version))
+        told = pushed(subscriber, rev, version, soak_s=0.0)
+        assert (told["state"], told["reason"]) == ("failed", reason), told
+        assert said in told["detail"]
+        assert runs(device).startswith("parts@1.0.0/")
+    subscriber.until(lambda its: {r["data"]["version"] for r in ends(its)} >= set(chosen))
+    assert {r["data"]["state"] for r in ends(subscriber)} == {"failed"}
+
+
+@pytest.mark.timeout(300)
+def test_what_goes_wrong_in_the_field_is_rolled_back_with_evidence(
+    device: AgentProcess, fleet: Fleet, subscriber: Any, good: Package, tmp_path: Path, full: bool
+) -> None:
+    chosen = list(LATER) if full else ["2.1.0"]
+    for rev, version in enumerate(chosen, start=1):
+        spoilt, said = LATER[version]
+        publish(fleet, spoilt(good, tmp_path / "new" / "parts" / version))
+        told = pushed(subscriber, rev, version, soak_s=120.0)
+        assert (told["state"], told["reason"]) == ("rolled-back", "probation"), told
+        assert said in told["detail"]
+        assert runs(device).startswith("parts@1.0.0/")
+    publish(fleet, spoil.version(good, tmp_path / "new" / "parts" / "3.0.0"))
+    told = pushed(subscriber, 100, "3.0.0", soak_s=2.0)
+    assert (told["state"], told["version"]) == ("committed", "3.0.0"), told
+    assert runs(device).startswith("parts@3.0.0/")
+
+
+def runs(device: AgentProcess) -> str:
+    """The model that the pipeline runs."""
+    return str(device.until(lambda status: status["pipelines"]["parts"]["model"]))
 
 
 def ends(subscriber: Any) -> list[dict[str, Any]]:
@@ -125,13 +144,10 @@ def publish(fleet: Fleet, package: Package) -> None:
     publishing.publish(fleet.home, publishing.plan(fleet.home, package))
 
 
-def push(subscriber: Any, rev: int, version: str, soak_s: float) -> None:
+def pushed(subscriber: Any, rev: int, version: str, soak_s: float) -> dict[str, Any]:
+    """Wish for a version; what the device reports of the model once that is an end."""
     desired = wish(rev, version, soak_s=soak_s)
     subscriber.client.publish(f"edgeagent/{DEVICE}/desired", desired, qos=1, retain=True)
-
-
-def ended(subscriber: Any, rev: int) -> dict[str, Any]:
-    """What the device reports of the model, once that is an end."""
 
     def over(its: Any) -> dict[str, Any] | None:
         told = (its.last(f"{DEVICE}/reported") or {}).get("models", {}).get("parts", {})
@@ -140,5 +156,6 @@ def ended(subscriber: Any, rev: int) -> dict[str, Any]:
         found = told.get("rev") == rev and state in ENDS
         return {**told, "state": state} if found else None
 
-    said: dict[str, Any] = subscriber.until(over, 60.0)
-    return said
+    told: dict[str, Any] = subscriber.until(over, 90.0)
+    print(f"{version}: {told['state']}, {told.get('reason', '')}: {told.get('detail', '')}")
+    return told

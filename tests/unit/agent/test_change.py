@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgeagent.agent import aside as aside_
 from edgeagent.agent.build import Built, Surroundings, build
 from edgeagent.agent.change import LiveStage
 from edgeagent.config.model import Config
@@ -176,9 +177,9 @@ def test_a_version_that_does_not_open_changes_nothing(
 def test_labels_that_change_after_a_while_are_found_beside_the_version_before(
     run: Callable[..., Running], models: Path, good: Package
 ) -> None:
-    bad = spoil.labels_permuted(good, aside(models, "1.1.0"), after=150)
+    bad = spoil.labels_permuted(good, aside(models, "1.1.0"), after=100)
     running = run(pace="true", fps=100)
-    running.steps(300)
+    running.steps(80)
     before = running.stage.behaviour("parts")
     running.stage.activate(bad)
     running.steps(60)
@@ -197,10 +198,10 @@ def test_a_good_version_stays_and_lets_go_of_the_one_before(
 ) -> None:
     new = spoil.version(good, aside(models, "1.1.0"))
     running = run(pace="true", fps=100)
-    running.steps(100)
+    running.steps(60)
     before = running.stage.behaviour("parts")
     running.stage.activate(new)
-    running.steps(300)
+    running.steps(150)
     verdict = running.stage.judge("parts", before, 900, 900)
     assert verdict.state == "good", verdict.sentence
     assert "agrees with 1.0.0 on" in verdict.sentence
@@ -309,7 +310,10 @@ def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
     assert running.stage.judge("digits", {}, 900, 900).state == "good"
 
 
-def test_live_samples_for_a_proof_are_copies(run: Callable[..., Running]) -> None:
+def test_live_samples_for_a_proof_are_copies(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside_, "_GATHER_S", 1.0)
     running = run(pace="true", fps=50)
     running.steps(5)
     samples = running.stage.live("parts", threading.Event())
@@ -320,3 +324,12 @@ def test_live_samples_for_a_proof_are_copies(run: Callable[..., Running]) -> Non
     stopped = threading.Event()
     stopped.set()
     assert len(running.stage.live("parts", stopped)) <= 1
+
+
+def test_what_runs_already_is_not_opened_again(run: Callable[..., Running], good: Package) -> None:
+    running = run(pace="true", fps=50)
+    running.steps(5)
+    stages = running.pipeline()._stages
+    running.stage.activate(good)
+    running.steps(5)
+    assert running.pipeline()._stages is stages

@@ -440,6 +440,7 @@ class Pupil:
 def test_what_a_sight_finds_is_the_health_of_the_source() -> None:
     pupil, gate = Pupil(), threading.Event()
     script = Script([0, 1, gate.wait, 2, gate.wait, 3, gate.wait], [4, gate.wait])
+    script.sees = True  # type: ignore[attr-defined]
     unit = Alone("s", script, SourceKeys(), pupil)  # type: ignore[arg-type]
     unit.start()
     try:

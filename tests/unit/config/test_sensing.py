@@ -101,3 +101,18 @@ def test_message(tmp_path: Path, text: str, said: str) -> None:
 )
 def test_sound(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (IIO + "buffer = true", "a.toml:1: sources.s: expected rate_hz beside buffer, found none; "
+         "add rate_hz = …, as sampling_frequency_available of the device lists it"),
+        (IIO + 'trigger = "t"', "a.toml:3: sources.s.trigger: has no effect without buffer; add "
+         "buffer = true"),
+        (IIO + 'buffer = true\nrate_hz = 50\nchannels = { x = { device = "b" } }', "a.toml:5: "
+         "sources.s.channels.x.device: a buffer is of one device; make a source of its own for it"),
+    ],
+)  # fmt: skip
+def test_buffers(tmp_path: Path, text: str, said: str) -> None:
+    assert faults(tmp_path, text) == [said]

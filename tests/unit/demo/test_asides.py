@@ -69,6 +69,19 @@ def test_a_clip_without_pictures(tmp_path: Path) -> None:
         glare.draw_glare(tmp_path / "empty.mp4", tmp_path / "out.avi")
 
 
+def test_what_became_of_pushed_versions_is_told_with_the_evidence() -> None:
+    changes = [
+        {"wanted": "1.1.0", "state": "rolled-back", "times_s": {"proving": 8.6},
+         "detail": "belt: what 1.0.0 calls <whole> 1.1.0 calls missing, 38 times"},
+        {"wanted": "1.2.0", "state": "committed", "detail": "belt: agrees on 45 of 45"},
+    ]  # fmt: skip
+    told = asides.changed(changes)
+    assert "after 9 s the agent took it back" in told
+    assert "calls &lt;whole&gt; 1.1.0 calls missing, 38 times" in told
+    assert "1.2.0 was pushed next and kept: agrees on 45 of 45" in told
+    assert not asides.changed([])
+
+
 def test_the_lines_of_two_agents_add_up() -> None:
     got = arrivals(
         result("a", lines={"exit": {"in": 1, "out": 0}}),

@@ -16,7 +16,9 @@ from edgeagent.testing.broker import Mosquitto, find_mosquitto, make_certificate
 pytestmark = pytest.mark.broker
 
 Eventually = Callable[..., Any]
-USERS = {"d1": "one", "d2": "two", "operator": "three", "collector": "four"}
+USERS = {
+    "d1": "one", "d2": "two", "operator": "three", "collector": "four", "repository": "five",
+}  # fmt: skip
 OPTIONS = re.compile(r"^(max_|set_tcp|persistence true|autosave|persistent_client)")
 
 
@@ -152,3 +154,54 @@ def test_the_shipped_configuration_is_one_that_mosquitto_takes(
     process.wait(5)
     process.stderr.close()
     assert " running" in said[-1], said
+
+
+def test_the_repository_serves_and_can_do_nothing_else(
+    fleet_broker: Mosquitto, tmp_path: Path, make_link: Any, make_reader: Any,
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    """A server and a device under the shipped rules; what either tries beyond that is lost."""
+    import threading
+
+    from edgeagent.fleet.serve import Server, ServeSettings
+    from edgeagent.sync.budget import Budget
+    from edgeagent.sync.endpoint import LinkSettings
+    from edgeagent.sync.fetching import Fetching
+    from edgeagent.update.fetch.mqtt import MqttCarrier
+
+    public = tmp_path / "public"
+    (public / "metadata").mkdir(parents=True)
+    (public / "metadata" / "timestamp.json").write_bytes(b"signed")
+    where = (endpoint(fleet_broker, tmp_path, "repository"),)
+    server = Server(ServeSettings(public, LinkSettings("", where)))
+    how: list[str] = []
+    thread = threading.Thread(target=server.run, args=(how.append,), daemon=True)
+    thread.start()
+    link = make_link(0, endpoint=endpoint(fleet_broker, tmp_path, "d1"), start=False)
+    exchange = Fetching(link, Topics("edgeagent", "d1"), Budget())
+    link.board(exchange)
+    link.start()
+    assert link.wait_up(10)
+    eventually(lambda: how, 15)
+    assert "sharing" in how[0]
+    carrier = MqttCarrier(exchange, silence_s=10)
+    assert carrier.read("metadata/timestamp.json", 100, threading.Event()) == b"signed"
+
+    operator = make_reader(fleet_broker.port, "edgeagent/#", user=("operator", "three"))
+    forbidden = make_reader(fleet_broker.port, "edgeagent/+/records", user=("repository", "five"))
+    topics = ("cmd/ping/x1", "desired", "records", "status", "confirm/main")
+    for topic in topics:
+        forbidden.publish(f"edgeagent/d1/{topic}", {"status": "init"})
+    operator.publish("edgeagent/d1/records", {"seq": 1})
+    # Neither may a device ask in its neighbour's name, nor answer it.
+    link.publish("edgeagent/d2/fetch", b"{}")
+    link.publish("edgeagent/d2/fetch/aaaaaaaaaaaaaaaa/0", b"{}")
+    operator.publish("edgeagent/end/cmd/x/y", {"end": True})
+    eventually(lambda: operator.json("edgeagent/end/cmd/x/y"))
+    for topic in topics:
+        assert operator.json(f"edgeagent/d1/{topic}") in ([], [{"seq": 1}]), topic
+    assert operator.json("edgeagent/d2/fetch") == []
+    assert operator.json("edgeagent/d2/fetch/aaaaaaaaaaaaaaaa/0") == []
+    assert forbidden.json("edgeagent/d1/records") == []
+    server.stop()
+    thread.join(10)

@@ -232,6 +232,20 @@ def test_blind_flooding_and_confused_versions_are_found_beside_the_old_one() -> 
     assert told.sentence == "on the same 225 samples 1.2.0 sees crack 25 times, 1.3.0 0 times"
 
 
+def test_what_both_saw_is_told_with_the_rates_that_people_notice() -> None:
+    flood = beside([([seen("whole")], [seen("crack")])] * 30)
+    before, after = stretch(1, 60, {"crack": 0.4, "whole": 6.0}), stretch(2, 10, {"crack": 6.1})
+    fault = verdict(before, after, beside=(flood,))
+    assert fault is not None
+    assert fault.sentence.startswith(
+        "on the same 30 samples what 1.2.0 calls whole 1.3.0 calls crack, 30 times; "
+    )
+    assert fault.sentence.endswith("/min since 1.3.0")
+    same = verdict(before, stretch(2, 10, {"crack": 0.4, "whole": 6.0}), beside=(flood,))
+    assert same is not None
+    assert same.sentence.endswith("30 times")
+
+
 def test_an_improvement_is_no_fault() -> None:
     better = [([seen("whole")], [seen("whole", 0.99)])] * 60
     better += [([], [seen("crack")])] * 15 + [([seen("crack", 0.52)], [])] * 15

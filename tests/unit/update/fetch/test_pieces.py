@@ -105,10 +105,9 @@ def test_the_rate_is_that_of_the_link(rate: float, jitter: list[float]) -> None:
     """Chunks that follow one another tell it, however long the round trip."""
     pace = Pace()
     now = 100.0
-    for wobble in jitter:
-        asked = now - 5.0
-        now += pace.chunk / rate * wobble
-        pace.arrived(now, pace.chunk, asked)
+    for number, wobble in enumerate(jitter):
+        now += pace.chunk / rate * wobble + (7.0 if number % 4 == 0 else 0.0)
+        pace.arrived(now, pace.chunk, 1.0 + number // 4)
     assert 0.4 * rate < pace.rate < 2.1 * rate
     assert SMALLEST <= pace.chunk <= LARGEST
     assert pace.window <= max(AHEAD_S * pace.rate, 2 * SMALLEST)
