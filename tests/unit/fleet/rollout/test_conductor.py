@@ -264,7 +264,7 @@ def test_no_retained_state_is_cut_in_silence(
     tmp_path: Path, drawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker with its default queue, and more devices than fit into it."""
-    count, shard = 1100, 800
+    count, shard = 1100, 400
     monkeypatch.setattr("edgeagent.fleet.census.SHARD", shard)  # Fewer waits, still within it.
     with Mosquitto(tmp_path / "b", options=["max_queued_messages 1000",
                                              "max_inflight_messages 20"]) as broker:  # fmt: skip
