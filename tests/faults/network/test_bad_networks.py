@@ -9,7 +9,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,11 +42,13 @@ class Lanes:
     def __init__(self, device: Device) -> None:
         self.taken: dict[tuple[int, str], list[int]] = {}
         self._device = device
-        self._next = device.box.next_batch
-        device.box.next_batch = self._take  # type: ignore[method-assign]
+        device.box.next_batch = self._noted(device.box.next_batch)  # type: ignore[method-assign]
+        device.box.pending = self._noted(device.box.pending)  # type: ignore[method-assign]
 
-    def _take(self, **limits: Any) -> Batch | None:
-        batch = self._next(**limits)
+    def _noted(self, take: Callable[..., Batch | None]) -> Callable[..., Batch | None]:
+        return lambda *lane, **limits: self._note(take(*lane, **limits))
+
+    def _note(self, batch: Batch | None) -> Batch | None:
         if batch is not None:
             key = (self._device.link.counters.connects, batch.lane)
             self.taken.setdefault(key, []).extend(batch.seqs)
