@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TIMES = 1.5
 """What the running version takes, so many times, is what a new one without a budget may take."""
+_MEASURED_AT_MOST = 4
 _SLACK_MS, _SLACK_MB = 1.0, 8.0
 """Below this nobody notices, and a kernel's page cache decides."""
 LEAST_SHARE = 0.5
@@ -130,13 +131,14 @@ def _judged(asked: _Asked, folder: Path, against: Path | None, limits: Limits) -
     before = _reference(asked, against)
     shown = asked.of(folder)
     compared = _agreement(before, shown, against, folder, limits)
-    for attempt in ("first", "last"):
+    for attempt in range(1, _MEASURED_AT_MOST + 1):
         told = _over_budget(before, shown, limits, against)
         if not told:
             break
-        if attempt == "last":
+        if attempt == _MEASURED_AT_MOST:
             raise ProofFailed("budget", told)
-        # A busy moment of the device is no fault of a model: both once more.
+        # A busy moment of the device is no fault of a model: both once more. What is really slower
+        # is so each time.
         before, shown = _reference(asked, against), asked.of(folder)
     return Proof(
         model=shown["model"],
