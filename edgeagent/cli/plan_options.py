@@ -38,6 +38,9 @@ Timezone = Annotated[str, typer.Option("--timezone", help="Of devices that do no
 Soak = Annotated[str, typer.Option("--soak", metavar="TIME", help="Probation on each device.")]
 Shadow = Annotated[str, typer.Option("--shadow", metavar="TIME", help="Beside the old one first.")]
 Expires = Annotated[str, typer.Option("--expires", metavar="TIME", help="Devices give up then.")]
+Downgrade = Annotated[
+    bool, typer.Option("--downgrade", help="A lower version is meant (needs --sign).")
+]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="For one device, beyond soak and shadow.")
 ]
@@ -73,7 +76,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the waves only.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Leave the driving to fleet rollout run.")]
 
 
-def policy_of(soak: str, shadow: str, expires: str) -> dict[str, Any]:
+def policy_of(soak: str, shadow: str, expires: str, downgrade: bool) -> dict[str, Any]:
+    """How devices are told to go about it. Raises UsageError."""
     from edgeagent import clock
 
     told: dict[str, Any] = {
@@ -82,6 +86,8 @@ def policy_of(soak: str, shadow: str, expires: str) -> dict[str, Any]:
     if expires:
         end = clock.wall_ns() + int(_seconds("--expires", expires) * 1e9)
         told["expires"] = clock.rfc3339(end)
+    if downgrade:
+        told["downgrade"] = True
     return told
 
 

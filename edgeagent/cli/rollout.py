@@ -69,6 +69,7 @@ def create(
     soak: given.Soak = "15 min",
     shadow: given.Shadow = "0 s",
     expires: given.Expires = "",
+    downgrade: given.Downgrade = False,
     timeout: given.Timeout = "1 h",
     settle: given.Settle = "2 min",
     silent: given.Silent = "15 min",
@@ -95,6 +96,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Plan it, and drive it to its end (exit 1 if it aborts). May be killed and resumed."""
+    from edgeagent.errors import UsageError
     from edgeagent.fleet.rollout import plan as plans
     from edgeagent.fleet.rollout.conductor import policy
 
@@ -113,9 +115,14 @@ def create(
             _seconds("--quality-before", quality_before),
             _seconds("--quality-after", quality_after),
         ),
-        policy=given.policy_of(soak, shadow, expires),
+        policy=given.policy_of(soak, shadow, expires, downgrade),
     ).check()  # fmt: skip
     policy(plan)
+    if (downgrade or give_back) and not sign:
+        raise UsageError(
+            "devices take a lower version only from an operator's hand",
+            remedy="Name the key with --sign.",
+        )
     settings = _settings(
         _broker(host, port, username, password_file, ca, cert, key), prefix, sign, passphrase_file
     )

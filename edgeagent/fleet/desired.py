@@ -142,14 +142,16 @@ class Book:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def last(self, topics: Iterable[str] | None = None) -> dict[str, Order]:
-        """Of these topics, or of all."""
-        sql = "SELECT topic, rev, body FROM desired"
+    def last(self, topics: Iterable[str] | None = None, *, lock: bool = False) -> dict[str, Order]:
+        """Of these topics, or of all. With ``lock`` nobody changes them until the caller's
+        transaction ends."""
+        sql = "SELECT s.topic, s.rev, s.body FROM desired s"
         if topics is None:
             found = self._db.rows(sql)
         else:
-            condition, value = self._db.among("topic", topics)
-            found = self._db.rows(f"{sql} WHERE {condition}", (value,))
+            condition, value = self._db.among("s.topic", topics)
+            locked = self._db.for_update if lock else ""
+            found = self._db.rows(f"{sql} WHERE {condition}{locked}", (value,))
         return {topic: Order(topic, rev, body.encode()) for topic, rev, body in found}
 
     def put(self, orders: Iterable[Order]) -> None:

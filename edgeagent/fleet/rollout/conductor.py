@@ -252,8 +252,8 @@ class Conductor:
             now,
         )
         if turn:
-            orders = self._orders(course, turn, now)
             with self.db.transaction():
+                orders = self._orders(course, turn, now)
                 self._book.put(orders)
                 self.ledger.save(course.rollout, list(turn.rows.values()), turn.waves, turn.notes)
                 if turn.obeyed:
@@ -269,7 +269,7 @@ class Conductor:
         """Documents for the devices that are asked and called back; their rows say so."""
         prefix = self._settings.prefix
         topics = {row.device: f"{prefix}/{row.device}/desired" for row in (*turn.ask, *turn.recall)}
-        kept = self._book.last(topics.values()) if topics else {}
+        kept = self._book.last(topics.values(), lock=True) if topics else {}
         orders = []
         for row in (*turn.ask, *turn.recall):
             row = course.rows[row.device]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeagent.errors import NotFound
+from edgeagent.errors import NotFound, UsageError
 from edgeagent.fleet.rollout import threshold
 from edgeagent.fleet.rollout.plan import Plan
 from edgeagent.fleet.rollout.standing import Row
 from edgeagent.fleet.rollout.waves import Candidate, waves
-from edgeagent.fleet.roster import Roster
+from edgeagent.fleet.roster import UNKNOWN, Device, Roster
+from edgeagent.prove.semver import version_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Muster:
 
 
 def muster(roster: Roster, plan: Plan) -> Muster:
-    """Raises NotFound where nobody is left."""
+    """Raises NotFound where nobody is left, UsageError where it would be a downgrade."""
     meant = _meant(roster, plan)
     already = [its.id for its in meant if its.model(plan.model).version == plan.version]
     there = [its for its in meant if its.id not in set(already)]
@@ -66,6 +67,7 @@ def muster(roster: Roster, plan: Plan) -> Muster:
             f"there is nobody to bring it to{of}: {said}",
             remedy="Is the collector's database named (--db), and the prefix right?",
         )
+    _refuse_downgrade(there, plan)
     candidates = [
         Candidate(its.id, its.profile, bool(plan.canary) and plan.canary in its.groups)
         for its in there
@@ -83,12 +85,27 @@ def muster(roster: Roster, plan: Plan) -> Muster:
     )  # fmt: skip
 
 
-def _meant(roster: Roster, plan: Plan) -> list[Any]:
+def _refuse_downgrade(there: Sequence[Device], plan: Plan) -> None:
+    """Devices would reject it one after the other. Raises UsageError."""
+    newer = {
+        version
+        for its in there
+        if (version := its.model(plan.model).version)
+        and version_order(version) > version_order(plan.version)
+    }
+    if newer and not plan.policy.get("downgrade"):
+        raise UsageError(
+            f"{plan.target} is older than {', '.join(sorted(newer))}, which devices run",
+            remedy="If it is meant, say so with --downgrade, and sign it with --sign KEY.",
+        )
+
+
+def _meant(roster: Roster, plan: Plan) -> list[Device]:
     if not plan.devices:
         # A name that nothing stands behind is a collector or a device long gone.
         return [
             its for its in roster.members(plan.group)
-            if its.state or its.reported or its.profile != "unknown"
+            if its.state or its.reported or its.profile != UNKNOWN
         ]  # fmt: skip
     unknown = [name for name in plan.devices if name not in roster.devices]
     if unknown:

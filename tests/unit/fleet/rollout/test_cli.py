@@ -52,6 +52,8 @@ def test_from_the_forecast_to_the_report(invoke: Any, fleet: Any, tmp_path: Path
     assert (found["state"], found["total"]["well"], found["total"]["bad"]) == ("done", 11, 1)
     assert found["reasons"][0]["named"] == ["d03"]
     assert invoke("create", "parts@2.0.0", *port, "--device", "d00").exit_code == 3
+    done = invoke("create", "parts@0.9.0", *port, "--dry-run")
+    assert done.exit_code == 2 and "older than 1.0.0, 2.0.0" in done.stderr
     text = invoke("status").stdout
     assert "runs well on 11 of 12 devices, 1 went wrong" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
@@ -102,6 +104,8 @@ def _me() -> str:
         (["create", "parts@1.0.0", "--soak", "long"], 2),
         (["create", "parts@1.0.0", "--soak", "900 d"], 1),
         (["create", "parts@1.0.0", "--grow", "2"], 2),
+        (["create", "parts@1.0.0", "--downgrade"], 2),
+        (["create", "parts@1.0.0", "--give-back"], 2),
         (["create", "parts@1.0.0", "--sign", "none.pem"], 3),
         (["status"], 3), (["status", "--db", "misspelt.db"], 3), (["run", "--db", "no.db"], 3),
     ],
