@@ -288,7 +288,6 @@ def test_reopening_a_real_stream_leaves_nothing(
     else:
         server = mjpeg()
         source = MjpegSource("cam", MjpegConfig(url=f"http://{server.address}"))
-    shared = set(os.listdir("/dev/shm"))
     for turn in range(2):
         reopen(source, turn)
     before, memory = held(), memory_mb()
@@ -296,9 +295,10 @@ def test_reopening_a_real_stream_leaves_nothing(
         reopen(source, turn)
     grown = memory_mb() - memory
     print(f"{kind}: {turns} openings: {before} -> {held()} files, threads, children; "
-          f"{grown:+.2f} MB")  # fmt: skip
+          f"{memory:.1f} {grown:+.2f} MB")  # fmt: skip
     assert held() == before
-    assert set(os.listdir("/dev/shm")) <= shared
+    # Rings have no name, so that nothing of them can stay; others use the folder as well.
+    assert not [name for name in os.listdir("/dev/shm") if "edgeagent" in name]
     assert grown < 5.0
 
 
