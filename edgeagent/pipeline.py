@@ -319,6 +319,11 @@ class Pipeline:
             self._change = None
         return True
 
+    @property
+    def stages(self) -> Stages | None:
+        """What runs now; None = nothing is open."""
+        return self._stages
+
     def evidence(self, sample: Sample) -> Evidence | None:
         """A redacted picture of it, or of the newest sample of which it is known what to hide;
         None where there may be none. May be called by any thread. Raises InputError."""

@@ -107,6 +107,13 @@ class Supervisor:
         """Whether it runs, or will again by itself."""
         return any(its.unit is unit and its.thread.is_alive() for its in self._watched)
 
+    def wait(self, unit: Unit, timeout_s: float) -> bool:
+        """Wait for the end of a unit that was told to stop; False = it does not end."""
+        threads = [its.thread for its in self._watched if its.unit is unit]
+        for thread in threads:
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in threads)
+
     def forget(self, unit: Unit) -> None:
         """Something else does its work from now on; it must not run any more."""
         self._watched = [watched for watched in self._watched if watched.unit is not unit]

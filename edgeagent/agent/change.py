@@ -26,6 +26,7 @@ from edgeagent.agent.evidence import (
     version_under,
     why_down,
 )
+from edgeagent.agent.recut import cut_otherwise, retire
 from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
 from edgeagent.errors import Busy, EdgeAgentError, NotFound
@@ -114,6 +115,11 @@ class LiveStage:
         """See `ports.Stage`. Raises EdgeAgentError."""
         names = [name for name in self._concerned(package.name) if not self._runs(name, package)]
         self._end_beside(names)
+        recut = [
+            name
+            for name in names
+            if cut_otherwise(self._around, self._built, name, self._package_for(name, package))
+        ]
         changes: dict[str, Change] = {}
         back = {n for n, its in self._parked.items() if n in names and _is(its.stages, package)}
         try:
@@ -121,13 +127,18 @@ class LiveStage:
                 pipeline = self._built.pipelines[name]
                 if isinstance(pipeline, Pipeline) and self._supervisor.runs(pipeline):
                     changes[name] = self._opened(name, package)
+            anew = {name: changes.pop(name) for name in recut}
         except BaseException:
             for change in changes.values():
                 change.stages.session.close()
             raise
         self._hand_over(changes)
+        for change in anew.values():
+            change.stages.session.close()  # it opens: more was not to be known
+        retire(self._around, self._built, self._supervisor, recut)
         for name in names:
-            if name not in changes and not _ended(self._built.pipelines[name]):
+            ended = name not in recut and _ended(self._built.pipelines[name])
+            if name not in changes and not ended:
                 self._revive(name, package)
         for name, change in changes.items():
             self._keep(name, change, back=name in back)

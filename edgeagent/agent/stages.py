@@ -127,9 +127,7 @@ def stages_for(
     except BaseException:
         _Together(predictor, finder).close()
         raise
-    memory = Memory(
-        package.manifest.task, decide, _tracker(threshold, pipeline) if tracked else None
-    )
+    memory = Memory(package, decide, _tracker(threshold, pipeline) if tracked else None)
     decided = _with_hidden(memory, finder) if finder and decide.needs_hidden else memory.decided
     return Stages(
         model=predictor.model,
@@ -154,8 +152,10 @@ class Memory:
     """What the stages of a pipeline remember from sample to sample. It may outlive their model:
     a part that stands on the belt while the model is changed is the same part afterwards."""
 
-    def __init__(self, task: str, decide: Decide, tracker: ByteTracker | None) -> None:
-        self.task = task
+    def __init__(self, package: Package, decide: Decide, tracker: ByteTracker | None) -> None:
+        self.package = package
+        """Of these stages' own model, whoever's memory it is."""
+        self.task = package.manifest.task
         self.decide = decide
         self.tracker = tracker
 

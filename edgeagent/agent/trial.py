@@ -72,6 +72,11 @@ class Trial:
                 self._note(sample)
             yield sample
 
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        return len(self._times)
+
     def vain(self, seconds: float) -> bool:
         """Whether the source is away, and has been for so long that waiting is in vain."""
         gone = not self._times and self.unit.state == "lost"
@@ -164,9 +169,12 @@ def look(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
             remedy=f"It runs: {', '.join(agent.sources) or 'none'}.",
         )
     trial, mailbox = Trial(name, unit), unit.subscribe(_QUEUE)
+    told = 0.0
     try:
         for _ in trial.watch(mailbox, min(seconds, MOST_S)):
-            yield {"progress": len(trial._times)}
+            if time.monotonic() - told >= _TELL_S:
+                told = time.monotonic()
+                yield {"progress": trial.count}
     finally:
         unit.unsubscribe(mailbox)
     report = {"by": "agent", **trial.report()}

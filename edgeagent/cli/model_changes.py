@@ -160,9 +160,12 @@ def _change(
     except Unavailable:
         render.note("No agent runs here: it is done on the files, and runs at the next start.")
         with _files(config, data_dir) as agent:
+            from edgeagent.update.desired import Policy
+
+            # Nothing runs that it could be held against.
             id = agent.orders.install(
                 name, version, origin=arguments["origin"], by=_who(),
-                activate=arguments["activate"],
+                activate=arguments["activate"], policy=Policy(soak_s=0.0),
             )  # fmt: skip
             _told(name, agent.done(name, id), as_json)
         return

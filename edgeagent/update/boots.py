@@ -8,6 +8,7 @@ in good order. As RAUC's and SWUpdate's boot loaders do it.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,8 @@ from edgeagent.update.disk import Disk
 log = logging.getLogger(__name__)
 
 FILE = "boots.json"
-HEALTHY_AFTER_S = 60.0
+HEALTHY_AFTER_S = float(os.environ.get("EDGEAGENT_HEALTHY_AFTER", "60"))
+"""A start that has lasted so long counts as healthy; set otherwise for tests that kill often."""
 UNDO_AT = 3
 """So many unhealthy starts undo what is on trial."""
 SAFE_AT = 10

@@ -117,7 +117,7 @@ class Work:
             raise Refused(
                 "protected",
                 f"a forced change or a downgrade of {model} must be signed by an operator",
-                remedy="Sign it (edgeagent fleet desired publish --sign), or do it on the device.",
+                remedy="Sign it (edgeagent fleet desired publish --sign), or do it here.",
             )
         before = self._house.truths.get(model).failed.get(change.version)
         if before is not None and not policy.force:

@@ -163,7 +163,16 @@ def scene(tmp_path: Path, repository: Path) -> Iterator[Scene]:
     with Mosquitto(tmp_path / "broker") as broker, Proxy(broker.port) as proxy:
         config = CONFIG.format(port=proxy.port, pictures=pictures)
         subscriber = Subscriber(broker.port)
-        yield Scene(AgentProcess(config, tmp_path / "agent"), proxy, subscriber)
+        yield Scene(
+            AgentProcess(
+                # So many violent ends in a minute are safe mode, but for that.
+                config,
+                tmp_path / "agent",
+                environment={"EDGEAGENT_HEALTHY_AFTER": "0"},
+            ),
+            proxy,
+            subscriber,
+        )
         subscriber.stop()
 
 

@@ -219,7 +219,7 @@ def test_a_model_that_fails_in_the_field_is_found(
     running.steps(60)
     before = running.stage.behaviour("parts")
     running.stage.activate(new)
-    stages = running.pipeline()._stages
+    stages = running.pipeline().stages
     assert stages is not None
     real, calls = stages.session.run, iter(range(10**9))
 
@@ -303,7 +303,7 @@ def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
     watch = running.pipeline().watch
     running.stage.activate(new)
     running.steps(10)
-    stages = running.pipeline()._stages
+    stages = running.pipeline().stages
     assert stages is not None
     assert stages.second.refiners[0].predictor.package.version == "2.0.0"  # type: ignore[union-attr]
     assert running.pipeline().watch is watch
@@ -329,7 +329,33 @@ def test_live_samples_for_a_proof_are_copies(
 def test_what_runs_already_is_not_opened_again(run: Callable[..., Running], good: Package) -> None:
     running = run(pace="true", fps=50)
     running.steps(5)
-    stages = running.pipeline()._stages
+    stages = running.pipeline().stages
     running.stage.activate(good)
     running.steps(5)
     assert running.pipeline()._stages is stages
+
+
+def test_windows_of_another_length_are_cut_from_the_change_on(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    """The source is opened anew for it, and again when it is taken back."""
+    bearing = load_package(good.folder.parents[1] / "bearing" / "1.0.0")
+    shutil.copytree(bearing.folder, models / "bearing" / "1.0.0")
+    new = spoil.version(bearing, models.parent / "new" / "bearing" / "1.1.0")
+    toml = new.folder / "model.toml"
+    (spec,) = new.manifest.input
+    assert "hop = " in toml.read_text()
+    toml.write_text(toml.read_text().replace(f"hop = {spec.hop}", f"hop = {spec.hop // 2}"))
+    new = load_package(new.folder)
+    pipelines = {"motor": {"source": "belt", "model": "bearing", "record": {"every": 1}}}
+    running = run(pipelines, scene="vibration")
+    running.steps(3, "motor")
+    before = running.built.sources["belt"]
+    running.stage.activate(new)
+    running.steps(3, "motor")
+    assert running.pipeline("motor").model.startswith("bearing@1.1.0/")
+    assert running.built.sources["belt"] is not before
+    running.stage.activate(bearing)
+    running.steps(3, "motor")
+    assert running.pipeline("motor").model.startswith("bearing@1.0.0/")
+    assert all(health.state == "ok" for health in running.supervisor.health())

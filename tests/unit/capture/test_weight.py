@@ -51,3 +51,14 @@ def test_a_child_loads_its_decoder_only(repository: Path) -> None:
         "import edgeagent.capture.child, edgeagent.capture.ffmpeg, edgeagent.capture.v4l2",
     )
     assert not modules & {"msgspec", "numpy", "cv2", "edgeagent.types", "edgeagent.config"}
+
+
+def test_who_has_no_sensor_has_loaded_nothing_of_them(repository: Path) -> None:
+    modules = loaded(repository, "import edgeagent.agent.build, edgeagent.config.sense")
+    assert not modules & {"numpy", "serial", "pymodbus", "soundfile"}
+    assert not [its for its in modules if its.startswith("edgeagent.capture.sensor")]
+
+
+def test_sensors_of_the_kernel_need_no_library(repository: Path) -> None:
+    modules = loaded(repository, "import edgeagent.capture.sensor.sysfs")
+    assert not modules & {"serial", "pymodbus", "soundfile", "cv2", "paho"}

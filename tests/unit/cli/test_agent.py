@@ -241,6 +241,9 @@ def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Runn
     twins = {
         "ping": "ping", "doctor": "doctor", "config-get": "config show", "logs": "logs",
         "pipeline": "pipeline", "outbox": "outbox stats", "cancel": "cancel",
+        "model-rollback": "models rollback", "model-hold": "models hold",
+        "model-unhold": "models unhold", "model-install": "models install",
+        "model-remove": "models remove",
     }  # fmt: skip
     offered = [
         name for name in TABLE
