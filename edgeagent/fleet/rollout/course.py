@@ -172,7 +172,8 @@ class Course:
         well = sum(row.standing == "well" for row in self.rows.values())
         most = self._bucket.allowed(self.plan.pace, well, now)
         if self.plan.pace.at_once:
-            under_way = sum(row.standing in OPEN for row in self.rows.values())
+            # One that has committed is only waited for: it takes nothing of the repository.
+            under_way = sum(r.standing in ("asked", "under-way") for r in self.rows.values())
             most = min(most, self.plan.pace.at_once - under_way)
         if most <= 0:
             return

@@ -150,11 +150,11 @@ def line(tmp_path: Path, broker: Mosquitto, full: bool) -> Iterator[Line]:
     made.end()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_canaries_stop_what_a_board_can_not_bear_and_silence_is_found(
     line: Line, broker: Mosquitto, tmp_path: Path, full: bool
 ) -> None:
-    count, patience = len(line.agents), 400.0 if full else 150.0
+    count, patience = len(line.agents), 600.0 if full else 150.0
     line.publish(package(tmp_path / "new", "1.1.0", AMPLE + "[budget.rpi5]\np95_ms = 0.001\n"))
     line.publish(package(tmp_path / "new", "1.2.0", AMPLE))
     line.tool("serve", "--repository", str(line.home.folder))
