@@ -96,9 +96,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Plan it, and drive it to its end (exit 1 if it aborts). May be killed and resumed."""
-    from edgeagent.errors import UsageError
     from edgeagent.fleet.rollout import plan as plans
-    from edgeagent.fleet.rollout.conductor import policy
 
     name, _, version = model.partition("@")
     extra = _seconds("--soak", soak) + _seconds("--shadow", shadow)
@@ -117,16 +115,23 @@ def create(
         ),
         policy=given.policy_of(soak, shadow, expires, downgrade),
     ).check()  # fmt: skip
+    _signed_where_needed(plan, downgrade or give_back, sign)
+    broker = _broker(host, port, username, password_file, ca, cert, key)
+    settings = _settings(broker, prefix, sign, passphrase_file)
+    _create(plan, settings, db, dry_run, detach, as_json)
+
+
+def _signed_where_needed(plan: Plan, lower: bool, sign: str) -> None:
+    """Raises UsageError: devices would refuse what is asked of them."""
+    from edgeagent.errors import UsageError
+    from edgeagent.fleet.rollout.conductor import policy
+
     policy(plan)
-    if (downgrade or give_back) and not sign:
+    if lower and not sign:
         raise UsageError(
             "devices take a lower version only from an operator's hand",
             remedy="Name the key with --sign.",
         )
-    settings = _settings(
-        _broker(host, port, username, password_file, ca, cert, key), prefix, sign, passphrase_file
-    )
-    _create(plan, settings, db, dry_run, detach, as_json)
 
 
 def _create(
@@ -144,9 +149,8 @@ def _create(
             render.note(cut(count, len(roster.devices)))
         mustered = muster(roster, plan)
         if dry_run:
-            render.show(
-                mustered.document(), as_json, lambda: rollout_views.forecast(plan, mustered)
-            )
+            seen = partial(rollout_views.forecast, plan, mustered)
+            render.show(mustered.document(), as_json, seen)
             return
         by = f"{getpass.getuser()} at the command line"
         made = Ledger(database).create(
