@@ -203,27 +203,16 @@ def _change(
     set_: list[str] | None, unset: list[str] | None, soak: str, downgrade: bool,
 ) -> Callable[[Desired], Desired]:  # fmt: skip
     """All that was asked for as one change. Raises UsageError, InputError, NotFound."""
-    from edgeagent.errors import NotFound, UsageError
+    from edgeagent.errors import UsageError
     from edgeagent.fleet import desired as changes
-    from edgeagent.fleet.declare import given
-    from edgeagent.prove.semver import is_version
     from edgeagent.update.desired import Policy
 
     if file and (model or drop or set_ or unset):
         raise UsageError("a whole document and single changes do not go together")
     if file:
-        try:
-            payload = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        except OSError as error:
-            raise NotFound(f"{file}: {error.strerror}") from error
-        return given(payload, present)
-    steps: list[Callable[[Desired], Desired]] = []
-    for text in model or ():
-        name, _, version = text.partition("@")
-        if not is_version(version):
-            raise UsageError(f"--model {text!r} names no version", remedy="Write parts@1.3.0.")
-        policy = Policy(soak_s=_seconds("--soak", soak), downgrade=downgrade)
-        steps.append(changes.with_model(name, version, policy))
+        return _document(file, present)
+    policy = Policy(soak_s=_seconds("--soak", soak), downgrade=downgrade)
+    steps = [changes.with_model(*_version(text), policy) for text in model or ()]
     steps += [changes.as_before(name, None) for name in drop or ()]
     steps += [changes.with_config(*_pair(text)) for text in set_ or ()]
     steps += [changes.without_config(text) for text in unset or ()]
@@ -233,6 +222,27 @@ def _change(
             remedy="Name a FILE, or --model, --drop-model, --set or --unset.",
         )
     return changes.together(steps)
+
+
+def _document(file: str, present: Present) -> Callable[[Desired], Desired]:
+    from edgeagent.errors import NotFound
+    from edgeagent.fleet.declare import given
+
+    try:
+        payload = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise NotFound(f"{file}: {error.strerror}") from error
+    return given(payload, present)
+
+
+def _version(text: str) -> tuple[str, str]:
+    from edgeagent.errors import UsageError
+    from edgeagent.prove.semver import is_version
+
+    name, _, version = text.partition("@")
+    if not is_version(version):
+        raise UsageError(f"--model {text!r} names no version", remedy="Write parts@1.3.0.")
+    return name, version
 
 
 def _pair(text: str) -> tuple[str, Any]:

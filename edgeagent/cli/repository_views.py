@@ -26,6 +26,11 @@ def begun(made: Ceremony) -> None:
     render.plain("  Move them: nothing here needs them until a key is added or replaced.")
     render.plain("  At least two copies of each, on media that last; none on a computer.")
     render.blank()
+    _places(made)
+    _if_lost(made)
+
+
+def _places(made: Ceremony) -> None:
     render.plain("ON THE SERVER, where `edgeagent fleet serve` runs:")
     render.plain("  public/          (all that devices get; back it up)")
     render.plain("  keys/online.pem  (renews the timestamp each day)")
@@ -39,6 +44,10 @@ def begun(made: Ceremony) -> None:
     render.plain("ONTO EVERY DEVICE, as trust.root:")
     render.plain("  root.json  -> /etc/edgeagent/root.json")
     render.blank()
+
+
+def _if_lost(made: Ceremony) -> None:
+    k, n = made.threshold, len(made.safe)
     render.plain("IF A KEY IS LOST OR STOLEN, with the safe keys at hand:")
     render.plain("  the server's     edgeagent fleet key rotate online")
     render.plain("  a model's        edgeagent fleet key rotate MODEL")
