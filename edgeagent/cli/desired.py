@@ -9,28 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import render
-from edgeagent.cli.fleet import (
-    DB,
-    Ca,
-    Cert,
-    Db,
-    Host,
-    Key,
-    PasswordFile,
-    Port,
-    Prefix,
-    User,
-    _broker,
-    _seconds,
-)
+from edgeagent.cli.bundle import Bundle, bundled
 from edgeagent.cli.options import AsJson
-from edgeagent.cli.rollout import PassphraseFile, Sign, private_key
+from edgeagent.cli.reach import DB, Broker, Db, Signing, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,38 +32,54 @@ Target = Annotated[str, typer.Argument(metavar="DEVICE|group:NAME")]
 Document = Annotated[
     str, typer.Argument(metavar="[FILE]", help="A whole document (JSON); - = standard input.")
 ]
-Model = Annotated[
-    list[str] | None,
-    typer.Option("--model", metavar="MODEL@VERSION", help="This version, all else as it is."),
-]
-Drop = Annotated[
-    list[str] | None,
-    typer.Option("--drop-model", metavar="MODEL", help="Nothing is desired of it any more."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A configuration key; null removes it."),
-]
-Unset = Annotated[
-    list[str] | None,
-    typer.Option("--unset", metavar="KEY", help="Nothing is desired of that key any more."),
-]
-Soak = Annotated[str, typer.Option("--soak", metavar="TIME", help="Probation, with --model.")]
-Downgrade = Annotated[
-    bool, typer.Option("--downgrade", help="A lower version is meant (needs --sign).")
-]
+
+
+@dataclass(frozen=True)
+class Changes(Bundle):
+    """Options that say what is to be different."""
+
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL@VERSION", help="This version, all else as it is."),
+    ] = None
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop-model", metavar="MODEL", help="Nothing is desired of it any more."),
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A configuration key; null removes it."),
+    ] = None
+    unset: Annotated[
+        list[str] | None,
+        typer.Option("--unset", metavar="KEY", help="Nothing is desired of that key any more."),
+    ] = None
+    soak: Annotated[
+        str, typer.Option("--soak", metavar="TIME", help="Probation, with --model.")
+    ] = "15 min"
+    downgrade: Annotated[
+        bool, typer.Option("--downgrade", help="A lower version is meant (needs --sign).")
+    ] = False
+
+    def steps(self) -> list[Callable[[Desired], Desired]]:
+        """One after the other. Raises UsageError."""
+        from edgeagent.fleet import desired as changes
+        from edgeagent.update.desired import Policy
+
+        policy = Policy(soak_s=seconds("--soak", self.soak), downgrade=self.downgrade)
+        steps = [changes.with_model(*_version(text), policy) for text in self.model or ()]
+        steps += [changes.as_before(name, None) for name in self.drop or ()]
+        steps += [changes.with_config(*_pair(text)) for text in self.set_ or ()]
+        steps += [changes.without_config(text) for text in self.unset or ()]
+        return steps
 
 
 @app.command()
+@bundled
 def publish(
     target: Target,
     file: Document = "",
-    model: Model = None,
-    drop: Drop = None,
-    set_: Set = None,
-    unset: Unset = None,
-    soak: Soak = "15 min",
-    downgrade: Downgrade = False,
+    changes: Changes = Changes(),
     expect_rev: Annotated[
         int | None, typer.Option("--expect-rev", help="Only if this rev is there now.")
     ] = None,
@@ -83,30 +87,20 @@ def publish(
         str, typer.Option("--wait", metavar="TIME", help="Until the device has taken it.")
     ] = "",
     db: Db = DB,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
-    sign: Sign = "",
-    passphrase_file: PassphraseFile = "",
+    broker: Broker = Broker(),
+    signing: Signing = Signing(),
     as_json: AsJson = False,
 ) -> None:
     """Publish the next document; a stale rev is refused (exit 1)."""
     from edgeagent.fleet.declare import difference
 
-    link = _broker(host, port, username, password_file, ca, cert, key)
-    with _desk(link, prefix, db, sign, passphrase_file) as desk:
+    with _desk(broker, db, signing) as desk:
         present = desk.look(target)
-        change = _change(present, file, model, drop, set_, unset, soak, downgrade)
+        change = _change(present, file, changes)
         order = desk.order(present, change, getpass.getuser(), expected=expect_rev)
         from edgeagent.update.desired import read
 
-        changes = difference(present.base(), read(order.body))
-        if not changes and not file:
+        if not difference(present.base(), read(order.body)) and not file:
             if present.forgotten:
                 desk.repeat(present)
                 render.note("the broker had forgotten it: published again")
@@ -115,39 +109,27 @@ def publish(
         desk.publish(order)
         found = {"target": target, "rev": order.rev, "document": json.loads(order.body)}
         if wait:
-            found["reported"] = _await(desk, target, order.rev, _seconds("--wait", wait))
+            found["reported"] = _await(desk, target, order.rev, seconds("--wait", wait))
         render.show(found, as_json, lambda: render.text(f"{target}: rev {order.rev}"))
 
 
 @app.command()
+@bundled
 def diff(
     target: Target,
     file: Document = "",
-    model: Model = None,
-    drop: Drop = None,
-    set_: Set = None,
-    unset: Unset = None,
-    soak: Soak = "15 min",
-    downgrade: Downgrade = False,
+    changes: Changes = Changes(),
     db: Db = DB,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(),
     as_json: AsJson = False,
 ) -> None:
     """What publish would change (exit 1 if anything)."""
     from edgeagent.fleet.declare import difference
     from edgeagent.update.desired import read
 
-    link = _broker(host, port, username, password_file, ca, cert, key)
-    with _desk(link, prefix, db, "", "") as desk:
+    with _desk(broker, db) as desk:
         present = desk.look(target)
-        change = _change(present, file, model, drop, set_, unset, soak, downgrade)
+        change = _change(present, file, changes)
         order = desk.order(present, change, getpass.getuser())
         lines = difference(present.base(), read(order.body))
     render.show(
@@ -158,22 +140,15 @@ def diff(
 
 
 @app.command()
+@bundled
 def show(
     target: Target,
     db: Db = DB,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(),
     as_json: AsJson = False,
 ) -> None:
     """What it is to be, and how far it got with that."""
-    link = _broker(host, port, username, password_file, ca, cert, key)
-    with _desk(link, prefix, db, "", "") as desk:
+    with _desk(broker, db) as desk:
         found = _described(target, desk.look(target))
     render.show(found, as_json, lambda: _show(found))
 
@@ -182,46 +157,37 @@ def show(
 
 
 @contextmanager
-def _desk(link: Any, prefix: str, db: str, sign: str, passphrase_file: str) -> Iterator[Desk]:
+def _desk(broker: Broker, db: str, signing: Signing = Signing()) -> Iterator[Desk]:
     from msgspec.structs import replace
 
     from edgeagent.fleet.database import open_database
     from edgeagent.fleet.declare import Desk
-    from edgeagent.fleet.desired import signer
 
-    signs = signer(private_key(sign, passphrase_file), prefix) if sign else None
+    signs, link = signing.signer(broker.prefix), broker.link()
     database = open_database(db)
     try:
         named = replace(link, client_id=f"edgeagent-desired-{os.getpid()}", session_expiry_s=0.0)
-        yield Desk(named, prefix, database, signs)
+        yield Desk(named, broker.prefix, database, signs)
     finally:
         database.close()
 
 
-def _change(
-    present: Present, file: str, model: list[str] | None, drop: list[str] | None,
-    set_: list[str] | None, unset: list[str] | None, soak: str, downgrade: bool,
-) -> Callable[[Desired], Desired]:  # fmt: skip
+def _change(present: Present, file: str, changes: Changes) -> Callable[[Desired], Desired]:
     """All that was asked for as one change. Raises UsageError, InputError, NotFound."""
     from edgeagent.errors import UsageError
-    from edgeagent.fleet import desired as changes
-    from edgeagent.update.desired import Policy
+    from edgeagent.fleet.desired import together
 
-    if file and (model or drop or set_ or unset):
+    steps = changes.steps()
+    if file and steps:
         raise UsageError("a whole document and single changes do not go together")
     if file:
         return _document(file, present)
-    policy = Policy(soak_s=_seconds("--soak", soak), downgrade=downgrade)
-    steps = [changes.with_model(*_version(text), policy) for text in model or ()]
-    steps += [changes.as_before(name, None) for name in drop or ()]
-    steps += [changes.with_config(*_pair(text)) for text in set_ or ()]
-    steps += [changes.without_config(text) for text in unset or ()]
     if not steps:
         raise UsageError(
             "nothing to publish is named",
             remedy="Name a FILE, or --model, --drop-model, --set or --unset.",
         )
-    return changes.together(steps)
+    return together(steps)
 
 
 def _document(file: str, present: Present) -> Callable[[Desired], Desired]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,47 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import render
+from edgeagent.cli.bundle import bundled
 from edgeagent.cli.options import AsJson
+from edgeagent.cli.reach import DB, Broker, Db, existing, seconds
 
 if TYPE_CHECKING:
     from edgeagent.fleet.audit import Audit
     from edgeagent.fleet.carried import Imported
     from edgeagent.fleet.collect import Figures
-    from edgeagent.sync.endpoint import LinkSettings
 
 app = typer.Typer(help="The operator's side of many devices.", no_args_is_help=True)
 
-Db = Annotated[
-    str,
-    typer.Option(
-        "--db", envvar="EDGEAGENT_FLEET_DB", show_envvar=True, metavar="FILE|URL",
-        help="An SQLite file, or postgresql://…", show_default=True,
-    ),
-]  # fmt: skip
 Name = Annotated[str, typer.Option("--name", help="As devices name it in sync.collectors.")]
-Host = Annotated[str, typer.Option("--host", help="The broker, or several by commas.")]
-Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Its port.")]
-User = Annotated[str, typer.Option("--username", help="Name at the broker.")]
-PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="File with the password.")]
-Ca = Annotated[str, typer.Option("--ca", metavar="FILE", help="Authority: switches TLS on.")]
-Cert = Annotated[str, typer.Option("--cert", metavar="FILE", help="Our certificate.")]
-Key = Annotated[str, typer.Option("--key", metavar="FILE", help="Its key.")]
-Prefix = Annotated[str, typer.Option("--prefix", help="mqtt.prefix of the devices.")]
-DB = "fleet.db"
 
 
 @app.command()
+@bundled
 def collect(
     db: Db = DB,
     name: Name = "main",
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(),
     partition: Annotated[
         str, typer.Option(metavar="K/N", help="Only every N-th device, instead of sharing.")
     ] = "",
@@ -69,10 +47,9 @@ def collect(
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
     settings = CollectSettings(
-        database=db, prefix=prefix, name=name,
-        link=_broker(host, port, username, password_file, ca, cert, key),
+        database=db, prefix=broker.prefix, name=name, link=broker.link(),
         partition=Partition.parse(partition) if partition else None,
-        keep_s=_seconds("--keep", keep), idle_s=_seconds("--idle", idle),
+        keep_s=seconds("--keep", keep), idle_s=seconds("--idle", idle),
     )  # fmt: skip
     collector = Collector(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +71,7 @@ def audit(
     from edgeagent.fleet.audit import audit as examine
     from edgeagent.fleet.database import open_database
 
-    database = open_database(_existing(db))
+    database = open_database(existing(db))
     try:
         found = examine(database, device or ())
     finally:
@@ -104,18 +81,12 @@ def audit(
 
 
 @app.command("import")
+@bundled
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A carried export.")],
     db: Db = DB,
     name: Name = "main",
-    host: Host = "",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(host=""),
     confirms: Annotated[
         Path | None, typer.Option("--confirms", metavar="DIR", help="Write confirms to carry back.")
     ] = None,
@@ -133,42 +104,10 @@ def import_(
         database.close()
     if confirms is not None:
         carried.write_confirms(imported.confirms, confirms)
-    if host:
-        link = _broker(host, port, username, password_file, ca, cert, key)
-        carried.publish_confirms(imported.confirms, link, prefix, name)
+    if broker.host:
+        carried.publish_confirms(imported.confirms, broker.link(), broker.prefix, name)
     render.show(_imported(imported), as_json, lambda: render.facts(_imported(imported).items()))
     raise typer.Exit(1 if imported.refused else 0)
-
-
-def _broker(
-    host: str, port: int, username: str, password_file: str, ca: str, cert: str, key: str
-) -> LinkSettings:
-    from edgeagent.config.model import Mqtt, Tls
-    from edgeagent.sync.endpoint import LinkSettings
-
-    tls = Tls(ca=ca, cert=cert, key=key) if ca or cert else None
-    mqtt = Mqtt(host=host, port=port, username=username, password_file=password_file, tls=tls)
-    return LinkSettings.of(mqtt, f"edgeagent-fleet-{os.getpid()}")
-
-
-def _seconds(option: str, text: str) -> float:
-    """Nothing = 0. Raises UsageError."""
-    from edgeagent.config.units import seconds
-    from edgeagent.errors import UsageError
-
-    try:
-        return seconds(text) if text else 0.0
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}", remedy='Write it as "90 d" or "10 s".') from error
-
-
-def _existing(db: str) -> str:
-    """An audit of a misspelt file must not be one of an empty fleet. Raises NotFound."""
-    from edgeagent.errors import NotFound
-
-    if "://" not in db and not Path(db).is_file():
-        raise NotFound(f"there is no database {db}", remedy="Name it with --db.")
-    return db
 
 
 def _figures(figures: Figures) -> dict[str, Any]:

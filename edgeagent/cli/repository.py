@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from edgeagent.cli import render, repository_views
-from edgeagent.cli.fleet import Ca, Cert, Host, Key, PasswordFile, Port, Prefix, User, _broker
+from edgeagent.cli.bundle import bundled
 from edgeagent.cli.options import AsJson
+from edgeagent.cli.reach import Broker, private_key, secret
 
 if TYPE_CHECKING:
     from edgeagent.fleet.keys import PrivateKey
@@ -53,7 +54,7 @@ def init(
     from edgeagent.fleet.repository import ceremony
 
     made = ceremony.begin(
-        folder, keys=safe_keys, threshold=threshold, passphrase=_secret(passphrase_file),
+        folder, keys=safe_keys, threshold=threshold, passphrase=secret(passphrase_file),
         models=[name.strip() for name in models.split(",") if name.strip()],
     )  # fmt: skip
     data = {
@@ -63,6 +64,7 @@ def init(
     render.show(data, as_json, lambda: repository_views.begun(made))
 
 
+@bundled
 def publish(
     package: Annotated[Path, typer.Argument(metavar="DIR", help="A model package.")],
     repository: Repository = HERE,
@@ -75,14 +77,7 @@ def publish(
     deltas: Annotated[
         int, typer.Option("--deltas", min=0, help="Older versions to make patches from.")
     ] = 5,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(),
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Check a package, sign it and put it where devices get it: a version never changes."""
@@ -94,24 +89,17 @@ def publish(
     plan = work.plan(home, checked, deltas=deltas, told=render.note)
     outlook = None
     if check_fleet:
-        link = _broker(host, port, username, password_file, ca, cert, key)
-        outlook = forecast(checked.manifest, link, prefix)
+        outlook = forecast(checked.manifest, broker.link(), broker.prefix)
     listing = 0 if dry_run else work.publish(home, plan)
     data = repository_views.plan_data(plan, listing, outlook)
     render.show(data, as_json, lambda: repository_views.plan(plan, listing, outlook))
     raise typer.Exit(1 if outlook and not all(its.accepts for its in outlook) else 0)
 
 
+@bundled
 def serve(
     repository: Repository = HERE,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
+    broker: Broker = Broker(),
     partition: Annotated[
         str, typer.Option(metavar="K/N", help="Only every N-th device, instead of sharing.")
     ] = "",
@@ -133,7 +121,7 @@ def serve(
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(message)s")
     home = _home(repository)
     settings = ServeSettings(
-        home.folder / "public", _broker(host, port, username, password_file, ca, cert, key), prefix,
+        home.folder / "public", broker.link(), broker.prefix,
         _partition(partition), float(_size("--rate", rate)), _size("--quota", quota),
     )  # fmt: skip
     renewal = Renewal(home)
@@ -155,12 +143,11 @@ def sign(
 ) -> None:
     """Sign a command or a desired state; print the envelope that is to be published."""
     from edgeagent.cli.repository_views import checked_document
-    from edgeagent.fleet.keys import PrivateKey
     from edgeagent.update import signatures
 
     raw = sys.stdin.buffer.read() if str(document) == "-" else _bytes(document)
     checked_document(raw, kind)
-    own = PrivateKey.load(key, _secret(passphrase_file))
+    own = private_key(key, passphrase_file)
     payload_type = signatures.COMMAND if kind == "command" else signatures.DESIRED
     render.text(own.envelope(raw, payload_type).decode())
 
@@ -274,11 +261,7 @@ def _home(
 ) -> Home:
     from edgeagent.fleet.repository.home import Home
 
-    return Home(folder, safe=safe or (), passphrase=_secret(passphrase_file)).check()
-
-
-def _secret(file: Path | None) -> str:
-    return _bytes(file).decode(errors="replace").rstrip("\r\n") if file is not None else ""
+    return Home(folder, safe=safe or (), passphrase=secret(passphrase_file)).check()
 
 
 def _bytes(file: Path) -> bytes:

@@ -13,24 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import plan_options as given
 from edgeagent.cli import render, rollout_views
-from edgeagent.cli.fleet import (
-    DB,
-    Ca,
-    Cert,
-    Db,
-    Host,
-    Key,
-    PasswordFile,
-    Port,
-    Prefix,
-    User,
-    _broker,
-    _existing,
-    _seconds,
-)
+from edgeagent.cli.bundle import bundled
 from edgeagent.cli.options import AsJson
+from edgeagent.cli.plan_options import Terms
+from edgeagent.cli.reach import DB, Broker, Db, Signing, existing
 
 if TYPE_CHECKING:
     from edgeagent.fleet.database import Database
@@ -41,97 +28,34 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Bring a version to many devices, in waves.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="[ROLLOUT]", help="Its id; the newest if left out.")]
-Sign = Annotated[str, typer.Option("--sign", metavar="FILE", help="Operator's key to sign with.")]
-PassphraseFile = Annotated[
-    str, typer.Option("--passphrase-file", metavar="FILE", help="File with that key's passphrase.")
-]
 Why = Annotated[str, typer.Option("--why", help="Goes into the report.")]
 _STEP_S = 1.0
 
 
 @app.command()
+@bundled
 def create(
     model: Annotated[str, typer.Argument(metavar="MODEL@VERSION")],
-    group: given.Group = "",
-    device: given.Device = None,
-    canary: given.Canary = "",
-    waves: given.Waves = "5%,25%,100%",
-    least: given.Least = 3,
-    abort: given.Abort = "10% after 10",
-    abort_profile: given.AbortProfile = "30% after 3",
-    rate: given.Rate = 0.0,
-    grow: given.Grow = 1.0,
-    every: given.Every = 0,
-    most: given.Most = 0.0,
-    at_once: given.AtOnce = 0,
-    between: given.Between = None,
-    timezone: given.Timezone = "UTC",
-    soak: given.Soak = "15 min",
-    shadow: given.Shadow = "0 s",
-    expires: given.Expires = "",
-    downgrade: given.Downgrade = False,
-    timeout: given.Timeout = "1 h",
-    settle: given.Settle = "2 min",
-    silent: given.Silent = "15 min",
-    reach: given.Reach = "10 min",
-    quality_rate: given.QualityRate = "0%",
-    quality_score: given.QualityScore = 0.0,
-    quality_before: given.QualityBefore = "24 h",
-    quality_after: given.QualityAfter = "1 h",
-    ask: given.Ask = False,
-    give_back: given.GiveBack = False,
-    dry_run: given.DryRun = False,
-    detach: given.Detach = False,
+    terms: Terms = Terms(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the waves only.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave the driving to fleet rollout run.")
+    ] = False,
     db: Db = DB,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
-    sign: Sign = "",
-    passphrase_file: PassphraseFile = "",
+    broker: Broker = Broker(),
+    signing: Signing = Signing(),
     as_json: AsJson = False,
 ) -> None:
     """Plan it, and drive it to its end (exit 1 if it aborts). May be killed and resumed."""
-    from edgeagent.fleet.rollout import plan as plans
-
-    name, _, version = model.partition("@")
-    extra = _seconds("--soak", soak) + _seconds("--shadow", shadow)
-    plan = plans.Plan(
-        model=name, version=version, group=group, devices=tuple(device or ()), canary=canary,
-        shares=tuple(given.share("--waves", part) for part in waves.split(",")), least=least,
-        total=given.limit("--abort", abort), profile=given.limit("--abort-profile", abort_profile),
-        pace=plans.Pace(rate, grow, every, most, at_once), windows=tuple(between or ()),
-        timezone=timezone, timeout_s=_seconds("--timeout", timeout) + extra,
-        settle_s=_seconds("--settle", settle), silent_s=_seconds("--silent", silent),
-        reach_s=_seconds("--reach", reach), ask=ask, give_back=give_back,
-        quality=plans.Quality(
-            given.share("--quality-rate", quality_rate), quality_score,
-            _seconds("--quality-before", quality_before),
-            _seconds("--quality-after", quality_after),
-        ),
-        policy=given.policy_of(soak, shadow, expires, downgrade),
-    ).check()  # fmt: skip
-    _signed_where_needed(plan, downgrade or give_back, sign)
-    broker = _broker(host, port, username, password_file, ca, cert, key)
-    settings = _settings(broker, prefix, sign, passphrase_file)
-    _create(plan, settings, db, dry_run, detach, as_json)
-
-
-def _signed_where_needed(plan: Plan, lower: bool, sign: str) -> None:
-    """Raises UsageError: devices would refuse what is asked of them."""
     from edgeagent.errors import UsageError
-    from edgeagent.fleet.rollout.conductor import policy
 
-    policy(plan)
-    if lower and not sign:
+    plan = terms.plan(model)
+    if terms.lower and not signing.sign:
         raise UsageError(
             "devices take a lower version only from an operator's hand",
             remedy="Name the key with --sign.",
         )
+    _create(plan, _settings(broker, signing), db, dry_run, detach, as_json)
 
 
 def _create(
@@ -166,32 +90,23 @@ def _create(
 
 
 @app.command()
+@bundled
 def run(
     rollout: Annotated[
         list[str] | None, typer.Argument(metavar="[ROLLOUT]…", help="End when these have ended.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when none is left.")] = False,
     db: Db = DB,
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    ca: Ca = "",
-    cert: Cert = "",
-    key: Key = "",
-    prefix: Prefix = "edgeagent",
-    sign: Sign = "",
-    passphrase_file: PassphraseFile = "",
+    broker: Broker = Broker(),
+    signing: Signing = Signing(),
     as_json: AsJson = False,
 ) -> None:
     """Drive whatever is not finished, also what a killed process left. One at a time does."""
     from edgeagent.fleet.database import open_database
     from edgeagent.fleet.rollout.ledger import Ledger
 
-    settings = _settings(
-        _broker(host, port, username, password_file, ca, cert, key), prefix, sign, passphrase_file
-    )
-    database = open_database(_existing(db))
+    settings = _settings(broker, signing)
+    database = open_database(existing(db))
     try:
         only = frozenset(Ledger(database).get(id).id for id in rollout or ())
         _drive(database, settings, only, as_json, once=once)
@@ -204,7 +119,7 @@ def list_(db: Db = DB, as_json: AsJson = False) -> None:
     """All rollouts, the newest last."""
     from edgeagent.fleet.rollout.report import document
 
-    with rollout_views.ledger(_existing(db)) as ledger:
+    with rollout_views.ledger(existing(db)) as ledger:
         found = [document(ledger, its, evidence=False) for its in ledger.all()]
     for its in found:
         del its["devices"], its["notes"]
@@ -221,7 +136,7 @@ def status(
     """How far it got (exit 1 once it has aborted)."""
     from edgeagent.fleet.rollout.report import document
 
-    with rollout_views.ledger(_existing(db)) as ledger:
+    with rollout_views.ledger(existing(db)) as ledger:
         id = ledger.get(rollout).id
         if watch:
             _wait(ledger, frozenset({id}), as_json)
@@ -261,7 +176,7 @@ def report(
     from edgeagent.errors import unwritable
     from edgeagent.fleet.rollout import report as reports
 
-    with rollout_views.ledger(_existing(db)) as ledger:
+    with rollout_views.ledger(existing(db)) as ledger:
         found = reports.document(ledger, ledger.get(rollout))
     if to is None:
         render.show(found, as_json, lambda: render.text(reports.markdown(found)))
@@ -328,7 +243,7 @@ def _conclude(ledger: Ledger, only: frozenset[str], as_json: bool) -> None:
 
 
 def _wish(db: str, rollout: str, wish: Any, why: str) -> None:
-    with rollout_views.ledger(_existing(db)) as ledger:
+    with rollout_views.ledger(existing(db)) as ledger:
         found = ledger.wish(ledger.get(rollout).id, wish, why, getpass.getuser())
         driven = bool(found.driver) and ledger.db.now() - found.beat < 10
     if driven:
@@ -337,27 +252,10 @@ def _wish(db: str, rollout: str, wish: Any, why: str) -> None:
         render.note(f"{found.id}: nobody drives it now; start: edgeagent fleet rollout run")
 
 
-def _settings(link: Any, prefix: str, sign: str, passphrase_file: str) -> ConductSettings:
-    from edgeagent.fleet.desired import signer
+def _settings(broker: Broker, signing: Signing) -> ConductSettings:
     from edgeagent.fleet.rollout.conductor import ConductSettings
 
-    if not sign:
-        return ConductSettings(link, prefix)
-    return ConductSettings(link, prefix, signer(private_key(sign, passphrase_file), prefix))
-
-
-def private_key(file: str, passphrase_file: str) -> Any:
-    """An operator's key. Raises NotFound, NotPermitted, UsageError."""
-    from edgeagent.errors import NotFound, UsageError
-
-    try:
-        from edgeagent.fleet.keys import PrivateKey
-    except ImportError as error:
-        raise UsageError(
-            "signing needs the package cryptography", remedy='pip install "edgeagent[fleet]"'
-        ) from error
-    try:
-        word = Path(passphrase_file).read_text().rstrip("\r\n") if passphrase_file else ""
-    except OSError as error:
-        raise NotFound(f"{passphrase_file}: {error.strerror}") from error
-    return PrivateKey.load(Path(file), word)
+    signs = signing.signer(broker.prefix)
+    if signs is None:
+        return ConductSettings(broker.link(), broker.prefix)
+    return ConductSettings(broker.link(), broker.prefix, signs)

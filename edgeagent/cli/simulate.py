@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from edgeagent.cli import render
-from edgeagent.cli.fleet import Host, PasswordFile, Port, Prefix, User, _broker, _seconds
+from edgeagent.cli.bundle import bundled
+from edgeagent.cli.reach import PlainBroker, seconds
 
 
+@bundled
 def simulate(
     count: Annotated[int, typer.Argument(metavar="N", min=1, max=20000, help="Devices.")],
     folder: Annotated[
@@ -31,23 +33,18 @@ def simulate(
         float, typer.Option("--speed", min=0.001, help="soak_s and shadow_s are so much shorter.")
     ] = 1.0,
     metrics: Annotated[str, typer.Option(metavar="TIME", help="Between metrics.")] = "60 s",
-    host: Host = "127.0.0.1",
-    port: Port = 1883,
-    username: User = "",
-    password_file: PasswordFile = "",
-    prefix: Prefix = "edgeagent",
+    broker: PlainBroker = PlainBroker(),
 ) -> None:
     """Devices that do everything but see: protocol, trust, deployments; until Ctrl-C."""
     from edgeagent.fleet.simulate.crowd import Crowd, Simulation
     from edgeagent.fleet.simulate.table import Table, load
 
-    link = _broker(host, port, username, password_file, "", "", "")
     crowd = Crowd(
         folder.absolute(),
         Simulation(
-            count, link.endpoints[0], packages and str(Path(packages).absolute()),
-            root and str(Path(root).absolute()), load(table) if table else Table(), prefix,
-            processes, speed, _seconds("--metrics", metrics),
+            count, broker.link().endpoints[0], packages and str(Path(packages).absolute()),
+            root and str(Path(root).absolute()), load(table) if table else Table(), broker.prefix,
+            processes, speed, seconds("--metrics", metrics),
         ),
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
