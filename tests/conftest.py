@@ -1,11 +1,15 @@
-"""What all tests share: where the shared assets are, and a trusted clock."""
+"""What all tests share: where the shared assets are, a trusted clock, a real broker."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from edgeagent.errors import NotFound
+from edgeagent.testing.broker import Mosquitto, find_mosquitto
 
 # The agent silences FFmpeg before it loads OpenCV; a test that loads OpenCV first must do the same.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -39,3 +43,20 @@ def full() -> bool:
 def _trusted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     # Containers and build machines often run without time synchronisation.
     monkeypatch.setenv("EDGEAGENT_CLOCK", "synced")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_installed() -> None:
+    try:
+        find_mosquitto()
+    except NotFound as error:
+        pytest.skip(f"{error} ({error.remedy})")
+
+
+@pytest.fixture
+def broker(tmp_path: Path, mosquitto_installed: None) -> Iterator[Mosquitto]:
+    """mosquitto on a port of its own."""
+    running = Mosquitto(tmp_path / "broker")
+    running.start()
+    yield running
+    running.kill()

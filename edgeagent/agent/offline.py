@@ -37,12 +37,9 @@ class Resting:
 
     @cached_property
     def profile_name(self) -> str:
-        wanted = self.loaded.config.device.profile
-        if wanted != "auto":
-            return wanted
-        from edgeagent.device.profile import detect
+        from edgeagent.device.profile import name_of
 
-        return detect().profile.name
+        return name_of(self.loaded.config.device.profile)
 
     @cached_property
     def orders(self) -> Orders:

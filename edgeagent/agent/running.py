@@ -331,12 +331,9 @@ class Agent:
     @cached_property
     def profile_name(self) -> str:
         """Name of the board's profile: as configured, or as detected."""
-        wanted = self.loaded.config.device.profile
-        if wanted != "auto":
-            return wanted
-        from edgeagent.device.profile import detect
+        from edgeagent.device.profile import name_of
 
-        return detect().profile.name
+        return name_of(self.loaded.config.device.profile)
 
     def status(self) -> dict[str, Any]:
         """What `edgeagent status` shows."""

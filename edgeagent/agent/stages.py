@@ -100,25 +100,14 @@ def stages_for(
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    try:
-        predictor = Predictor(package, runtime or pipeline.runtime, lowest)
-    except BaseException:
-        if finder is not None:
-            finder.close()
-        raise
+    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder)
     try:
         decide = Decide(
-            name,
-            pipeline,
-            privacy or Privacy(),
-            predictor.labels,
-            threshold=threshold,
-            model=predictor.model,
-            config=config_hash,
-            redactor_labels=finder.labels if finder else (),
-            readings=readings,
+            name, pipeline, privacy or Privacy(), predictor.labels,
+            threshold=threshold, model=predictor.model, config=config_hash,
+            redactor_labels=finder.labels if finder else (), readings=readings,
             timezone=timezone,
-        )
+        )  # fmt: skip
         cascade = None
         if pipeline.refine and find:
             cascade = open_cascade(
@@ -146,6 +135,18 @@ def stages_for(
         memory=memory,
         gate=_gate(pipeline, timezone, presents or {}),
     )
+
+
+def _predictor(
+    package: Package, runtime: Runtime, lowest: float, finder: Predictor | None
+) -> Predictor:
+    """The first model; ``finder``, which is open already, does not outlive its failure."""
+    try:
+        return Predictor(package, runtime, lowest)
+    except BaseException:
+        if finder is not None:
+            finder.close()
+        raise
 
 
 class Memory:

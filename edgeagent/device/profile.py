@@ -262,3 +262,8 @@ def profile_layer(
         return Layer(match.profile.config, places)
 
     return layer
+
+
+def name_of(wanted: str) -> str:
+    """The profile that ``device.profile`` means: itself, or the detected one for ``auto``."""
+    return detect().profile.name if wanted == "auto" else wanted

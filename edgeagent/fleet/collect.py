@@ -23,6 +23,7 @@ from edgeagent.fleet.batches import Arrival
 from edgeagent.fleet.confirms import Confirms, Due
 from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.intake import Intake, Partition, Taken
+from edgeagent.fleet.meeting import Meeting
 from edgeagent.fleet.retention import Retention
 from edgeagent.fleet.seats import Seats
 from edgeagent.fleet.sharing import SharedLink, own_topics, proven
@@ -137,7 +138,7 @@ class Collector:
         """
         self._sharing = self._shares(started)
         link = self._link(self._seats.own)
-        link.board(_Watch(self._met))
+        link.board(Meeting(self._met))
         self._intake.wire(link)
         link.start()
         if self._sharing:
@@ -327,22 +328,3 @@ class Adoptions:
         """Leave them as they are, for whoever comes."""
         while self._links:
             self._links.popitem()[1][0].stop()
-
-
-class _Watch:
-    """Passenger that notes when the link comes up."""
-
-    def __init__(self, met: threading.Event) -> None:
-        self._met = met
-
-    def connected(self) -> None:
-        self._met.set()
-
-    def disconnected(self, _reason: Reason) -> None:
-        """What was under way is not accepted, and due again by itself."""
-
-    def turn(self, now: float) -> float:
-        return now + 5.0
-
-    def farewell(self) -> None:
-        """Nothing is owed: what is not confirmed now is due at the next start."""

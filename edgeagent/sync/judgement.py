@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from edgeagent import clock
+from edgeagent.config.depth import deeper
 from edgeagent.config.units import seconds
 from edgeagent.errors import EdgeAgentError
 from edgeagent.sync.command_types import CommandType
@@ -147,7 +148,7 @@ def read(payload: bytes) -> dict[str, Any] | Verdict:
         return Verdict("rejected", "not-json", str(error))
     if not isinstance(found, dict):
         return Verdict("rejected", "not-json", "an object was expected")
-    return _too_deep() if _deeper(found, MOST_DEPTH) else found
+    return _too_deep() if deeper(found, MOST_DEPTH) else found
 
 
 def signed(order: Order) -> bool:
@@ -203,17 +204,3 @@ def _time(order: Order, name: str) -> int | None:
 
 def _too_deep() -> Verdict:
     return Verdict("rejected", "too-deep", f"nested deeper than {MOST_DEPTH}")
-
-
-def _deeper(found: Any, most: int) -> bool:
-    level = [found]
-    for _ in range(most):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
-    return True

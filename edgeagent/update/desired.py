@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.depth import deeper
 from edgeagent.prove.semver import is_version
 
 MOST_BYTES = 256 * 1024
@@ -123,7 +124,7 @@ def read(payload: bytes) -> Desired | None:
         raise ValueError(f"nested deeper than {MOST_DEPTH}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from error
-    if _deeper(desired.config, MOST_DEPTH):
+    if deeper(desired.config, MOST_DEPTH):
         raise ValueError(f"nested deeper than {MOST_DEPTH} - at `$.config`")
     for model, wish in desired.models.items():
         if not is_version(wish.version):
@@ -185,17 +186,3 @@ def _over(lower: dict[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _deeper(found: Any, most: int) -> bool:
-    level = [found]
-    for _ in range(most):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

@@ -6,14 +6,12 @@ import json
 import threading
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
 
-from edgeagent.errors import NotFound
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
+from edgeagent.testing.broker import Mosquitto
 
 
 class Subscriber:
@@ -78,17 +76,6 @@ class Subscriber:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """mosquitto on a port of its own."""
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from edgeagent.fleet.census import Census, Count
 from edgeagent.fleet.database import Database
 from edgeagent.fleet.desired import Book, Order, Sign, as_before, base_of, compose, highest
 from edgeagent.fleet.desired import with_model as wishing
+from edgeagent.fleet.meeting import Meeting
 from edgeagent.fleet.rollout import watching
 from edgeagent.fleet.rollout.course import Course, Turn
 from edgeagent.fleet.rollout.ledger import Ledger
@@ -113,7 +114,7 @@ class Conductor:
             session_expiry_s=0.0, receive_maximum=1000,
         )  # fmt: skip
         link = Link(known, self._own.echo)
-        link.board(_Meets(self._met))
+        link.board(Meeting(self._met))
         for pattern in self.roster.patterns():
             link.subscribe(pattern, self._take)
         link.start()
@@ -377,22 +378,3 @@ def cut(count: Count, known: int) -> str:
         f"{known} devices that the collector knows are complete, others may be missing: raise "
         "max_queued_messages"
     )
-
-
-class _Meets:
-    """Passenger that notes when the link comes up."""
-
-    def __init__(self, met: threading.Event) -> None:
-        self._met = met
-
-    def connected(self) -> None:
-        self._met.set()
-
-    def disconnected(self, _reason: Reason) -> None:
-        """What was missed is read again at the next connection."""
-
-    def turn(self, now: float) -> float:
-        return now + 5.0
-
-    def farewell(self) -> None:
-        """Nothing is owed."""

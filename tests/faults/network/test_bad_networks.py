@@ -7,12 +7,11 @@ import json
 import random
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeagent.errors import NotFound
 from edgeagent.store.batch import Batch
 from edgeagent.sync.reasons import known_codes
 from edgeagent.testing.broker import Mosquitto
@@ -23,17 +22,6 @@ from edgeagent.testing.scripted import Published, Script, ScriptedBroker
 pytestmark = pytest.mark.broker
 
 Trouble = Callable[[Proxy, Device, threading.Event], None]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    running = Mosquitto(tmp_path / "broker")
-    try:
-        running.start()
-    except NotFound as error:
-        pytest.skip(f"{error} ({error.remedy})")
-    yield running
-    running.kill()
 
 
 class Lanes:

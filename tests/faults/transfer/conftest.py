@@ -8,21 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.errors import NotFound
 from edgeagent.fleet.serve import Server, ServeSettings
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
-    with Mosquitto(tmp_path / "broker") as running:
-        assert isinstance(running, Mosquitto)
-        yield running
+from edgeagent.testing.broker import Mosquitto
 
 
 @pytest.fixture

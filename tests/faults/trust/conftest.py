@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from edgeagent.errors import NotFound
 from edgeagent.fleet.repository import ceremony, publish
 from edgeagent.fleet.repository.home import Home
 from edgeagent.fleet.serve import Server, ServeSettings
@@ -20,7 +19,7 @@ from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.fetching import Fetching
 from edgeagent.sync.link import Link
 from edgeagent.sync.topics import Topics
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
+from edgeagent.testing.broker import Mosquitto
 from edgeagent.update.fetch.mqtt import MqttCarrier
 from edgeagent.update.trust.repository import TrustedRepository
 
@@ -29,11 +28,9 @@ CONTENT = bytes(range(256)) * 400
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, mosquitto_installed: None
+) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path_factory.mktemp("broker")) as running:
         assert isinstance(running, Mosquitto)
         yield running

@@ -15,7 +15,6 @@ from edgeagent.errors import NotFound
 from edgeagent.fleet.archive import Archive
 from edgeagent.fleet.batches import Arrival, read
 from edgeagent.fleet.database import Database, open_database
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
 
 
 @pytest.fixture(scope="session")
@@ -115,13 +114,3 @@ class Made:
 @pytest.fixture(scope="session")
 def made() -> type[Made]:
     return Made
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running  # type: ignore[misc]

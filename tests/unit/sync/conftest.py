@@ -15,7 +15,6 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeagent.errors import NotFound
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.sync.backoff import RANGES
@@ -31,7 +30,6 @@ from edgeagent.sync.presence import Identity, Presence
 from edgeagent.sync.publisher import Publisher, PublisherSettings
 from edgeagent.sync.shelf import Shelf
 from edgeagent.sync.topics import Topics
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
 from edgeagent.testing.scripted import Script, ScriptedBroker
 
 QUICK = dict.fromkeys(RANGES, (0.02, 0.2))
@@ -51,22 +49,6 @@ def eventually(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[..., Any]:
     return eventually
-
-
-@pytest.fixture(scope="session")
-def mosquitto_installed() -> None:
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def broker(tmp_path: Path, mosquitto_installed: None) -> Iterator[Mosquitto]:
-    running = Mosquitto(tmp_path / "broker")
-    running.start()
-    yield running
-    running.kill()
 
 
 @pytest.fixture

@@ -463,10 +463,9 @@ def test_a_suspect_waits_longer_each_time_and_is_tried_by_one_at_a_time() -> Non
 # --- backlogs are compressed beside the link's thread ---------------------------------------
 
 
-def test_what_waits_in_the_press_when_the_link_is_lost_is_sent_again_whole(
-    scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+@pytest.fixture
+def held_press(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Compression waits for the first event, and the second one tells that it was begun."""
     opened, begun = threading.Event(), threading.Event()
     encode = Encoding.encode
 
@@ -477,6 +476,14 @@ def test_what_waits_in_the_press_when_the_link_is_lost_is_sent_again_whole(
         return encode(self, batch, device)
 
     monkeypatch.setattr(Encoding, "encode", slow)
+    return opened, begun
+
+
+def test_what_waits_in_the_press_when_the_link_is_lost_is_sent_again_whole(
+    scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually,
+    held_press: tuple[threading.Event, threading.Event],
+) -> None:  # fmt: skip
+    opened, begun = held_press
     broker = scripted()
     fill(outbox, 900, size=200)
     station = make_station(broker.port)
@@ -494,18 +501,9 @@ def test_what_waits_in_the_press_when_the_link_is_lost_is_sent_again_whole(
 
 def test_a_live_record_does_not_wait_for_the_press(
     scripted: Any, make_station: Any, outbox: Outbox, eventually: Eventually,
-    monkeypatch: pytest.MonkeyPatch,
+    held_press: tuple[threading.Event, threading.Event],
 ) -> None:  # fmt: skip
-    opened, begun = threading.Event(), threading.Event()
-    encode = Encoding.encode
-
-    def slow(self: Encoding, batch: Batch, device: str) -> bytes:
-        if threading.current_thread().name == "press":
-            begun.set()
-            assert opened.wait(10)
-        return encode(self, batch, device)
-
-    monkeypatch.setattr(Encoding, "encode", slow)
+    opened, begun = held_press
     broker = scripted()
     fill(outbox, 150, size=200)
     make_station(broker.port)

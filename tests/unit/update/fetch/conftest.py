@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from edgeagent.errors import NotFound
 from edgeagent.fleet.serve import Server, ServeSettings
 from edgeagent.sync.backoff import RANGES
 from edgeagent.sync.budget import Budget
@@ -17,7 +16,7 @@ from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.fetching import Fetching
 from edgeagent.sync.link import Link
 from edgeagent.sync.topics import Topics
-from edgeagent.testing.broker import Mosquitto, find_mosquitto
+from edgeagent.testing.broker import Mosquitto
 
 QUICK = dict.fromkeys(RANGES, (0.02, 0.2))
 
@@ -36,17 +35,6 @@ class Asker:
             self.link.board(passenger)
         self.link.start()
         assert self.link.wait_up(20), self.link.last_error
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    try:
-        find_mosquitto()
-    except NotFound as error:
-        pytest.skip(str(error))
-    with Mosquitto(tmp_path / "broker") as running:
-        assert isinstance(running, Mosquitto)
-        yield running
 
 
 @pytest.fixture
