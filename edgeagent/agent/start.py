@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
-from edgeagent.config.paths import SYSTEM_CONFIG
+from edgeagent.config.paths import SYSTEM_CONFIG, within_reach
 from edgeagent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def _counted(folder: Path) -> Boots:
     from edgeagent.update import boots as starts
 
     boots = starts.Boots(folder)
-    if boots.undo and (folder / "models").is_dir():
+    if boots.undo and within_reach(folder / "models"):
         from edgeagent.update.truth import undo_trials
 
         said = f"the agent did not stay up in {boots.unhealthy} starts with {{version}}"
         for undone in undo_trials(folder / "models", said):
             log.error("%s is taken back: %s starts did not last", undone, boots.unhealthy)
-    if (folder / "remote-state.json").exists():
+    if within_reach(folder / "remote-state.json"):
         from edgeagent.update.remote import prepare
 
         prepare(folder, undo=boots.undo)

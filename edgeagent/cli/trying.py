@@ -109,19 +109,21 @@ def alone(
     from edgeagent.capture.unit import CaptureUnit
     from edgeagent.supervisor import Supervisor
 
-    # What goes wrong is in the report.
-    logging.getLogger("edgeagent.capture").setLevel(logging.ERROR)
     broker = _broker(loaded, source)
     unit = CaptureUnit(name, make_source(name, source, _wanted(source), broker), source)
     mailbox = unit.subscribe(_QUEUE)
     supervisor = Supervisor()
     report: dict[str, Any] = {}
     looked = look_alone(_around(loaded, data), unit, mailbox, seconds, picture=picture)
+    log = logging.getLogger("edgeagent.capture")
+    before = log.level
+    log.setLevel(logging.ERROR)  # What goes wrong is in the report.
     supervisor.start(unit)
     try:
         for report in looked:
             tell(report)
     finally:
+        log.setLevel(before)
         looked.close()
         supervisor.stop(2.0)
         if broker is not None:

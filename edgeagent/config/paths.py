@@ -72,3 +72,12 @@ def _entered(folder: Path) -> bool:
         return folder.is_dir()
     except OSError:
         return False
+
+
+def within_reach(path: Path) -> bool:
+    """Whether it is there and may be looked at. False also where a folder on the way may not be
+    entered: whoever has to use it says so, with what helps."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

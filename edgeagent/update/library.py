@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from edgeagent.config.paths import shipped
+from edgeagent.config.paths import shipped, within_reach
 from edgeagent.errors import EdgeAgentError, NotFound, PackageError
 from edgeagent.manifest import Package, load_package
 from edgeagent.prove.semver import version_order
@@ -109,7 +109,7 @@ class Library:
         model names, else all but what has not proven itself here."""
         for parent in self.folders:
             file = parent / f"{name}.json"
-            if not file.is_file():
+            if not within_reach(file):
                 continue
             from edgeagent.update.truth import read_truth  # only where something was deployed
 

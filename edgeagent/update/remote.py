@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from edgeagent import clock
 from edgeagent.config.load import REMOTE_FILE
+from edgeagent.config.paths import within_reach
 from edgeagent.errors import StoreError
 from edgeagent.update.desired import Patch
 from edgeagent.update.disk import Disk
@@ -158,7 +159,7 @@ class RemoteLayer:
 def prepare(folder: Path, *, undo: bool) -> None:
     """Before a start reads its configuration: put the layer in order, or take back what is on
     trial after too many starts that did not last. What can't be written is only logged."""
-    if not (folder / STATE_FILE).exists():
+    if not within_reach(folder / STATE_FILE):
         return
     layer = RemoteLayer(folder)
     try:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from edgeagent.config.paths import within_reach
 from edgeagent.errors import StoreError
 from edgeagent.update.desired import Policy
 from edgeagent.update.disk import Disk
@@ -152,7 +153,7 @@ class Truths:
         self._disk = disk or Disk()
         self._lock = threading.RLock()
         self._known: dict[str, Truth] = {}
-        for file in sorted(models.glob(f"*{_SUFFIX}")) if models.is_dir() else ():
+        for file in sorted(models.glob(f"*{_SUFFIX}")) if within_reach(models) else ():
             truth = read_truth(file)
             if truth is not None:
                 self._known[file.name.removesuffix(_SUFFIX)] = truth

@@ -38,7 +38,7 @@ needs_arecord = pytest.mark.skipif(
 class Microphone:
     """An ALSA device ``mic``: what is spoken into it comes out, as fast as it is spoken."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, level: float) -> None:
         self.fifo = folder / "sound"
         os.mkfifo(self.fifo)
         self.config = folder / "alsa.conf"
@@ -46,7 +46,7 @@ class Microphone:
         self._handle = os.open(self.fifo, os.O_RDWR)
         self._ended = threading.Event()
         self._said = 0
-        self.level = 0.25
+        self.level = level
         self._thread = threading.Thread(target=self._speak)
         self._thread.start()
 
@@ -75,8 +75,10 @@ class Microphone:
 
 
 @pytest.fixture
-def microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Microphone]:
-    its = Microphone(tmp_path)
+def microphone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Microphone]:
+    its = Microphone(tmp_path, getattr(request, "param", 0.25))
     monkeypatch.setenv("ALSA_CONFIG_PATH", str(its.config))
     yield its
     its.close()
@@ -133,8 +135,8 @@ def test_overlapping_windows_in_real_time(microphone: Microphone, recording: Any
 
 
 @needs_arecord
+@pytest.mark.parametrize("microphone", [0.0001], indirect=True)
 def test_quiet_windows_are_not_looked_at(microphone: Microphone, recording: Any) -> None:
-    microphone.level = 0.0001
     wanted = Wanted(rate_hz=RATE, length=RATE // 10)
     unit, mailbox = recording(AudioConfig(device="mic", quiet=-40), wanted)
     deadline = time.monotonic() + 10
