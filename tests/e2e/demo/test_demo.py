@@ -209,22 +209,25 @@ def test_even_a_killed_demo_leaves_nothing_running(
     assert run.left_running() == []
 
 
-def test_without_mosquitto_the_embedded_broker_does_it(
+def test_what_is_not_installed_is_replaced_or_left_out_and_said(
     tmp_path: Path, repository: Path, cache: Path
 ) -> None:
     pytest.importorskip("amqtt")
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    # Python reads it at its start: for this visitor there is no such program.
+    # Python reads it at its start: for this visitor there is no such program, nor such a package.
     (hidden / "sitecustomize.py").write_text(
-        "import shutil\nreal = shutil.which\n"
-        "shutil.which = lambda name, *a, **k: None if name == 'mosquitto' else real(name, *a, **k)"
+        "import importlib.util, shutil\n"
+        "which, spec = shutil.which, importlib.util.find_spec\n"
+        "shutil.which = lambda name, *a: name != 'mosquitto' and which(name, *a) or None\n"
+        "importlib.util.find_spec = lambda name: name != 'onnxruntime' and spec(name) or None"
     )
     run = Visit(tmp_path / "demo", repository, cache, path=(hidden,))
     text = "\n".join(line for _, line in run.lines())
     assert run.child.wait(10) == 0, text
     assert "embedded broker (amqtt; mosquitto is not installed)" in text
     assert "left out: a broker that forgets" in text
+    assert "left out: a bad model that is taken back (onnxruntime is not installed)" in text
     assert "none lost" in text and "0 missing" in text
     assert run.left_running() == []
     match = re.search(r"not installed\) on port (\d+)", text)
