@@ -209,6 +209,17 @@ def test_even_a_killed_demo_leaves_nothing_running(
     assert run.left_running() == []
 
 
+_MISSING = """
+import importlib.util, shutil
+
+def without(missing, find):
+    return lambda name, *more, **keys: None if name == missing else find(name, *more, **keys)
+
+shutil.which = without("mosquitto", shutil.which)
+importlib.util.find_spec = without("onnxruntime", importlib.util.find_spec)
+"""
+
+
 def test_what_is_not_installed_is_replaced_or_left_out_and_said(
     tmp_path: Path, repository: Path, cache: Path
 ) -> None:
@@ -216,12 +227,7 @@ def test_what_is_not_installed_is_replaced_or_left_out_and_said(
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     # Python reads it at its start: for this visitor there is no such program, nor such a package.
-    (hidden / "sitecustomize.py").write_text(
-        "import importlib.util, shutil\n"
-        "which, spec = shutil.which, importlib.util.find_spec\n"
-        "shutil.which = lambda name, *a: name != 'mosquitto' and which(name, *a) or None\n"
-        "importlib.util.find_spec = lambda name: name != 'onnxruntime' and spec(name) or None"
-    )
+    (hidden / "sitecustomize.py").write_text(_MISSING)
     run = Visit(tmp_path / "demo", repository, cache, path=(hidden,))
     text = "\n".join(line for _, line in run.lines())
     assert run.child.wait(10) == 0, text
