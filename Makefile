@@ -2,7 +2,8 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do command -v $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# Many tests wait for brokers and cameras: three share two cores well.
+JOBS ?= 3
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -73,8 +74,8 @@ test-python:  ## the unit tests with another Python: make test-python PYTHON=pyt
 one-lock: $(BIN)/python
 	@test $(VENV)/.$(LOCK) -nt packaging/locks/$(LOCK).txt || { $(PIP_INSTALL) --require-hashes -r packaging/locks/$(LOCK).txt && $(PIP_INSTALL) --no-deps --editable . && touch $(VENV)/.$(LOCK); }
 
-chaos: $(VENV)/.dev  ## kill, power-cut and fault tests in full (long)
-	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults
+chaos: $(VENV)/.dev  ## kill, power-cut, chain, torture, rollout tests in full (hours)
+	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/e2e/fleet tests/e2e/capture tests/unit/prove/test_mutated.py
 
 soak: $(VENV)/.dev  ## three pipelines for ten minutes: memory, threads, the stop
 	$(BIN)/python benchmarks/soak.py --minutes 10

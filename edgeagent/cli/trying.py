@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,18 @@ def by_agent(
         return None
 
 
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """What goes wrong meanwhile is in the report."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def alone(
     loaded: Loaded | None, data: Path, name: str, source: SourceConfig, seconds: float,
     picture: bool, tell: Callable[[dict[str, Any]], None],
@@ -115,15 +128,12 @@ def alone(
     supervisor = Supervisor()
     report: dict[str, Any] = {}
     looked = look_alone(_around(loaded, data), unit, mailbox, seconds, picture=picture)
-    log = logging.getLogger("edgeagent.capture")
-    before = log.level
-    log.setLevel(logging.ERROR)  # What goes wrong is in the report.
     supervisor.start(unit)
     try:
-        for report in looked:
-            tell(report)
+        with _quiet("edgeagent.capture"):
+            for report in looked:
+                tell(report)
     finally:
-        log.setLevel(before)
         looked.close()
         supervisor.stop(2.0)
         if broker is not None:

@@ -51,6 +51,8 @@ class Visit:
         self.child = subprocess.Popen(
             [*command, "--seconds", str(SECONDS), *more],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+            # A shell that runs the tests in the background has Ctrl-C ignored, and hands that down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def left_running(self) -> list[str]:

@@ -5,9 +5,11 @@ With EDGEAGENT_TESTS=full it is 1,000 devices; else 60.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -192,6 +194,12 @@ def test_a_bad_profile_aborts_the_canaries_and_the_fix_reaches_all(
     print(f"{count} devices: {took:.0f} s")
 
 
+def collected(database: Path) -> int:
+    """Records that are in the collector's database."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT count(*) FROM record").fetchone()[0])
+
+
 BEHAVIOUR = """
 profiles = { rpi4 = 1, imx8mp = 1 }
 [[behaviour]]
@@ -219,6 +227,8 @@ def test_a_version_that_sees_the_world_otherwise_is_stopped_by_the_records(
     cli.start("simulate", "12", "--dir", "sim", "--table", "table.toml", "--packages", "packages",
               "--speed", "1000", "--metrics", "1 s", "--processes", "1")  # fmt: skip
     observer.until(lambda: len(observer.online()) == 12, 60)
+    # Enough of how it was before, of every device: without it there is nothing to compare with.
+    observer.until(lambda: collected(tmp_path / "fleet.db") > 12 * 60, 60)
     began = time.monotonic()
     driver = cli.start(
         "rollout", "create", "parts@2.0.0", "--waves", "50%,100%", "--settle", "1 s",

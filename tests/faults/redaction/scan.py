@@ -142,6 +142,9 @@ def shared_memory(pid: int) -> Iterator[tuple[str, bytes]]:
         if file.is_file() and file.stat().st_uid == os.getuid() and "edgeagent" in file.name:
             yield str(file), file.read_bytes()
     for handle in Path(f"/proc/{pid}/fd").glob("*"):
-        target = os.readlink(handle)
-        if "(deleted)" in target or target.startswith("/dev/shm"):
-            yield target, handle.read_bytes()
+        try:
+            target = os.readlink(handle)
+            if "(deleted)" in target or target.startswith("/dev/shm"):
+                yield target, handle.read_bytes()
+        except FileNotFoundError:
+            continue  # closed in this very moment: there is nothing in it any more
