@@ -252,9 +252,7 @@ class _Transfer:
         self._heard_at, self._failures = at, 0
         if asked is not None:
             self._pace.arrived(at, len(payload), asked[0])
-            # Its answer went before it: if that did not come, it is lost.
-            while self._unanswered and self._unanswered[0] <= asked[0]:
-                self._unanswered.popleft()
+            self._not_awaited(asked[0])  # Its answer went before it: it came, or is lost.
         if sink.pieces.has(index, self._chunk):
             self._carrier.repeated += 1
         else:
@@ -277,10 +275,15 @@ class _Transfer:
         )
         if late or silent:
             self._failures += 1
-            self._unanswered.clear()
+            self._not_awaited(max((self._asked[index][0] for index in late), default=now))
             self._next = 0
             for index in late:
                 del self._asked[index]
+
+    def _not_awaited(self, until: float) -> None:
+        """Of requests sent up to then no first answer is expected any more."""
+        while self._unanswered and self._unanswered[0] <= until:
+            self._unanswered.popleft()
 
     def _give_up(self, now: float) -> None:
         if now - self._heard_at < self._carrier.silence_s:
