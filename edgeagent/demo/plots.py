@@ -141,7 +141,7 @@ def _backlog(
     highest = max((count for _, count in backlog), default=0.0)
     y = Axis(0.0, max(highest, 1.0), floor - 2, floor - 56)
     if narrow:
-        sheet.text(4.0, floor - 64, "waiting on disk", "lane-text")
+        sheet.text(4.0, floor - 76, "waiting on disk", "lane-text")
     else:
         sheet.text(_GUTTER - 12, floor - 24, "waiting", "lane-text", "end")
         sheet.text(_GUTTER - 12, floor - 10, "on disk", "lane-text", "end")
