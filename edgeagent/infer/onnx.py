@@ -162,6 +162,9 @@ def _session_options(ort: Any, options: Options) -> Any:
     for pool in ("intra", "inter"):
         settings.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if options.profile:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = options.profile
     return settings
 
 

@@ -33,6 +33,9 @@ class Options(Struct, frozen=True):
     """TFLite signature to run; empty = the model's plain inputs and outputs."""
     extra: dict[str, str] = field(default_factory=dict)
     """Options of the delegate or provider."""
+    profile: str = ""
+    """ONNX Runtime: beginning of the path of a file into which it writes, when it is closed, what
+    each operator took."""
 
 
 class Receipt(Struct, frozen=True):
