@@ -46,12 +46,31 @@ def full() -> bool:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A delegate compiled from toy_delegate.c."""
+    return compiled_toy(tmp_path_factory.mktemp("toy") / "libtoy.so")
+
+
+@pytest.fixture(scope="session")
+def slow_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and each run takes 3 ms longer."""
+    return compiled_toy(tmp_path_factory.mktemp("toy") / "libslow.so", "-DSLOW=3000")
+
+
+def compiled_toy(library: Path, *flags: str) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler: the toy delegate can't be built")
-    library = tmp_path_factory.mktemp("toy") / "libtoy.so"
     source = ROOT / "tests" / "unit" / "infer" / "toy_delegate.c"
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(source)]
+    command = [
+        compiler,
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Werror",
+        *flags,
+        "-o",
+        str(library),
+        str(source),
+    ]
     subprocess.run(command, check=True)
     return library
 

@@ -29,6 +29,7 @@ from edgeagent.cli import (
     run,
     simulate,
     status,
+    tune,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -110,6 +111,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -137,8 +137,6 @@ def _name(what: Path) -> str:
 
 def _other(text: str, first: Candidate, config: Path | None, data_dir: Path | None) -> Candidate:
     """``MODEL``, ``KEY=VALUE,…`` of the same model, or ``MODEL,KEY=VALUE,…``."""
-    from msgspec.structs import replace
-
     from edgeagent.prove.bench.plan import Candidate
 
     head, *rest = text.split(",")
@@ -146,19 +144,29 @@ def _other(text: str, first: Candidate, config: Path | None, data_dir: Path | No
         other, rest = first, [head, *rest]
     else:
         other = Candidate(find_subject(head, config, data_dir))
-    settings = _pairs("--vs", rest)
+    return other_settings("--vs", rest, other)
+
+
+def other_settings(option: str, texts: list[str], like: Candidate) -> Candidate:
+    """A candidate with other settings, given as ``KEY=VALUE``; unknown keys are options of the
+    delegate or provider. Raises UsageError."""
+    from msgspec.structs import replace
+
+    settings = _pairs(option, texts)
     given = {key: settings.pop(key) for key in _KEYS if key in settings}
-    numbers = {key: _whole(key, given.pop(key)) for key in ("threads", "batch") if key in given}
+    numbers = {
+        key: _whole(option, key, given.pop(key)) for key in ("threads", "batch") if key in given
+    }
     runtime: Runtime = replace(
-        other.runtime, **given, options={**other.runtime.options, **settings},
-        threads=numbers.get("threads", other.runtime.threads),
+        like.runtime, **given, options={**like.runtime.options, **settings},
+        threads=numbers.get("threads", like.runtime.threads),
     )  # fmt: skip
-    return replace(other, runtime=runtime, batch=numbers.get("batch", other.batch))
+    return replace(like, runtime=runtime, batch=numbers.get("batch", like.batch))
 
 
-def _whole(key: str, value: str) -> int:
+def _whole(option: str, key: str, value: str) -> int:
     if not value.isdigit() or not 1 <= int(value) <= 256:
-        raise UsageError(f"--vs {key}={value}: a whole number from 1 on is expected")
+        raise UsageError(f"{option} {key}={value}: a whole number from 1 on is expected")
     return int(value)
 
 

@@ -168,6 +168,15 @@ def _session_options(ort: Any, options: Options) -> Any:
     return settings
 
 
+def providers() -> list[str]:
+    """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
+
+    Azure's, which all wheels list, sends tensors away to be computed elsewhere.
+    """
+    known = _library().get_available_providers()
+    return [name for name in known if name not in (CPU, "AzureExecutionProvider")]
+
+
 def _missing_provider(ort: Any, provider: str) -> str:
     available = ort.get_available_providers()
     if not provider or provider in available:

@@ -221,7 +221,8 @@ class _Run:
         golden = opened.ask("golden")
         if golden["samples"]:
             its.golden = msgspec.convert(golden, Golden)
-        its.parity = parity_of(opened, self._plan, self._stopped)
+        plan = self._plan
+        its.parity = parity_of(opened, plan.samples, plan.timeout_s, self._stopped)
         if self._plan.operators:
             self._operators(opened)
 
@@ -248,13 +249,15 @@ def reference(candidate: Candidate, file: str) -> Candidate:
     return replace(candidate, runtime=Runtime(variant=variant, delegate=plain, threads=1), batch=1)
 
 
-def parity_of(opened: Opened, plan: Plan, stopped: Event | None) -> parity.Parity | None:
+def parity_of(
+    opened: Opened, samples: Sequence[Path], timeout_s: float, stopped: Event | None
+) -> parity.Parity | None:
     """Its answers beside the reference's; None where nothing else can run this file."""
     ours = opened.ask("answers")["answers"]
     plain = reference(opened.candidate, opened.told["file"])
     try:
-        with Probe(plan.timeout_s, stopped) as probe:
-            other = probe.open(plain, plan.samples)
+        with Probe(timeout_s, stopped) as probe:
+            other = probe.open(plain, samples)
             expected = other.ask("answers")["answers"]
             return parity.compared(reference_of(other.receipt), expected, ours)
     except ProofFailed:

@@ -60,6 +60,7 @@ class _Worker:
             "open": self._opened, "close": self._closed, "turn": self._turn,
             "golden": self._golden, "answers": self._answers, "labelled": self._labelled,
             "operators": self._operators, "memory": lambda _ask: {"pss_mb": round(pss_mb(), 2)},
+            "providers": self._providers,
         }  # fmt: skip
 
     def __call__(self, ask: dict[str, Any]) -> None:
@@ -161,6 +162,11 @@ class _Worker:
             return {"samples": 0, "right": 0}
         files = {label: [Path(file) for file in its] for label, its in ask["files"].items()}
         return count_right(predictor, files)
+
+    def _providers(self, _ask: dict[str, Any]) -> dict[str, Any]:
+        from edgeagent.infer.onnx import providers
+
+        return {"providers": providers()}
 
     def _operators(self, ask: dict[str, Any]) -> dict[str, Any]:
         import msgspec

@@ -5,7 +5,7 @@
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
  *   fail  create | prepare | invoke | crash | hang (the last two when it runs)
  *   add   a number that is added to every byte, to give wrong answers
- *   slow  microseconds that each run takes longer
+ *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
  */
 #define _DEFAULT_SOURCE
 #include <stdbool.h>
@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#ifndef SLOW
+#define SLOW 0
+#endif
 
 typedef enum { OK = 0, FAILED = 1 } Status;
 typedef struct { int size; int data[]; } Ints;
@@ -71,7 +75,7 @@ typedef struct Delegate {
   void *builder;
 } Delegate;
 
-static int take = 22, add = 0, slow = 0;
+static int take = 22, add = 0, slow = SLOW;
 static char failing[16];
 
 static Status kernel_invoke(Context *context, Node *node) {
@@ -119,7 +123,7 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, add = 0, slow = 0, failing[0] = 0;
+  take = 22, add = 0, slow = SLOW, failing[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
