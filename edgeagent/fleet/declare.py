@@ -201,7 +201,8 @@ def difference(before: Desired | None, after: Desired | None) -> list[str]:
 def _no_signature_needed(present: Present, order: Order) -> None:
     base = present.base()
     before = base.models if base else {}
-    for model, wish in read(order.body).models.items():
+    wished = read(order.body)
+    for model, wish in wished.models.items() if wished else ():
         if (wish.policy.downgrade or wish.policy.force) and wish != before.get(model):
             raise UsageError(
                 f"devices take a downgrade of {model}, or one by force, only signed",
