@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from edgeagent.agent.cascade import Cascade, open_cascade
+from edgeagent.agent.tuned import settled
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
@@ -41,8 +44,7 @@ def open_stages(
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
     find = _tried(around, pipeline, find or around.library.find)
-    if around.proven is not None:
-        around.proven.ensure(package, pipeline.runtime)
+    wanted = settled(around, package, pipeline.runtime)
     finder = _finder(find(hide, "")) if hide else None
     return stages_for(
         name,
@@ -55,6 +57,8 @@ def open_stages(
         timezone=around.config.device.timezone,
         find=find,
         presents=around.presents,
+        runtime=wanted.runtime,
+        tuned=wanted.said,
     )
 
 
@@ -90,17 +94,20 @@ def stages_for(
     timezone: str = "UTC",
     find: Find | None = None,
     presents: Mapping[str, Present] | None = None,
+    tuned: str = "",
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
     packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger.
+    open, for the gate's trigger. ``tuned`` is said in the receipt.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
     predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder)
+    if tuned:
+        predictor.session.receipt = replace(predictor.receipt, tuned=tuned)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,

@@ -41,7 +41,7 @@ def bench(
         typer.Option(
             "--vs",
             metavar="OTHER",
-            help="Compare in turns with: MODEL, or settings such as threads=2,delegate=none.",
+            help="Compare in turns with: MODEL, tuned, or settings: threads=2,delegate=none.",
         ),
     ] = "",
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="For each scenario.")] = 5.0,
@@ -136,9 +136,16 @@ def _name(what: Path) -> str:
 
 
 def _other(text: str, first: Candidate, config: Path | None, data_dir: Path | None) -> Candidate:
-    """``MODEL``, ``KEY=VALUE,…`` of the same model, or ``MODEL,KEY=VALUE,…``."""
+    """``MODEL``, ``KEY=VALUE,…`` of the same model, ``MODEL,KEY=VALUE,…``, or ``tuned``: the same
+    model as the agent would run it."""
+    from msgspec.structs import replace
+
+    from edgeagent.manifest import load_package
     from edgeagent.prove.bench.plan import Candidate
 
+    if text == "tuned" and first.what.is_dir():
+        wanted = options.runtime(load_package(first.what), config, data_dir)
+        return replace(first, runtime=wanted)
     head, *rest = text.split(",")
     if "=" in head:
         other, rest = first, [head, *rest]

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from edgeagent.config.model import Runtime
+from edgeagent.infer.delegates import title_of
 
 Scenario = Literal["single", "multi", "server", "offline"]
 SCENARIOS: tuple[Scenario, ...] = ("single", "multi", "server", "offline")
@@ -30,7 +31,8 @@ class Candidate(Struct, frozen=True):
     def settings(self) -> str:
         """How it is run, in words: ``int8.tflite, xnnpack, 2 threads``."""
         runtime = self.runtime
-        said = [runtime.variant, runtime.delegate, runtime.provider]
+        delegate = title_of(runtime.delegate) if runtime.delegate else ""
+        said = [runtime.variant, delegate, runtime.provider]
         if runtime.threads:
             said.append(f"{runtime.threads} thread{'s' if runtime.threads > 1 else ''}")
         said += [f"{key}={value}" for key, value in sorted(runtime.options.items())]

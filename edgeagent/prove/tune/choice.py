@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgeagent import clock
 from edgeagent.config.model import Runtime
@@ -131,9 +132,28 @@ def outdated(choice: Choice, package: Package) -> str:
     )
 
 
-def free(runtime: Runtime) -> bool:
-    """Whether nobody has decided how the model is to be run."""
-    return runtime == Runtime(require=runtime.require)
+class Chosen(Struct, frozen=True):
+    """How a model is to be run."""
+
+    runtime: Runtime
+    said: str = ""
+    """For its receipt: that it is tuned, or why it does not run as chosen; empty = nothing was."""
+    tuned: bool = False
+
+
+def chosen(data_folder: Path, package: Package, configured: Runtime) -> Chosen:
+    """What was chosen for a model, unless somebody has configured how it is run, or it does not
+    hold any more. Cheap where nothing was ever chosen."""
+    if configured != Runtime(require=configured.require):
+        return Chosen(configured)
+    choice = Choices(data_folder).of(package)
+    if choice is None:
+        return Chosen(configured)
+    why = outdated(choice, package)
+    if why:
+        said = f"not as tuned, because {why} (edgeagent tune {package.name})"
+        return Chosen(configured, said)
+    return Chosen(replace(choice.runtime, require=configured.require), "tuned", tuned=True)
 
 
 def _model(package: Package) -> str:

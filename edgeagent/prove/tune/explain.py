@@ -73,4 +73,4 @@ def _why(entry: Entry, best: Entry, firsts: Sequence[Entry], finalists: Sequence
         if ours.precision != theirs.precision:
             return f"{ours.precision} is slower than {theirs.precision} on this device ({how})"
         return f"{ours.file} is slower than {theirs.file} on this device ({how})"
-    return how if entry in finalists else f"{how}, after {ours.rounds} of the rounds"
+    return how if entry in finalists else f"{how}, out after round {ours.rounds}"

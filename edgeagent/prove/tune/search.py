@@ -281,7 +281,8 @@ class _Search:
             return "wrong", f"golden samples: {golden['faults'][0]}", None, golden["samples"]
         if not self.bars.labelled:
             apart = "" if golden["samples"] else self._apart(opened)
-            return "wrong" if apart else "", apart, *[golden["samples"] or None] * 2
+            known = golden["samples"] or None
+            return "wrong" if apart else "", apart, known, known
         files = {label: [str(file) for file in its] for label, its in self.bars.labelled.items()}
         told = opened.ask("labelled", 600.0, files=files)
         right, samples = told["right"], told["samples"]
