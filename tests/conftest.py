@@ -43,6 +43,13 @@ def full() -> bool:
     return os.environ.get("EDGEAGENT_TESTS") == "full"
 
 
+@pytest.fixture
+def in_full(full: bool) -> None:
+    """Skips a test that is worth its time only in whole runs."""
+    if not full:
+        pytest.skip("runs only with EDGEAGENT_TESTS=full")
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A delegate compiled from toy_delegate.c."""

@@ -48,17 +48,20 @@ def receipt(agent: AgentProcess) -> str:
         return str(agent.until(told))
 
 
-def test_it_runs_as_it_was_tuned(package: Package, tmp_path: Path) -> None:
+def test_it_runs_as_it_was_tuned(package: Package, tmp_path: Path, full: bool) -> None:
     plain = Runtime(variant="parts-int8.tflite", delegate="none", threads=2)
     choose(package, tmp_path / "data", plain)
     said = receipt(AgentProcess(CONFIG, tmp_path))
     assert said.endswith("21 of 21 operators on builtin, 2 threads, tuned")
+    if not full:
+        return
     off = receipt(AgentProcess(CONFIG, tmp_path, "--set", "models.tuned=false"))
     assert off.endswith("on XNNPACK, 1 thread")
     set_ = receipt(AgentProcess(CONFIG, tmp_path, "--set", "pipelines.line.runtime.threads=2"))
     assert set_.endswith("on XNNPACK, 2 threads")
 
 
+@pytest.mark.usefixtures("in_full")
 def test_what_was_chosen_elsewhere_is_not_used_and_it_is_said(
     package: Package, tmp_path: Path
 ) -> None:
@@ -70,6 +73,7 @@ def test_what_was_chosen_elsewhere_is_not_used_and_it_is_said(
     assert "edgeagent tune parts" in agent.log
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_choice_that_takes_its_process_down_is_not_used(
     package: Package, tmp_path: Path, toy: Path
 ) -> None:

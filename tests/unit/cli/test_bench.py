@@ -13,6 +13,7 @@ pytest.importorskip("ai_edge_litert")
 FAST = ("--seconds", "0.2")
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_comparison_in_json_with_a_plot(invoke: Any, tmp_path: Path) -> None:
     plot = tmp_path / "latency.svg"
     done = invoke(
@@ -60,6 +61,7 @@ def test_what_makes_no_sense_is_refused(
     assert said in done.stderr
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_variant_that_is_not_there_is_a_failure(invoke: Any) -> None:
     done = invoke("bench", "digits", "--variant", "edgetpu", *FAST)
     assert done.exit_code == 1

@@ -47,6 +47,7 @@ def test_a_package_is_measured_with_all_that_a_pipeline_does(digits: Path) -> No
     assert single.joules is None or single.joules > 0
 
 
+@pytest.mark.usefixtures("in_full")
 def test_all_scenarios(digits: Path) -> None:
     from msgspec.structs import replace
 
@@ -63,6 +64,7 @@ def test_all_scenarios(digits: Path) -> None:
     assert offline.throughput > 0 and offline.promised_ms is None
 
 
+@pytest.mark.usefixtures("in_full")
 def test_too_few_queries_promise_nothing(digits: Path) -> None:
     plan = Plan(scenarios=("multi",), seconds=0.05, most_s=0.05, turns=8, warm_s=0.0)
     figures = only(bench([Candidate(digits)], plan)).of("multi")
@@ -80,6 +82,7 @@ def test_what_is_slow_is_called_slower(digits: Path, toy: Path) -> None:
     assert result.candidates[1].placement["libtoy.so"] == 1
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_server_that_is_asked_too_often_does_not_keep_its_bound(digits: Path, toy: Path) -> None:
     from msgspec.structs import replace
 
@@ -110,6 +113,7 @@ def test_a_delegate_that_crashes_takes_only_its_child_down(digits: Path, toy: Pa
     assert not result.sound and not result.versus
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_delegate_that_hangs_is_given_up(digits: Path, toy: Path) -> None:
     from msgspec.structs import replace
 
@@ -117,6 +121,7 @@ def test_a_delegate_that_hangs_is_given_up(digits: Path, toy: Path) -> None:
     assert "gave no answer within 1" in only(result).failed
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_delegate_that_loses_its_device_is_a_sentence(digits: Path, toy: Path) -> None:
     result = bench([with_toy(digits, toy, fail="invoke")], QUICK)
     assert "device lost" in only(result).failed
@@ -133,6 +138,7 @@ def test_operators_of_litert_have_time_and_place(digits: Path) -> None:
     assert all(one.ms >= 0 for one in told.each)
 
 
+@pytest.mark.usefixtures("in_full")
 def test_operators_of_onnx_come_from_its_profile(digits: Path) -> None:
     pytest.importorskip("onnxruntime")
     plan = Plan(seconds=0.1, turns=8, warm_s=0.0, operators=True)
@@ -143,6 +149,7 @@ def test_operators_of_onnx_come_from_its_profile(digits: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["kws_ref_model.tflite", "okay_nabu.tflite", "swift_f0.onnx"])
+@pytest.mark.usefixtures("in_full")
 def test_a_bare_file_is_timed_alone(assets: Path, name: str) -> None:
     plan = Plan(seconds=0.1, turns=8, warm_s=0.0, most_s=0.5)
     its = only(bench([Candidate(assets / "models" / name)], plan))
@@ -159,6 +166,7 @@ def test_a_broken_file_is_a_sentence(tmp_path: Path, assets: Path) -> None:
     assert "broken.tflite" in its.failed and its.remedy
 
 
+@pytest.mark.usefixtures("in_full")
 def test_energy_is_told_where_a_meter_is(digits: Path, tmp_path: Path) -> None:
     zone = tmp_path / "sys/class/powercap/intel-rapl:0"
     zone.mkdir(parents=True)

@@ -86,6 +86,7 @@ def test_wrong_answers_are_out_however_fast(digits: Package, toy: Path) -> None:
     assert idle.state == "failed" and "takes none of the model's 6 operators" in idle.why
 
 
+@pytest.mark.usefixtures("in_full")
 def test_without_samples_answers_are_compared_with_plain_kernels(
     assets: Path, toy: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_without_samples_answers_are_compared_with_plain_kernels(
     assert row.state == "wrong" and row.why.startswith("NOT like litert")
 
 
+@pytest.mark.usefixtures("in_full")
 def test_labelled_samples_set_a_floor(digits: Package, toy: Path, tmp_path: Path) -> None:
     """Without golden samples, pictures that a person has sorted tell right from wrong."""
     expected = read_expected(digits)
@@ -118,6 +120,7 @@ def test_labelled_samples_set_a_floor(digits: Package, toy: Path, tmp_path: Path
     assert wrong.state == "wrong" and "of the labelled samples, below 99.0%" in wrong.why
 
 
+@pytest.mark.usefixtures("in_full")
 def test_bars_are_kept(digits: Package, toy: Path) -> None:
     slow = on_toy(digits, toy, slow="1500")
     with pytest.raises(ProofFailed, match=r"takes .* ms, the bar is 0\.5 ms"):
@@ -126,6 +129,7 @@ def test_bars_are_kept(digits: Package, toy: Path) -> None:
         tune(digits, [slow], replace(QUICK, pss_mb=3.0))
 
 
+@pytest.mark.usefixtures("in_full")
 def test_nothing_replaces_the_defaults_that_is_not_surely_faster(
     digits: Package, toy: Path
 ) -> None:
@@ -135,27 +139,24 @@ def test_nothing_replaces_the_defaults_that_is_not_surely_faster(
     assert choice.why == "nothing is surely faster than the defaults"
 
 
-def test_what_is_chosen_is_never_slower_than_the_defaults(
-    assets: Path, tmp_path: Path, full: bool
-) -> None:
+@pytest.mark.usefixtures("in_full")
+def test_what_is_chosen_is_never_slower_than_the_defaults(assets: Path, tmp_path: Path) -> None:
     """Measured again, afterwards: beyond the noise it is not slower."""
     import os
 
     from edgeagent.device.profile import detect
     from edgeagent.prove.tune.space import space
 
-    names = ["kws_ref_model.tflite"]
-    if full:
-        names += ["ic_resnet8_int8.tflite", "vww_96_int8.tflite", "ad01_int8.tflite",
-                  "yunet_n_320_320.onnx"]  # fmt: skip
+    names = ["kws_ref_model.tflite", "ic_resnet8_int8.tflite", "vww_96_int8.tflite",
+             "yunet_n_320_320.onnx"]  # fmt: skip
     cores = len(os.sched_getaffinity(0))
     for name in names:
         package = write_package(propose(assets / "models" / name), tmp_path)
         candidates = space(package, detect().profile, cores)
-        choice = tune(package, candidates, replace(QUICK, seconds=60.0 if full else 4.0))
+        choice = tune(package, candidates, Bars())
         assert choice.took_s < 60
         again = bench(
             [candidates[0], Candidate(package.folder, choice.runtime)],
-            Plan(seconds=3.0 if full else 0.5),
+            Plan(seconds=3.0),
         )
         assert not again.versus["single"].slower or again.versus["single"].ratio < 1.05
