@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from edgeagent.errors import UsageError
+
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
     from edgeagent.prove.predict import Predictor
@@ -54,9 +56,15 @@ def order_for(
     """An order for the variant that will most probably run here, or the one that is named.
 
     Raises:
+        UsageError: it is a bare model file.
         NotFound, RuntimeMissing, ModelError: none can run here.
         PackageError: the variant's file is not the one that was published.
     """
+    if not (package.folder / "model.toml").is_file():
+        raise UsageError(
+            f"{package.folder}: a batch needs a model package, not a model file alone",
+            remedy="Make one first: edgeagent models init FILE",
+        )
     from edgeagent.infer.variants import check_file, likely
     from edgeagent.prove.predict import model_name
 

@@ -64,9 +64,7 @@ def test_a_list_and_a_recording_and_a_second_run(
     assert again.exit_code == 2 and "--replace" in again.stderr
 
 
-def test_what_can_not_work_is_said_before_any_work(
-    invoke: Any, belt: Path, tmp_path: Path
-) -> None:
+def test_what_can_not_work_is_said_before_any_work(invoke: Any, belt: Path, tmp_path: Path) -> None:
     no_format = invoke("batch", "parts", belt, "--out", tmp_path / "a.txt")
     assert no_format.exit_code == 2 and "--format" in no_format.stderr
     no_place = invoke("batch", "digits", belt, "--out", tmp_path / "a.json")
