@@ -69,11 +69,13 @@ def models(repository: Path, tmp_path: Path) -> Path:
     shutil.copytree(shipped, folder)
     lines = (folder / "model.toml").read_text().split("[golden]")[0].splitlines()
     text = "\n".join(line for line in lines if not line.startswith(("layout", "boxes", "units")))
-    text = text.replace('name = "parts"', 'name = "mostly"').replace('task = "detect"',
-                                                                     'task = "classify"')  # fmt: skip
-    (folder / "model.toml").write_text(
-        text.replace('decoder = "yolo"', 'decoder = "plugin"\nplugin = "commonest"')
-    )
+    for its, other in (
+        ('name = "parts"', 'name = "mostly"'),
+        ('task = "detect"', 'task = "classify"'),
+        ('decoder = "yolo"', 'decoder = "plugin"\nplugin = "commonest"'),
+    ):
+        text = text.replace(its, other)
+    (folder / "model.toml").write_text(text)
     return tmp_path / "models"
 
 
