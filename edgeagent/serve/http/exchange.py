@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON = b"application/json"
 _ENCODE = msgspec.json.Encoder()
+_DROP_S = 2.0
 
 
 class Refused(Exception):
@@ -39,11 +41,14 @@ def overloaded(status: int, text: str, after_s: float = 1.0) -> Refused:
 class Request:
     """What a handler is given; the body is read when it is asked for."""
 
-    __slots__ = ("_receive", "_scope", "headers", "limit", "method", "params", "path", "trusted")
+    __slots__ = ("_receive", "_scope", "_whole", "headers", "limit", "method", "params", "path",
+                 "trusted")  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._scope = scope
         self._receive = receive
+        self._whole = False
+        """All of the body has come."""
         self.limit = limit
         """Bytes that the body may have, as sent and as decompressed."""
         self.method: str = scope["method"]
@@ -82,6 +87,7 @@ class Request:
                 raise self._too_large()
             parts.append(part)
             if not message.get("more_body"):
+                self._whole = True
                 break
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         coding = self.headers.get(b"content-encoding")
@@ -100,6 +106,22 @@ class Request:
 
     def _too_large(self) -> Refused:
         return Refused(413, f"the body is larger than {self.limit} bytes", close=True)
+
+    async def drop(self) -> None:
+        """Throw away what still comes of the body, for a while: a client that is cut off while it
+        sends does not read the answer."""
+        if self._whole or b"expect" in self.headers:
+            return
+        try:
+            await asyncio.wait_for(self._drained(), _DROP_S)
+        except asyncio.TimeoutError:
+            return
+
+    async def _drained(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                return
 
     async def gone(self) -> None:
         """Returns when the client has gone away; to be cancelled."""

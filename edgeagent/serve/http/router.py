@@ -100,7 +100,8 @@ class Router:
             # A fault of ours must not show its insides to whoever asks.
             log.exception("%s %s failed", request.method, request.path)
             response = failure(Refused(500, "internal error; the agent's log has the details"))
-        # A body that nobody has read would be taken for the next request.
+        if close:
+            await request.drop()
         await response.send(request, send, close=close)
 
     def _find(self, request: Request, path: str) -> Route:

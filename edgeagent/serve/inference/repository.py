@@ -9,6 +9,7 @@ was idle for long. Opening happens on one thread, never on the server's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from edgeagent.errors import EdgeAgentError, NotFound
+from edgeagent.errors import EdgeAgentError, InferenceError, InputError, NotFound
 from edgeagent.prove.semver import version_order
 from edgeagent.serve.http.exchange import Refused, overloaded
 from edgeagent.serve.inference.served import Served, Terms, step_back
@@ -26,6 +27,8 @@ from edgeagent.serve.inference.served import Served, Terms, step_back
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
     from edgeagent.update.library import Library
+
+log = logging.getLogger("edgeagent.serve")
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LOOK_AGAIN_S = 5.0
@@ -204,7 +207,12 @@ class Repository:
         predictor = self._opener(self._library.find(name, version))
         try:
             for _ in range(choice.warm_up):
-                predictor(made_up(predictor.package))
+                try:
+                    predictor(made_up(predictor.package))
+                except (InputError, InferenceError) as error:
+                    # Noise is not what this one takes; what clients send is judged by itself.
+                    log.info("%s: no warm-up: %s", name, error)
+                    break
             predictor.reset()
             return Served(predictor, choice.terms)
         except BaseException:

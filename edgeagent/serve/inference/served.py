@@ -104,6 +104,8 @@ class Served:
         self._predictor = predictor
         self._remembers = bool(state) or hasattr(predictor.decoder, "reset")
         self._batches = terms.max_batch > 1 and not state and self._open_batch()
+        # Who wants requests to wait for others gets that for small models as well.
+        self._inline_s = 0.0 if self._batches and terms.max_delay_s else _INLINE_S
         self._running = threading.Lock()
         self._usual_s = 1.0
         """How long a run takes, smoothed; unknown at first."""
@@ -161,7 +163,7 @@ class Served:
             InferenceError: the runtime refused it.
         """
         self.used = time.monotonic()
-        if self._usual_s < _INLINE_S and not self._waiting and self._running.acquire(False):
+        if self._usual_s < self._inline_s and not self._waiting and self._running.acquire(False):
             try:
                 return self._run_here(tensors), 0
             finally:
