@@ -155,6 +155,8 @@ def of_json(data: Any, dtype: str, count: int | None, where: str) -> NDArray[Any
     if not raw.size:
         return np.zeros(raw.shape, dtype)
     target = np.dtype(dtype)
+    if target == np.uint64 and raw.dtype == np.float64:
+        raw = _whole(data, raw)
     kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[target.kind]
     if raw.dtype.kind not in kinds:
         raise Refused(400, f"{where}.data: values of {DATATYPES[dtype]} only")
@@ -164,6 +166,14 @@ def of_json(data: Any, dtype: str, count: int | None, where: str) -> NDArray[Any
             raise Refused(400, f"{where}.data: {bounds.min} to {bounds.max} for {DATATYPES[dtype]}")
     with np.errstate(over="ignore"):  # larger than float16 is infinite, as with any client
         return raw.astype(target)
+
+
+def _whole(data: list[Any], raw: NDArray[Any]) -> NDArray[Any]:
+    """What numpy takes for float64, because some of it lies beyond int64 and some does not."""
+    exact = np.asarray(data, object)
+    if all(type(value) is int and 0 <= value < 1 << 64 for value in exact.flat):
+        return exact.astype(np.uint64)
+    return raw
 
 
 def _wanted(request: InferRequest, outputs: Sequence[TensorSpec]) -> list[tuple[int, bool]]:
