@@ -12,6 +12,7 @@ from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import ConfigError
 from edgeagent.serve.http.door import Door
+from edgeagent.serve.http.openapi import Description
 from edgeagent.serve.http.router import Route, Router
 from edgeagent.serve.http.server import Listen, Server
 from edgeagent.serve.inference.oip import OpenInference
@@ -20,6 +21,7 @@ from edgeagent.serve.inference.sagemaker import SageMaker
 from edgeagent.serve.inference.samples import Predictions
 from edgeagent.serve.inference.served import Terms, step_back
 from edgeagent.serve.inference.tfserving import TensorFlowServing
+from edgeagent.serve.live.events import Events
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -38,25 +40,32 @@ def open_server(agent: Agent) -> Server:
     config = agent.loaded.config.serve
     assert config is not None
     models = _repository(agent, config)
-    router = Router(_routes(config, models), _door(agent, config), size_bytes(config.max_body))
+    events = Events(agent.outbox)
+    routes = _routes(config, models, events)
+    router = Router(routes, _door(agent, config), size_bytes(config.max_body))
     tls = config.tls
     listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
+
+    async def end() -> None:
+        events.close()
+        await models.close()
+
     server = Server(
-        listen, router,
-        begin=models.start, tick=models.tick, end=models.close, background=step_back,
-    )  # fmt: skip
+        listen, router, begin=models.start, tick=models.tick, end=end, background=step_back
+    )
     server.start()
     log.info("answers HTTP at %s", listen.where)
     return server
 
 
-def _routes(config: Serve, models: Repository) -> list[Route]:
+def _routes(config: Serve, models: Repository, events: Events) -> list[Route]:
     predictions = Predictions(models)
     parts = (
         OpenInference(models), predictions, TensorFlowServing(models),
-        SageMaker(models, predictions, config.default_model),
+        SageMaker(models, predictions, config.default_model), events,
     )  # fmt: skip
-    return [route for part in parts for route in part.routes()]
+    routes = [route for part in parts for route in part.routes()]
+    return [*routes, *Description(routes).routes()]
 
 
 def _door(agent: Agent, config: Serve) -> Door:

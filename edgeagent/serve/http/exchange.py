@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -155,7 +155,7 @@ class Response(msgspec.Struct):
     type: bytes = JSON
     status: int = 200
     headers: Headers = ()
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
 
     async def send(self, request: Request, send: Send, *, close: bool = False) -> None:
         """Put it on the wire; `HEAD` gets the head only."""
@@ -170,11 +170,32 @@ class Response(msgspec.Struct):
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.stream is not None and request.method != "HEAD":
-            async for part in self.stream:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await self._flow(self.stream, request, send)
             body = b""
         body = b"" if request.method == "HEAD" else body
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _flow(
+        self, stream: AsyncGenerator[bytes, None], request: Request, send: Send
+    ) -> None:
+        """Part by part, until it ends or nobody is there any more."""
+        left = asyncio.ensure_future(request.gone())
+        try:
+            while not left.done():
+                part = asyncio.ensure_future(anext(stream))
+                await asyncio.wait({part, left}, return_when=asyncio.FIRST_COMPLETED)
+                if not part.done():
+                    part.cancel()
+                    await asyncio.wait({part})
+                    return
+                try:
+                    data = part.result()
+                except StopAsyncIteration:
+                    return
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            left.cancel()
+            await stream.aclose()
 
 
 def _asked_coding(request: Request) -> bytes:

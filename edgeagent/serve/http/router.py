@@ -53,13 +53,13 @@ class Route(Struct, frozen=True):
     public: bool = False
     """It needs no token wherever the server listens."""
     takes: tuple[str, ...] = ()
-    """Media types of the body, the first with the schema ``body``."""
-    body: str = ""
-    """Name of the body's schema in the OpenAPI document."""
-    gives: str = "application/json"
-    schema: str = ""
-    statuses: tuple[int, ...] = ()
-    """What it may answer besides 200 and what any route may."""
+    """Media types of the body."""
+    body: type[Any] | None = None
+    """What a body in JSON holds."""
+    gives: tuple[str, ...] = ("application/json",)
+    """Media types of the answer."""
+    holds: type[Any] | None = None
+    """What an answer in JSON holds."""
 
 
 class Router:

@@ -22,13 +22,42 @@ from edgeagent.serve.http.exchange import (
 from edgeagent.serve.http.router import Route
 from edgeagent.serve.inference.repository import Mirror, Repository
 from edgeagent.serve.inference.served import Outputs, Served
-from edgeagent.serve.inference.tensors import DATATYPES, Asked, express, understand
+from edgeagent.serve.inference.tensors import (
+    BINARY,
+    DATATYPES,
+    Asked,
+    InferRequest,
+    InferResponse,
+    express,
+    understand,
+)
 from edgeagent.types import TensorSpec
 
 EXTENSIONS = [
     "binary_tensor_data", "model_configuration", "model_repository", "statistics",
     "model_repository(unload_dependents)", "schedule_policy",
 ]  # fmt: skip
+
+
+class Server(Struct, frozen=True):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(Struct, frozen=True):
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    """−1 = any length."""
+
+
+class ModelMetadata(Struct, frozen=True):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
 
 
 class IndexRequest(Struct):
@@ -51,7 +80,7 @@ class OpenInference:
         """All paths of the protocol, with and without a version."""
         fixed = [
             Route("GET", "/v2", self.server, "The server and its extensions", "inference",
-                  schema="Server"),
+                  holds=Server),
             Route("GET", "/v2/health/live", self.live, "Whether the server runs", "health",
                   public=True),
             Route("GET", "/v2/health/ready", self.live_and_ready, "Whether it can infer",
@@ -59,34 +88,33 @@ class OpenInference:
             Route("GET", "/v2/models/stats", self.all_stats, "Statistics of all loaded models",
                   "inference"),
             Route("POST", "/v2/repository/index", self.index, "All models and their states",
-                  "repository", takes=("application/json",), body="IndexRequest"),
+                  "repository", takes=("application/json",), body=IndexRequest),
             Route("POST", "/v2/repository/models/{model}/load", self.load, "Load a model",
                   "repository", changes=True, takes=("application/json",),
-                  body="RepositoryRequest", statuses=(404,)),
+                  body=RepositoryRequest),
             Route("POST", "/v2/repository/models/{model}/unload", self.unload, "Unload a model",
                   "repository", changes=True, takes=("application/json",),
-                  body="RepositoryRequest", statuses=(404,)),
+                  body=RepositoryRequest),
         ]  # fmt: skip
         for base in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             fixed += [
                 Route("GET", base, self.metadata, "Inputs and outputs", "inference",
-                      schema="ModelMetadata", statuses=(404,)),
-                Route("GET", base + "/ready", self.model_ready, "Whether it answers", "health",
-                      statuses=(404,)),
+                      holds=ModelMetadata),
+                Route("GET", base + "/ready", self.model_ready, "Whether it answers", "health"),
                 Route("GET", base + "/config", self.config, "Triton's model configuration",
-                      "inference", statuses=(404,)),
-                Route("GET", base + "/stats", self.stats, "Counts and times", "inference",
-                      statuses=(404,)),
+                      "inference"),
+                Route("GET", base + "/stats", self.stats, "Counts and times", "inference"),
                 Route("POST", base + "/infer", self.infer, "Run the model", "inference",
                       takes=("application/json", "application/octet-stream"),
-                      body="InferRequest", schema="InferResponse", statuses=(404, 429)),
+                      body=InferRequest, holds=InferResponse,
+                      gives=("application/json", BINARY.decode())),
             ]  # fmt: skip
         return fixed
 
     # --- the server -----------------------------------------------------------------------------
 
     async def server(self, _request: Request) -> Response:
-        return answer({"name": "edgeagent", "version": __version__, "extensions": EXTENSIONS})
+        return answer(Server("edgeagent", __version__, EXTENSIONS))
 
     async def live(self, _request: Request) -> Response:
         return answer({"live": True})
@@ -139,13 +167,10 @@ class OpenInference:
 
     async def metadata(self, request: Request) -> Response:
         served = await self._model(request)
-        return answer({
-            "name": served.name,
-            "versions": await self._models.versions(served.name),
-            "platform": served.platform,
-            "inputs": [_told(spec) for spec in served.inputs],
-            "outputs": [_told(spec) for spec in served.outputs],
-        })  # fmt: skip
+        return answer(ModelMetadata(
+            served.name, await self._models.versions(served.name), served.platform,
+            [_told(spec) for spec in served.inputs], [_told(spec) for spec in served.outputs],
+        ))  # fmt: skip
 
     async def config(self, request: Request) -> Response:
         served = await self._model(request)
@@ -221,8 +246,8 @@ class OpenInference:
         mirror.skipped += not other.offer(asked.tensors, seen)
 
 
-def _told(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": spec.shape}
+def _told(spec: TensorSpec) -> TensorMetadata:
+    return TensorMetadata(spec.name, DATATYPES[spec.dtype], spec.shape)
 
 
 def _described(spec: TensorSpec, batch: int) -> dict[str, Any]:

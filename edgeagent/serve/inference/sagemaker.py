@@ -11,7 +11,7 @@ from edgeagent.serve.http.router import Route
 from edgeagent.serve.inference.repository import Repository
 from edgeagent.serve.inference.samples import TAKES, Predictions
 from edgeagent.serve.inference.served import Served
-from edgeagent.serve.inference.tfserving import predicted
+from edgeagent.serve.inference.tfserving import PredictRequest, predicted
 
 _TARGET = b"x-amzn-sagemaker-target-model"
 
@@ -32,8 +32,7 @@ class SageMaker:
         return [
             Route("GET", "/ping", self.ping, "Whether it is healthy", "sagemaker", public=True),
             Route("POST", "/invocations", self.invoke, "Run the model", "sagemaker",
-                  takes=("application/json", *TAKES), body="PredictRequest",
-                  statuses=(404, 415, 429)),
+                  takes=("application/json", *TAKES), body=PredictRequest),
         ]  # fmt: skip
 
     async def ping(self, _request: Request) -> Response:

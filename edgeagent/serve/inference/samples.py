@@ -44,7 +44,7 @@ class Predictions:
         return [
             Route("POST", "/api/models/{model}/predict", self.predict,
                   "What a model says to a picture, a sound or rows of values", "predictions",
-                  takes=TAKES, schema="Predictions", statuses=(404, 415, 429)),
+                  takes=TAKES),
         ]  # fmt: skip
 
     async def predict(self, request: Request) -> Response:

@@ -56,6 +56,24 @@ class InferRequest(Struct):
     outputs: list[WantedOutput] = field(default_factory=list)
 
 
+class OutputTensor(Struct, omit_defaults=True):
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: list[Any] | None = None
+    """The numbers in row-major order; absent where they follow in binary."""
+    parameters: dict[str, Any] | None = None
+
+
+class InferResponse(Struct, omit_defaults=True):
+    """The JSON part of an answer."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str = ""
+
+
 class Asked(Struct, frozen=True):
     """A request, understood."""
 
@@ -202,24 +220,19 @@ def express(
     asked: Asked, model: str, version: str, specs: Sequence[TensorSpec], arrays: list[NDArray[Any]]
 ) -> Response:
     """The answer to an inference request."""
-    outputs: list[dict[str, Any]] = []
+    outputs: list[OutputTensor] = []
     parts: list[bytes] = []
     for number, binary in asked.wanted:
         spec, array = specs[number], arrays[number]
-        output: dict[str, Any] = {
-            "name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape,
-        }  # fmt: skip
+        output = OutputTensor(spec.name, DATATYPES[spec.dtype], array.shape)
         if binary:
             parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-            output["parameters"] = {"binary_data_size": len(parts[-1])}
+            output.parameters = {"binary_data_size": len(parts[-1])}
         else:
             # A Python float holds every float32 exactly, so JSON loses nothing but NaN.
-            output["data"] = array.ravel().tolist()
+            output.data = array.ravel().tolist()
         outputs.append(output)
-    told: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
-    if asked.id:
-        told["id"] = asked.id
-    head = _ENCODE.encode(told)
+    head = _ENCODE.encode(InferResponse(model, version, outputs, asked.id))
     if not parts:
         return Response(head)
     headers: Headers = ((HEADER_LENGTH, b"%d" % len(head)),)

@@ -47,12 +47,11 @@ class TensorFlowServing:
         for where in ("", "/versions/{version}", "/labels/{version}"):
             found += [
                 Route("GET", base + where, self.status, "State of the versions",
-                      "tensorflow serving", statuses=(404,)),
+                      "tensorflow serving"),
                 Route("GET", base + where + "/metadata", self.metadata, "Inputs and outputs",
-                      "tensorflow serving", statuses=(404,)),
+                      "tensorflow serving"),
                 Route("POST", base + where + ":predict", self.predict, "Run the model",
-                      "tensorflow serving", takes=("application/json",), body="PredictRequest",
-                      statuses=(404, 429)),
+                      "tensorflow serving", takes=("application/json",), body=PredictRequest),
             ]  # fmt: skip
         return found
 

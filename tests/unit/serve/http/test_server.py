@@ -1,4 +1,4 @@
-"""The server with real sockets: TLS, unix sockets, slow clients, too many, those that don't read."""
+"""The server with real sockets: TLS, unix sockets, clients that are slow, deaf or too many."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import select
 import socket
 import ssl
 import stat
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,18 @@ async def fails(_request: Request) -> Response:
     raise ZeroDivisionError("the inside of the server")
 
 
+streaming = threading.Semaphore(0)
+"""Released by each stream that has ended."""
+
+
 async def endless(_request: Request) -> Response:
-    async def parts() -> AsyncIterator[bytes]:
-        while True:
-            yield b"x" * 65536
-            await asyncio.sleep(0)
+    async def parts() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 65536
+                await asyncio.sleep(0)
+        finally:
+            streaming.release()
 
     return Response(type=b"text/plain", stream=parts())
 
@@ -229,8 +237,8 @@ def test_who_sends_too_slowly_is_cut_off(
     monkeypatch.setattr(guard, "HEAD_S", 0.5)
     monkeypatch.setattr(guard, "BODY_S", 0.5)
     server = serve()
-    heads = [b"", b"GET /x HTT", b"GET /x HTTP/1.1\r\nHost: localhost\r\nX: ",
-             b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\nab"]  # fmt: skip
+    heads = [b"", b"GET /x HTT", b"GET /x HTTP/1.1\r\nX: ",
+             b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nab"]  # fmt: skip
     slow = [connected(server) for _ in heads]
     for connection, head in zip(slow, heads, strict=True):
         connection.sendall(head)
@@ -281,7 +289,16 @@ def test_who_does_not_read_is_cut_off(
     while server.connections:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert streaming.acquire(timeout=5.0)
     stuck.close()
+
+
+def test_a_stream_ends_with_its_client(serve: Callable[..., Server]) -> None:
+    server = serve()
+    with connected(server) as reading:
+        reading.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert reading.recv(1000).startswith(b"HTTP/1.1 200")
+    assert streaming.acquire(timeout=5.0)
 
 
 def test_stopping_ends_streams_that_have_no_end(serve: Callable[..., Server]) -> None:
@@ -293,3 +310,4 @@ def test_stopping_ends_streams_that_have_no_end(serve: Callable[..., Server]) ->
         server.stop()
         assert time.monotonic() - began < 3.5
         assert not server.running
+    assert streaming.acquire(timeout=5.0)

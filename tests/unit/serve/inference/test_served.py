@@ -220,6 +220,7 @@ def test_a_shadow_is_asked_only_when_nothing_waits(held: Held) -> None:
         session.gate.set()
         await asyncio.gather(first, waits)
         assert served.offer(rows(3), seen.append)
+        await waiting(served, 0)
         await served.ask(lambda _: None)
         assert [its[0].shape for its in seen] == [(3, 4)]
 
