@@ -173,6 +173,10 @@ class Response(msgspec.Struct):
             await self._flow(self.stream, request, send)
             body = b""
         body = b"" if request.method == "HEAD" else body
+        if close:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await request.drop()
+            body = b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _flow(

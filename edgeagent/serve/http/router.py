@@ -100,8 +100,6 @@ class Router:
             # A fault of ours must not show its insides to whoever asks.
             log.exception("%s %s failed", request.method, request.path)
             response = failure(Refused(500, "internal error; the agent's log has the details"))
-        if close:
-            await request.drop()
         await response.send(request, send, close=close)
 
     def _find(self, request: Request, path: str) -> Route:

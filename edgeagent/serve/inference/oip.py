@@ -191,11 +191,17 @@ class OpenInference:
 
     async def stats(self, request: Request) -> Response:
         served = await self._model(request)
-        return answer({"model_stats": [served.tally.document(served.name, served.version)]})
+        return answer({"model_stats": [self._told_of(served)]})
 
     async def all_stats(self, _request: Request) -> Response:
-        stats = [its.tally.document(its.name, its.version) for its in self._models.open_now()]
-        return answer({"model_stats": stats})
+        return answer({"model_stats": [self._told_of(its) for its in self._models.open_now()]})
+
+    def _told_of(self, served: Served) -> dict[str, Any]:
+        told = served.tally.document(served.name, served.version)
+        mirror = self._models.mirrors.get(served.name)
+        if mirror is not None and mirror.shadow != served.version:
+            told["shadow"] = mirror.document()
+        return told
 
     async def infer(self, request: Request) -> Response:
         served = await self._model(request)
@@ -229,7 +235,7 @@ class OpenInference:
         shadow = self._models.shadow(served)
         if shadow is None:
             return
-        mirror = self._models.mirrors.setdefault(served.name, Mirror())
+        mirror = self._models.mirrors.setdefault(served.name, Mirror(shadow.version))
         try:
             other = await asyncio.wait_for(self._models.get(served.name, shadow.version), 0.001)
         except (EdgeAgentError, Refused, asyncio.TimeoutError):

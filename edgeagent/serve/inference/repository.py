@@ -62,10 +62,17 @@ class Choice(Struct, frozen=True):
 class Mirror:
     """How often a shadow agreed with what was answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadow: str) -> None:
+        self.shadow = shadow
         self.same = 0
         self.other = 0
         self.skipped = 0
+        """Other requests came first, or it was not open yet."""
+
+    def document(self) -> dict[str, str | int]:
+        """As it stands in the statistics."""
+        return {"version": self.shadow, "same": self.same, "other": self.other,
+                "skipped": self.skipped}  # fmt: skip
 
 
 class Repository:

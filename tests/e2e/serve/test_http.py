@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
-import socket
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from asking import TOKEN, Client
 
 from edgeagent.prove.predict import Predictor
-from edgeagent.testing.agent import AgentProcess
 from edgeagent.update.library import Library, default_folders
 
-pytest.importorskip("httptools", reason="pip install 'edgeagent[serve]'")
-
-TOKEN = "0123456789abcdef0123"
 INFER = "/v2/models/digits/infer"
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "token").write_text(TOKEN)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = int(free.getsockname()[1])
-    config = (
-        f'[serve]\nlisten = "127.0.0.1:{number}"\ntoken_file = "{folder / "token"}"\n'
-        'max_body = "1 MiB"\n'
-    )
-    with AgentProcess(config, folder) as agent:
-        agent.until(lambda status: status["state"] == "online")
-        yield number
-
-
-def ask(
-    port: int, method: str, path: str, body: bytes = b"", **headers: str
-) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, named)
-    answer = connection.getresponse()
-    told = {name.lower(): value for name, value in answer.getheaders()}
-    found = answer.status, answer.read(), told
-    connection.close()
-    return found
-
-
-def raw(port: int, data: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        return connection.recv(65536)
 
 
 @pytest.fixture(scope="module")
@@ -78,22 +36,23 @@ def binary(digit: Any, **changes: Any) -> tuple[bytes, str]:
     return head + digit.tobytes(), str(len(head))
 
 
-def test_binary_and_json_answer_as_in_process_to_the_bit(port: int, digit: Any, bare: Any) -> None:
+def test_binary_and_json_answer_as_in_process_to_the_bit(
+    served: Client, digit: Any, bare: Any
+) -> None:
     body, length = binary(digit)
-    status, reply, headers = ask(port, "POST", INFER, body, Inference_Header_Content_Length=length)
+    status, reply, headers = served("POST", INFER, body, Inference_Header_Content_Length=length)
     assert status == 200
     told = reply[int(headers["inference-header-content-length"]) :]
     assert told == bare.tobytes()
     tensor = {"name": "serving_default_image:0", "shape": [1, 8, 8, 1], "datatype": "INT8",
               "data": digit.tolist()}  # fmt: skip
-    status, reply, _ = ask(port, "POST", INFER, json.dumps({"inputs": [tensor]}).encode())
+    status, reply, _ = served("POST", INFER, json.dumps({"inputs": [tensor]}).encode())
     assert (status, json.loads(reply)["outputs"][0]["data"]) == (200, bare.ravel().tolist())
 
 
-def test_a_compressed_request_is_the_same_request(port: int, digit: Any, bare: Any) -> None:
+def test_a_compressed_request_is_the_same_request(served: Client, digit: Any, bare: Any) -> None:
     body, length = binary(digit)
-    status, reply, headers = ask(
-        port, "POST", INFER, gzip.compress(body),
+    status, reply, headers = served("POST", INFER, gzip.compress(body),
         Inference_Header_Content_Length=length, Content_Encoding="gzip",
     )  # fmt: skip
     assert status == 200
@@ -115,17 +74,17 @@ def test_a_compressed_request_is_the_same_request(port: int, digit: Any, bare: A
         {"data": [1]},
     ],
 )
-def test_sizes_that_are_no_sizes_are_refused(port: int, digit: Any, changes: Any) -> None:
+def test_sizes_that_are_no_sizes_are_refused(served: Client, digit: Any, changes: Any) -> None:
     body, length = binary(digit, **changes)
-    status, reply, _ = ask(port, "POST", INFER, body, Inference_Header_Content_Length=length)
+    status, reply, _ = served("POST", INFER, body, Inference_Header_Content_Length=length)
     assert status == 400
     assert json.loads(reply)["error"]
 
 
 @pytest.mark.parametrize("length", ["-1", "99999999", "1e3", "9" * 30, "0x10", "\xb2"])
-def test_a_header_length_that_lies_is_refused(port: int, digit: Any, length: str) -> None:
+def test_a_header_length_that_lies_is_refused(served: Client, digit: Any, length: str) -> None:
     body, _ = binary(digit)
-    status, _, _ = ask(port, "POST", INFER, body, Inference_Header_Content_Length=length)
+    status, _, _ = served("POST", INFER, body, Inference_Header_Content_Length=length)
     assert status == 400
 
 
@@ -140,52 +99,54 @@ def test_a_header_length_that_lies_is_refused(port: int, digit: Any, length: str
         (INFER, 405),
     ],
 )
-def test_paths_lead_nowhere_else(port: int, path: str, status: int) -> None:
-    assert ask(port, "GET", path)[0] == status
+def test_paths_lead_nowhere_else(served: Client, path: str, status: int) -> None:
+    assert served("GET", path)[0] == status
 
 
-def test_heads_and_bodies_have_an_end(port: int) -> None:
-    assert b" 431 " in raw(port, b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000)[:40]
+def test_heads_and_bodies_have_an_end(served: Client) -> None:
+    assert (
+        b" 431 " in served.raw(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000)[:40]
+    )
     many = b"".join(b"x%d: 1\r\n" % n for n in range(200))
-    assert b" 400 " in raw(port, b"GET /v2 HTTP/1.1\r\n" + many + b"\r\n")[:40]
-    assert b" 400 " in raw(port, b"no http at all\r\n\r\n")[:40]
+    assert b" 400 " in served.raw(b"GET /v2 HTTP/1.1\r\n" + many + b"\r\n")[:40]
+    assert b" 400 " in served.raw(b"no http at all\r\n\r\n")[:40]
     large = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
-    assert b" 413 " in raw(port, large % INFER.encode())[:40]
+    assert b" 413 " in served.raw(large % INFER.encode())[:40]
     bomb = gzip.compress(b"0" * 50_000_000)
-    assert ask(port, "POST", INFER, bomb, Content_Encoding="gzip")[0] == 413
-    assert ask(port, "GET", "/v2/health/ready")[0] == 200
+    assert served("POST", INFER, bomb, Content_Encoding="gzip")[0] == 413
+    assert served("GET", "/v2/health/ready")[0] == 200
 
 
-def test_other_names_and_other_pages_stay_outside(port: int) -> None:
-    assert ask(port, "GET", "/v2", Host="evil.example")[0] == 421
-    assert ask(port, "GET", "/v2", Host=f"127.0.0.1:{port}")[0] == 200
-    assert ask(port, "POST", "/v2/repository/index", Origin="http://evil.example")[0] == 403
-    assert ask(port, "POST", "/v2/repository/index", Sec_Fetch_Site="cross-site")[0] == 403
-    own = f"http://127.0.0.1:{port}"
-    assert ask(port, "POST", "/v2/repository/index", Origin=own)[0] == 200
+def test_other_names_and_other_pages_stay_outside(served: Client) -> None:
+    assert served("GET", "/v2", Host="evil.example")[0] == 421
+    assert served("GET", "/v2", Host=f"127.0.0.1:{served.port}")[0] == 200
+    assert served("POST", "/v2/repository/index", Origin="http://evil.example")[0] == 403
+    assert served("POST", "/v2/repository/index", Sec_Fetch_Site="cross-site")[0] == 403
+    own = f"http://127.0.0.1:{served.port}"
+    assert served("POST", "/v2/repository/index", Origin=own)[0] == 200
 
 
-def test_without_the_token_nothing_changes(port: int) -> None:
+def test_without_the_token_nothing_changes(served: Client) -> None:
     unload = "/v2/repository/models/bearing/unload"
-    assert ask(port, "GET", "/v2/models/bearing/ready")[0] == 200
-    assert ask(port, "POST", unload)[0] == 401
-    assert ask(port, "POST", unload, Authorization="Bearer wrong-wrong-wrong")[0] == 401
-    assert ask(port, "GET", "/v2/models/bearing/ready")[0] == 200
-    assert ask(port, "POST", unload, Authorization=f"Bearer {TOKEN}")[0] == 200
-    assert ask(port, "GET", "/v2/models/bearing/ready")[0] == 404
+    assert served("GET", "/v2/models/bearing/ready")[0] == 200
+    assert served("POST", unload)[0] == 401
+    assert served("POST", unload, Authorization="Bearer wrong-wrong-wrong")[0] == 401
+    assert served("GET", "/v2/models/bearing/ready")[0] == 200
+    assert served("POST", unload, Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert served("GET", "/v2/models/bearing/ready")[0] == 404
     load = "/v2/repository/models/bearing/load"
-    assert ask(port, "POST", load, Authorization=f"Bearer {TOKEN}")[0] == 200
-    assert ask(port, "GET", "/v2/models/bearing/ready")[0] == 200
+    assert served("POST", load, Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert served("GET", "/v2/models/bearing/ready")[0] == 200
 
 
-def test_statistics_count_what_was_done(port: int, digit: Any) -> None:
+def test_statistics_count_what_was_done(served: Client, digit: Any) -> None:
     def stats() -> Any:
-        return json.loads(ask(port, "GET", "/v2/models/digits/stats")[1])["model_stats"][0]
+        return json.loads(served("GET", "/v2/models/digits/stats")[1])["model_stats"][0]
 
     before = stats()
     body, length = binary(digit)
     for _ in range(5):
-        ask(port, "POST", INFER, body, Inference_Header_Content_Length=length)
+        served("POST", INFER, body, Inference_Header_Content_Length=length)
     after = stats()
     assert after["inference_count"] - before["inference_count"] == 5
     spans = after["inference_stats"]
