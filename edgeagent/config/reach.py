@@ -15,6 +15,12 @@ _PATH_BYTES = 107
 
 def serving(look: Look) -> Iterator[Fault]:
     """All faults of the table."""
+    for key in ("listen", "token_file", "tls", "hosts"):
+        place = look.places.get(("serve", key))
+        if look.remote and place is not None and place.file == look.remote:
+            # Whoever can send a configuration can't open a door with it.
+            said = "may only be set at the device itself"
+            yield look.fault(("serve", key), "", "", "set it in agent.toml", said)
     listen = look.text("serve", "listen") or "127.0.0.1:8000"
     if listen.startswith(_UNIX):
         path = listen.removeprefix(_UNIX)
