@@ -20,7 +20,7 @@ from edgeagent.serve.http.exchange import (
     parameters_of,
 )
 from edgeagent.serve.http.router import Route
-from edgeagent.serve.inference.repository import Mirror, Repository
+from edgeagent.serve.inference.repository import Mirror, Repository, number_of
 from edgeagent.serve.inference.served import Outputs, Served
 from edgeagent.serve.inference.tensors import (
     BINARY,
@@ -197,7 +197,8 @@ class OpenInference:
         return answer({"model_stats": [self._told_of(its) for its in self._models.open_now()]})
 
     def _told_of(self, served: Served) -> dict[str, Any]:
-        told = served.tally.document(served.name, served.version)
+        # Triton's versions are whole numbers, and perf_analyzer reads them as such.
+        told = served.tally.document(served.name, number_of(served.version))
         mirror = self._models.mirrors.get(served.name)
         if mirror is not None and mirror.shadow != served.version:
             told["shadow"] = mirror.document()
