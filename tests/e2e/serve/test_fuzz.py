@@ -15,8 +15,8 @@ from asking import TOKEN, Client
 _GROWTH_KIB = 12 * 1024
 _WORDS = [
     b"-1", b"0", b"9" * 40, b"\xff\xfe", b"\0", b"..", b"%2e%2e%2f", b"%00", b"{", b"[[[[[",
-    b"null", b"NaN", b"1e999", b'"', b"\r\n", b"\r\n\r\n", b": ", b"content-length:", b"a" * 3000, b"{}",
-    b"inference-header-content-length: 5\r\n", b"transfer-encoding: chunked\r\n", b"true",
+    b"null", b"NaN", b"1e999", b'"', b"\r\n", b"\r\n\r\n", b": ", b"content-length:", b"a" * 3000,
+    b"{}", b"inference-header-content-length: 5\r\n", b"transfer-encoding: chunked\r\n", b"true",
 ]  # fmt: skip
 
 

@@ -238,7 +238,7 @@ def test_who_sends_too_slowly_is_cut_off(
     monkeypatch.setattr(guard, "BODY_S", 0.5)
     server = serve()
     heads = [b"", b"GET /x HTT", b"GET /x HTTP/1.1\r\nX: ",
-             b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nab"]  # fmt: skip
+             b"POST /echo HTTP/1.1\r\nHost: [::]\r\nContent-Length: 99\r\n\r\nab"]  # fmt: skip
     slow = [connected(server) for _ in heads]
     for connection, head in zip(slow, heads, strict=True):
         connection.sendall(head)
