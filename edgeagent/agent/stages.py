@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from edgeagent.agent.cascade import Cascade, open_cascade
-from edgeagent.agent.tuned import settled
+from edgeagent.agent.tuned import settled, tell
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
@@ -17,6 +15,7 @@ from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Predictor
+from edgeagent.prove.tune.choice import Chosen
 from edgeagent.types import Draft, Evidence, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -44,7 +43,8 @@ def open_stages(
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
     find = _tried(around, pipeline, find or around.library.find)
-    wanted = settled(around, package, pipeline.runtime)
+    folder = around.folder if around.config.models.tuned else None
+    wanted = settled(package, pipeline.runtime, folder, around.proven)
     finder = _finder(find(hide, "")) if hide else None
     return stages_for(
         name,
@@ -57,8 +57,7 @@ def open_stages(
         timezone=around.config.device.timezone,
         find=find,
         presents=around.presents,
-        runtime=wanted.runtime,
-        tuned=wanted.said,
+        wanted=wanted,
     )
 
 
@@ -89,25 +88,25 @@ def stages_for(
     privacy: Privacy | None = None,
     config_hash: str = "",
     finder: Predictor | None = None,
-    runtime: Runtime | None = None,
+    wanted: Chosen | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Find | None = None,
     presents: Mapping[str, Present] | None = None,
-    tuned: str = "",
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
     packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger. ``tuned`` is said in the receipt.
+    open, for the gate's trigger. ``wanted``: how the model is run; None
+    = as the pipeline's configuration says.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder)
-    if tuned:
-        predictor.session.receipt = replace(predictor.receipt, tuned=tuned)
+    wanted = wanted or Chosen(pipeline.runtime)
+    predictor = _predictor(package, wanted.runtime, lowest, finder)
+    tell(predictor, wanted)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from edgeagent import __version__
 from edgeagent.cli import (
+    batch,
     bench,
     config,
     demo,
@@ -110,6 +111,7 @@ def edgeagent(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
+app.command("batch")(batch.batch)
 app.command("bench")(bench.bench)
 app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
