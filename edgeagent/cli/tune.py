@@ -15,7 +15,6 @@ from edgeagent.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
     from edgeagent.prove.tune.choice import Choice, Choices
-    from edgeagent.prove.tune.search import Bars
 
 _GOALS = ("latency", "throughput")
 
@@ -88,23 +87,12 @@ class Asked:
     ) -> None:  # fmt: skip
         from edgeagent.prove.bench.labelled import labelled_files
 
-        self._bars: dict[str, Any] = {
-            "goal": goal, "accuracy": accuracy, "seconds": seconds,
+        self.bars: dict[str, Any] = {
+            "goal": goal, "p95_ms": p95, "pss_mb": pss, "accuracy": accuracy, "seconds": seconds,
             "labelled": labelled_files(labelled) if labelled else {},
             "samples": options.sample_files(samples),
         }  # fmt: skip
-        self._p95, self._pss = p95, pss
         self.further = further
-
-    def bars(self, package: Package, profile: str) -> Bars:
-        """With the package's budget on this board where nothing else is asked for."""
-        from edgeagent.prove.tune.search import Bars
-
-        budgets = package.manifest.budget
-        budget = budgets.get(profile) or budgets.get("default") or {}
-        p95 = self._p95 if self._p95 is not None else budget.get("p95_ms")
-        pss = self._pss if self._pss is not None else budget.get("pss_mb")
-        return Bars(p95_ms=p95, pss_mb=pss, **self._bars)
 
 
 def _packages(models: list[str], config: Path | None, data_dir: Path | None) -> list[Package]:
@@ -141,24 +129,19 @@ def _choice(
 
 
 def _found(package: Package, asked: Asked) -> Choice:
-    import os
-
-    from edgeagent.device.profile import detect
     from edgeagent.prove.bench.plan import Candidate
+    from edgeagent.prove.tune.search import Bars, within_budget
     from edgeagent.prove.tune.search import tune as search
-    from edgeagent.prove.tune.space import find_providers, space
+    from edgeagent.prove.tune.space import space_here
 
-    profile = detect().profile
     plain = Candidate(package.folder)
-    candidates = space(
-        package, profile, len(os.sched_getaffinity(0)), providers=find_providers(package),
-        further=[other_settings("--try", text.split(","), plain) for text in asked.further],
-        throughput=asked.bars(package, profile.name).goal == "throughput",
-    )  # fmt: skip
+    further = [other_settings("--try", text.split(","), plain) for text in asked.further]
+    bars = within_budget(Bars(**asked.bars), package)
+    candidates = space_here(package, further, bars.goal == "throughput")
     with render.line() as draw:
         said = f"{package.name}@{package.version}: "
         tell = (lambda doing: draw(said + doing)) if draw else (lambda _doing: None)
-        return search(package, candidates, asked.bars(package, profile.name), tell)
+        return search(package, candidates, bars, tell)
 
 
 def _show(choice: Choice, fresh: bool) -> None:

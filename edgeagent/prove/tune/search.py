@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from edgeagent.errors import Busy, ProofFailed
+from edgeagent.device.profile import detect
+from edgeagent.errors import ProofFailed
 from edgeagent.manifest import Package
 from edgeagent.prove.bench import noise
 from edgeagent.prove.bench.measure import parity_of
@@ -67,6 +69,15 @@ class Bars(Struct, frozen=True):
     seed: int = 7
 
 
+def within_budget(bars: Bars, package: Package) -> Bars:
+    """With the package's budget for this board where no bar is set."""
+    budgets = package.manifest.budget
+    budget = budgets.get(detect().profile.name) or budgets.get("default") or {}
+    p95 = bars.p95_ms if bars.p95_ms is not None else budget.get("p95_ms")
+    pss = bars.pss_mb if bars.pss_mb is not None else budget.get("pss_mb")
+    return replace(bars, p95_ms=p95, pss_mb=pss)
+
+
 class Entry:
     """A candidate in the search."""
 
@@ -83,11 +94,11 @@ class Entry:
         its = self.candidate.runtime
         return f"{self.row.file} {its.delegate} {its.provider} {sorted(its.options.items())}"
 
-    def took(self, turns: list[dict[str, list[float] | float]]) -> None:
-        """Take the figures of a round."""
-        self.turns = [turn["latencies"] for turn in turns]  # type: ignore[misc]
-        samples = sum(turn["samples"] for turn in turns)  # type: ignore[misc]
-        self.cpu_s = sum(turn["cpu"] for turn in turns) / samples  # type: ignore[misc]
+    def took(self, turns: Sequence[dict[str, Any]]) -> None:
+        """Take the figures of a round, as `worker` tells them."""
+        self.turns = [turn["latencies"] for turn in turns]
+        samples = sum(turn["samples"] for turn in turns)
+        self.cpu_s = sum(turn["cpu"] for turn in turns) / samples
         every = sorted(value for turn in self.turns for value in turn)
         self.row.ms = round(median(every) * 1e3, 5)
         self.row.p95_ms = round(every[int(0.95 * (len(every) - 1))] * 1e3, 5)
@@ -161,7 +172,6 @@ class _Search:
 
     def _first(self, stand: Stand) -> list[Entry]:
         """Who can be opened, answers rightly, and is not far behind after some runs."""
-        best: float | None = None
         for number, entry in enumerate(list(self.entries), 1):
             self.tell(f"trying {entry.row.settings} ({number} of {len(self.entries)})")
             try:
@@ -173,11 +183,11 @@ class _Search:
             except ProofFailed as error:
                 entry.out("failed", str(error))
                 continue
-            best = min(best or entry.row.ms or 0.0, entry.row.ms or 0.0)
         alive = [entry for entry in self.entries if entry.row.state == "lost" and entry.turns]
         if not alive:
             raise self._nothing()
-        return [its for its in alive if its is self.default or (its.row.ms or 0) <= _FAR * best]  # type: ignore[operator]
+        best = min(map(_ms, alive))
+        return [its for its in alive if its is self.default or _ms(its) <= _FAR * best]
 
     def _halve(self, stand: Stand, alive: list[Entry]) -> list[Entry]:
         seconds = 2 * _FIRST_S
@@ -215,9 +225,9 @@ class _Search:
         )  # fmt: skip
         with ExitStack() as stack:
             tried: dict[int, Opened] = {}
-            told: dict[int, list[dict[str, list[float] | float]]] = {}
+            told: dict[int, list[dict[str, Any]]] = {}
             for entry in finalists:
-                with self._watched(entry):
+                with _watched(entry):
                     probe = stack.enter_context(Probe(self.bars.timeout_s, self.stopped))
                     tried[id(entry)] = probe.open(entry.candidate, self.bars.samples, 2 * _WARM_S)
                     told[id(entry)] = []
@@ -226,11 +236,11 @@ class _Search:
                 turn = Turn(self._scenario, seconds, 3, 4.0, self.bars.seed + number)
                 running = [its for its in finalists if its.row.state == "lost"]
                 for entry in self._rng.sample(running, len(running)):
-                    with self._watched(entry):
+                    with _watched(entry):
                         told[id(entry)].append(tried[id(entry)].turn(turn, self.bars.timeout_s))
             for entry in finalists:
                 if entry.row.state == "lost":
-                    with self._watched(entry):
+                    with _watched(entry):
                         entry.row.pss_mb = round(tried[id(entry)].probe.pss_mb(), 1)
                         entry.took(told[id(entry)])
         left = [entry for entry in finalists if entry.row.state == "lost"]
@@ -238,9 +248,6 @@ class _Search:
             if entry is not self.default and self.default in left:
                 entry.beside(self.default, self.bars.seed)
         return left
-
-    def _watched(self, entry: Entry) -> _Watched:
-        return _Watched(entry)
 
     # --- judgement -------------------------------------------------------------------------
 
@@ -348,20 +355,13 @@ class _Search:
         )  # fmt: skip
 
 
-class _Watched:
+@contextmanager
+def _watched(entry: Entry) -> Iterator[None]:
     """What goes wrong inside with an entry puts it out."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, ProofFailed) or isinstance(error, Busy):
-            return False
-        self._entry.out("failed", str(error))
-        return True
+    try:
+        yield
+    except ProofFailed as error:
+        entry.out("failed", str(error))
 
 
 def _ms(entry: Entry) -> float:

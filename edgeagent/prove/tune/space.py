@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes.util
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from edgeagent.config.model import Runtime
-from edgeagent.device.profile import Accelerator, Board, Profile
+from edgeagent.device.profile import Accelerator, Board, Profile, detect
 from edgeagent.infer import delegates
 from edgeagent.infer.installed import installed
 from edgeagent.manifest import Package, Variant
@@ -17,6 +18,16 @@ from edgeagent.prove.bench.plan import Candidate
 from edgeagent.prove.bench.probe import Probe
 
 _BATCHES = (1, 2, 4, 8)
+
+
+def space_here(
+    package: Package, further: Sequence[Candidate] = (), throughput: bool = False
+) -> list[Candidate]:
+    """All candidates on this device. Raises Busy, ProofFailed where no child can be asked."""
+    return space(
+        package, detect().profile, len(os.sched_getaffinity(0)),
+        providers=find_providers(package), further=further, throughput=throughput,
+    )  # fmt: skip
 
 
 def space(

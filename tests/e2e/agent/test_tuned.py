@@ -81,3 +81,18 @@ def test_a_choice_that_takes_its_process_down_is_not_used(
     choose(package, tmp_path / "data", crashing)
     said = receipt(AgentProcess(CONFIG, tmp_path))
     assert "on XNNPACK, 1 thread, not as tuned: parts@1.0.0 is not run" in said
+
+
+@pytest.mark.usefixtures("in_full")
+def test_it_can_be_measured_and_tuned_from_elsewhere(package: Package, tmp_path: Path) -> None:
+    agent = AgentProcess(CONFIG, tmp_path)
+    with agent:
+        agent.until(lambda status: status["pipelines"]["line"]["receipt"])
+        figures = agent.client.result("bench", model="parts", seconds=0.5)
+        (measured,) = figures["candidates"]
+        assert figures["sound"] and measured["figures"][0]["queries"] >= 64
+        assert measured["model"] == "parts@1.0.0/int8"
+        choice = agent.client.result("tune", model="parts", seconds=5)
+        assert choice["rows"][0]["state"] == "chosen"
+    assert Choices(tmp_path / "data").of(package) is not None
+    assert receipt(agent).endswith("tuned")
