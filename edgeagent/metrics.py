@@ -120,6 +120,8 @@ class Meter:
     def __init__(self) -> None:
         self.gate = Histogram()
         self.prepare = Histogram()
+        self.queue = Histogram()
+        """How long it waited for its turn at a session that it shares; not part of `infer`."""
         self.infer = Histogram()
         self.decide = Histogram()
         self.step = Histogram()
@@ -131,10 +133,15 @@ class Meter:
         self.failed = 0
         self._recent: deque[float] = deque(maxlen=64)
 
-    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
-        """Add one step by its four instants (seconds of a monotonic clock)."""
+    def took(
+        self, started: float, prepared: float, inferred: float, ended: float, queued: float = 0.0
+    ) -> None:
+        """Add one step by its four instants (seconds of a monotonic clock), and by how long it
+        waited for its session between the second and the third."""
         self.prepare.add(prepared - started)
-        self.infer.add(inferred - prepared)
+        if queued:
+            self.queue.add(queued)
+        self.infer.add(inferred - prepared - queued)
         self.decide.add(ended - inferred)
         self.step.add(ended - started)
         self.steps += 1
@@ -162,6 +169,7 @@ class Meter:
             "stages_ms": {
                 **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
                 "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
+                **({"queue": round(self.queue.quantile(0.5) * 1e3, 3)} if self.queue.count else {}),
                 "infer": round(self.infer.quantile(0.5) * 1e3, 3),
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },

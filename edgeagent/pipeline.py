@@ -59,6 +59,15 @@ class Runs(Protocol):
     def close(self) -> None: ...
 
 
+class Shares(Protocol):
+    """What a pipeline tells about a session that it shares (an `infer.sharing.Seat`)."""
+
+    waited_s: float
+
+    @property
+    def seats(self) -> int: ...
+
+
 class Second(Protocol):
     """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
 
@@ -93,6 +102,8 @@ class Stages(Struct):
     """A present picture, redacted, or None where that must not be."""
     standing: Callable[[], dict[str, Any]] = dict
     """What is true now without a record: states, counts of lines."""
+    seat: Shares | None = None
+    """None = the session is the pipeline's alone."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
     gate: Gates | None = None
@@ -189,7 +200,8 @@ class Pipeline:
                 draft.data["with"] = joint.partners()
             self._append(draft)
         ended = time.perf_counter()
-        self.meter.took(started, prepared, inferred, ended)
+        queued = 0.0 if stages.seat is None else stages.seat.waited_s
+        self.meter.took(started, prepared, inferred, ended, queued)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
             self.tap(given, predictions)
@@ -372,6 +384,8 @@ class Pipeline:
         state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
         detail = {"model": self.model, "receipt": self.receipt, **self.figures()}
         stages, reason = self._stages, self._reason
+        if stages is not None and stages.seat is not None:
+            detail["sharing"] = stages.seat.seats
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
             loss = stages.second.loss()

@@ -34,6 +34,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.infer.sharing import Sharing
     from edgeagent.update.proven import Proven
 
 
@@ -85,6 +86,8 @@ class Surroundings(Struct, frozen=True):
     """Where topics of other devices come from."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
+    sharing: Sharing | None = None
+    """Where pipelines with one model meet; None = each has a session of its own."""
 
 
 class Plan(Struct, frozen=True):

@@ -179,6 +179,7 @@ class Agent:
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
+        from edgeagent.infer.sharing import Sharing
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -191,6 +192,7 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+            sharing=Sharing(),
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources

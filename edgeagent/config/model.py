@@ -284,6 +284,8 @@ class Models(Struct, forbid_unknown_fields=True):
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    share: bool = True
+    """Pipelines that run one model in the same way share one session, in turns by `priority`."""
 
 
 class Config(Struct, forbid_unknown_fields=True):

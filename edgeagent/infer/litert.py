@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _FOREIGN = (ValueError, RuntimeError, TypeError, AttributeError, SystemError, MemoryError)
 _UNRESOLVED = re.compile(r"unresolved custom op: ([^\s.]+)")
 _UNKNOWN = re.compile(r"op for builtin opcode '(\w+)' version '(\d+)'")
+_RECURRENT = re.compile("LSTM|RNN|SVDF")
+"""Operators that keep variable tensors from call to call."""
 _JOINED = re.compile(r"[.\s]*(?=Node number \d|Restored original|Failed to apply)")
 """Where LiteRT joins several messages without anything between them."""
 _announced = threading.Event()
@@ -114,6 +116,8 @@ class LiteRtSession:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     receipt: Receipt
+    stateless: bool
+    """What it answers depends on nothing that it was asked before."""
 
     def __init__(
         self, path: Path, options: Options, library: Library, external: Any, fallback: str
@@ -262,6 +266,9 @@ class LiteRtSession:
         # Of another graph than the main one no nodes are told: it may have any.
         self._resources = not self._entry.primary or any(
             node.operator == "VAR_HANDLE" for node in nodes
+        )
+        self.stateless = not self._resources and not any(
+            _RECURRENT.search(node.operator) for node in nodes
         )
         countable = self._allocated and self._entry.primary
         self.receipt = self._vendor.receipt(
