@@ -123,6 +123,8 @@ class Meter:
         self.queue = Histogram()
         """How long it waited for its turn at a session that it shares; not part of `infer`."""
         self.infer = Histogram()
+        self.cold = Histogram()
+        """Opening of a model that had been unloaded."""
         self.decide = Histogram()
         self.step = Histogram()
         self.age = Histogram()
@@ -131,6 +133,10 @@ class Meter:
         self.records = 0
         self.skipped = 0
         self.failed = 0
+        self.taken = 0
+        """Samples that came, whether or not anything was done with them."""
+        self.paced = 0
+        """Of those, samples for which there was no time: the device is to do less."""
         self._recent: deque[float] = deque(maxlen=64)
 
     def took(
@@ -163,6 +169,8 @@ class Meter:
             "records": self.records,
             "skipped": self.skipped,
             "failed": self.failed,
+            **({"paced": self.paced} if self.paced else {}),
+            **self._cold_starts(),
             "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
             "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
             **self._ages(),
@@ -174,6 +182,12 @@ class Meter:
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },
         }
+
+    def _cold_starts(self) -> dict[str, float]:
+        if not self.cold.count:
+            return {}
+        return {"cold_starts": self.cold.count,
+                "cold_start_ms": round(self.cold.quantile(0.5) * 1e3, 1)}  # fmt: skip
 
     def _ages(self) -> dict[str, float]:
         if not self.age.count:

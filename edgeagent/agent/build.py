@@ -219,10 +219,13 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
             raise UsageError(f"its source {source} can't be used: {unit.error}")
         _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
         units[input_] = unit
-    opener = _opener(around, name, plan.package)
+    opens = opener(around, name, plan.package)
+    idle = around.config.pipelines[name].unload_after
+    unload_s = seconds(idle) if idle else None
     if len(units) == 1:
         (unit,) = units.values()
-        return _present(around, Pipeline(name, unit.subscribe(), around.outbox, opener))
+        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opens, unload_after_s=unload_s)
+        return _present(around, pipeline)
     if len({unit.source.live for unit in units.values()}) > 1:
         raise ConfigError(
             f"pipelines.{name}.sources: recordings can't be joined with what happens now",
@@ -235,7 +238,8 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         for (input_, unit), size in zip(units.items(), sizes, strict=True)
     }
     joiner = Joiner(mailboxes, within_s)
-    return _present(around, Pipeline(name, joiner, around.outbox, opener))
+    pipeline = Pipeline(name, joiner, around.outbox, opens, unload_after_s=unload_s)
+    return _present(around, pipeline)
 
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
@@ -305,7 +309,9 @@ def make_source(
     return source
 
 
-def _opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+def opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+    """What opens the stages of a pipeline with this package."""
+
     def open_stages() -> Stages:
         from edgeagent.agent.stages import open_stages as really_open
 

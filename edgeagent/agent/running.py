@@ -31,6 +31,7 @@ from edgeagent.update.boots import HEALTHY_AFTER_S
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.exchange import Exchange
+    from edgeagent.agent.governing import Governing
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
     from edgeagent.update.boots import Boots
@@ -44,6 +45,8 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
+_GOVERN_AFTER_S = 2.0
+"""What a board does for the start is no measure of its work."""
 
 
 class Agent:
@@ -72,6 +75,8 @@ class Agent:
         self.wishes: Wishes | None = None
         """None while nobody has wished for anything."""
         self.stage: Stage | None = None
+        self.governing: Governing | None = None
+        """None where nothing is governed."""
         self.renewed = False
         """It has ended to begin again with another configuration."""
         self._boots = boots
@@ -200,6 +205,15 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
+    def _govern(self) -> None:
+        """Have somebody look that the board stays cool, where pipelines go on for ever."""
+        if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
+            return
+        from edgeagent.agent.governing import Governing
+
+        self.governing = Governing(*self._alive)
+        self.supervisor.start(self.governing)
+
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
         names = ("desired.json", "remote-state.json")
@@ -246,11 +260,15 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
+        govern_at: float | None = time.monotonic() + _GOVERN_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
+            if govern_at is not None and now >= govern_at:
+                govern_at = None
+                self._govern()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")

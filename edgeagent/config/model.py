@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.governor import Governor
 from edgeagent.config.pipelines import (
     Clip,
     Expect,
@@ -83,6 +84,7 @@ __all__ = [
     "Durability",
     "FolderConfig",
     "Gate",
+    "Governor",
     "ImagesConfig",
     "Limit",
     "Line",
@@ -304,6 +306,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    governor: Governor = field(default_factory=Governor)
 
 
 def to_builtins(config: Config) -> dict[str, Any]:

@@ -199,6 +199,9 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row without it before the event ends."""
     expect: Expect | None = None
     """What is rolled back if a new version of the model does not keep to it."""
+    unload_after: Duration | None = None
+    """Its model is unloaded when no sample was worth an inference for so long, and loaded again at
+    the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5

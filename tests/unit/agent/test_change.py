@@ -59,9 +59,7 @@ class Running:
         }
         self.sink = Sink()
         config = msgspec.convert(table, Config)
-        around = Surroundings(
-            config, "hash", Library([models]), self.sink, sharing=Sharing()
-        )
+        around = Surroundings(config, "hash", Library([models]), self.sink, sharing=Sharing())
         self.supervisor = Supervisor()
         self.built = Built()
         made = build(around)

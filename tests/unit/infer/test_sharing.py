@@ -49,7 +49,7 @@ def together(*works: Callable[[], None]) -> None:
     def guarded(work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - raised again below
+        except BaseException as error:
             failed.append(error)
 
     threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
