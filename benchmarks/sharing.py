@@ -89,7 +89,7 @@ def measure(folder: Path, rounds: int = 8, seconds: float = 1.5) -> dict[str, An
     names = "coco_ssd_labelmap_90.txt"
     pack = package(folder / "ssd", SSD, "coco_ssd_mobilenet_v1_quant.tflite", names)
     tensor = np.random.default_rng(1).integers(0, 255, (1, 300, 300, 3), np.uint8)
-    sharing = Sharing()
+    sharing = Sharing(1)
 
     def weighed(weight: float) -> Opens:
         def opens(pack: Package, runtime: Runtime) -> tuple[Session, Variant]:

@@ -87,7 +87,9 @@ class Lighter:
         running = pipeline.model.partition("/")[0]
         if config.runtime.variant or running != f"{package.name}@{package.version}":
             return ""
-        usual_s = pipeline.meter.prepare.quantile(0.5) + pipeline.meter.infer.quantile(0.5)
+        if self._lighter.get(pipeline.name) == pipeline.model:
+            return ""
+        usual_s = pipeline.watch.behaviour().p50_ms / 1e3
         found = self._lightest(pipeline.name, package, _LIGHTER * usual_s)
         if found is None or not _handed_over(pipeline, found.stages, found.opens):
             return ""

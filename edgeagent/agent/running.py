@@ -197,7 +197,7 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
-            sharing=Sharing(),
+            sharing=Sharing(config.models.sessions),
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources

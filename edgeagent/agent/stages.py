@@ -68,7 +68,7 @@ def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
     """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
     of priority counts is what it counts in the outbox: twice as much."""
     sharing = around.sharing
-    if sharing is None or not around.config.models.share:
+    if sharing is None:
         return open_package
     uses = Counter(
         model

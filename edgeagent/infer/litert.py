@@ -218,14 +218,19 @@ class LiteRtSession:
         with self._claiming:
             if self._closed:
                 raise InferenceError(f"{self._path}: the session is closed")
-            alive = {thread.ident: thread.name for thread in threading.enumerate()}
-            if self._owner is not None and self._owner in alive:
-                raise InferenceError(
-                    f"{self._path}: thread {threading.current_thread().name!r} ran a session "
-                    f"that belongs to thread {alive[self._owner]!r}",
-                    remedy="Open a session per thread, or hand this one over first.",
-                )
+            if self._owner is not None:
+                self._check_owner(self._owner)
             self._owner = threading.get_ident()
+
+    def _check_owner(self, owner: int) -> None:
+        """A thread that has ended owns nothing."""
+        alive = {thread.ident: thread.name for thread in threading.enumerate()}
+        if owner in alive:
+            raise InferenceError(
+                f"{self._path}: thread {threading.current_thread().name!r} ran a session "
+                f"that belongs to thread {alive[owner]!r}",
+                remedy="Open a session per thread, or hand this one over first.",
+            )
 
     def _allocate_first(self) -> bool:
         """Plan memory; False = the default shape can't be, so wait for the first input's."""

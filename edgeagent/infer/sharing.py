@@ -1,4 +1,4 @@
-"""One session for all pipelines that run the same model: one of them at a time, in fair turns.
+"""Few sessions for all pipelines that run the same model: each is run by one at a time, in turns.
 
 A turn is taken on the pipeline's own thread: tensors change no hands, and the device is given on
 by whoever has just used it. Whose turn is next is told by start-time fair queueing (Goyal, Vin,
@@ -8,6 +8,7 @@ weight, and nobody saves up time while it does not ask.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeagent.errors import InferenceError, PackageError
+from edgeagent.infer.receipt import PLAIN, XNNPACK
 from edgeagent.infer.session import Receipt, Session
 from edgeagent.infer.variants import open_package
 
@@ -27,45 +29,65 @@ if TYPE_CHECKING:
     from edgeagent.types import TensorSpec
 
 
+_PROCESSOR = {PLAIN, XNNPACK, "CPUExecutionProvider"}
+"""Places of operators that any number of sessions may use at the same time."""
+
+
 class Turns:
-    """Who may run next. Nobody is passed over by one who comes later and has had more."""
+    """Who runs next, and in which session. Nobody is passed over by one who comes later and has
+    had more."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._busy = False
+        self._free: list[Session] = []
         self._waiting: list[Seat] = []
         self._now = 0.0
-        """Virtual time: that of the turn that is being taken."""
+        """Virtual time: that of the turn that was taken last."""
 
-    def take(self, seat: Seat) -> None:
-        """Wait for the seat's turn."""
+    def add(self, session: Session) -> None:
+        """One more session to run in; it belongs to no thread."""
+        with self._lock:
+            after = self._next(session)
+        if after is not None:
+            after.turn.release()
+
+    def take(self, seat: Seat) -> Session:
+        """Wait for the seat's turn; the session is the caller's until it leaves."""
         with self._lock:
             seat.virtual_s = max(seat.virtual_s, self._now)
-            if not self._busy:
-                self._busy, self._now = True, seat.virtual_s
-                return
+            if self._free:
+                self._now = seat.virtual_s
+                return self._free.pop()
             self._waiting.append(seat)
         seat.turn.acquire()
+        assert seat.given is not None
+        return seat.given
 
-    def leave(self, seat: Seat, took_s: float) -> None:
-        """Give the turn on."""
+    def leave(self, seat: Seat, session: Session, took_s: float) -> None:
+        """Give the session on."""
         with self._lock:
             seat.virtual_s += took_s / seat.weight
-            if not self._waiting:
-                self._busy = False
-                return
-            after = min(self._waiting, key=lambda its: its.virtual_s)
-            self._waiting.remove(after)
-            self._now = after.virtual_s
-        after.turn.release()
+            after = self._next(session)
+        if after is not None:
+            after.turn.release()
+
+    def _next(self, session: Session) -> Seat | None:
+        """Whose turn it is to run in a session; None = nobody waits."""
+        if not self._waiting:
+            self._free.append(session)
+            return None
+        after = min(self._waiting, key=lambda its: its.virtual_s)
+        self._waiting.remove(after)
+        self._now, after.given = after.virtual_s, session
+        return after
 
 
 class Shared:
-    """A session and those who have a seat at it."""
+    """Sessions of one model, alike, and those who have a seat at them."""
 
     def __init__(self) -> None:
         self.opening = threading.Lock()
-        self.session: Session | None = None
+        self.sessions: list[Session] = []
         self.variant: Variant | None = None
         self.turns = Turns()
         self.seats = 0
@@ -79,8 +101,7 @@ class Seat:
     receipt: Receipt
 
     def __init__(self, sharing: Sharing, key: str, shared: Shared, weight: float) -> None:
-        assert shared.session is not None
-        session = shared.session
+        session = shared.sessions[0]
         self.inputs, self.outputs = session.inputs, session.outputs
         self.receipt = session.receipt
         self.weight = weight
@@ -88,30 +109,32 @@ class Seat:
         """Time that it has had, by its weight."""
         self.turn = threading.Lock()
         self.turn.acquire()
+        self.given: Session | None = None
+        """Told with its turn."""
         self.waited_s = 0.0
         """How long the last run waited for its turn."""
         self._sharing, self._key, self._shared = sharing, key, shared
-        self._session: Session | None = session
+        self._closed = False
 
     @property
     def seats(self) -> int:
-        """How many pipelines run this session."""
+        """How many pipelines share the sessions."""
         return self._shared.seats
 
     def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """See `Session.run`; waits for its turn first. Raises InferenceError."""
-        session = self._session
-        if session is None:
+        if self._closed:
             raise InferenceError("the session is closed")
+        turns = self._shared.turns
         asked = time.perf_counter()
-        self._shared.turns.take(self)
+        session = turns.take(self)
         began = time.perf_counter()
         self.waited_s = began - asked
         try:
             return session.run(tensors)
         finally:
             session.hand_over()
-            self._shared.turns.leave(self, time.perf_counter() - began)
+            turns.leave(self, session, time.perf_counter() - began)
 
     def reset(self) -> None:
         """Nothing is carried: sessions that carry anything are not shared."""
@@ -120,24 +143,30 @@ class Seat:
         """Any thread may run it."""
 
     def close(self) -> None:
-        """Leave; the last one closes the session. A second call does nothing."""
-        if self._session is None:
+        """Leave; the last one closes the sessions. A second call does nothing."""
+        if self._closed:
             return
-        self._session = None
+        self._closed = True
         self._sharing.left(self._key, self._shared)
 
 
 class Sharing:
-    """All shared sessions of an agent."""
+    """All shared sessions of an agent.
 
-    def __init__(self) -> None:
+    Args:
+        most: sessions of one model; None = one on an accelerator, of which there is one, else as
+            many as this process has processors for.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._open: dict[str, Shared] = {}
 
     def open(
         self, package: Package, runtime: Runtime, weight: float = 1.0
     ) -> tuple[Session, Variant]:
-        """As `open_package`, with a seat at the session that is open already where there is one.
+        """As `open_package`, with a seat at the sessions that are open already where there are any.
 
         A model that carries state from sample to sample gets a session of its own: samples of two
         pipelines must not mix in it.
@@ -156,28 +185,41 @@ class Sharing:
             shared.seats += 1
         try:
             with shared.opening:
-                if shared.session is None:
+                if len(shared.sessions) < self._wanted(shared, runtime):
                     session, variant = open_package(package, runtime)
                     if not getattr(session, "stateless", False):
                         self.left(key, shared)
                         return session, variant
-                    shared.session, shared.variant = session, variant
+                    shared.variant = variant
+                    shared.sessions.append(session)
+                    shared.turns.add(session)
         except BaseException:
             self.left(key, shared)
             raise
         assert shared.variant is not None
         return Seat(self, key, shared, weight), shared.variant
 
+    def _wanted(self, shared: Shared, runtime: Runtime) -> int:
+        """How many sessions are worth their memory for those who have a seat."""
+        if not shared.sessions:
+            return 1
+        most = self._most
+        if most is None:
+            places = shared.sessions[0].receipt.placement
+            processors = len(os.sched_getaffinity(0)) // (runtime.threads or 1)
+            most = max(1, processors) if places and places.keys() <= _PROCESSOR else 1
+        return min(most, shared.seats)
+
     def left(self, key: str, shared: Shared) -> None:
-        """A seat is free again; after the last one the session is closed."""
+        """A seat is free again; after the last one the sessions are closed."""
         with self._lock:
             shared.seats -= 1
             if shared.seats:
                 return
             if self._open.get(key) is shared:
                 del self._open[key]
-        if shared.session is not None:
-            shared.session.close()
+        for session in shared.sessions:
+            session.close()
 
 
 def key_of(package: Package, runtime: Runtime) -> str:

@@ -29,7 +29,6 @@ class Board(Struct, frozen=True):
     """Of the die above the heat sink, at full work."""
     sink_s: float
     die_s: float = 6.0
-    fps: float = 30.0
 
     def best(self, ambient_c: float | None = None) -> float:
         """The largest share of full work that stays at the limit for ever."""

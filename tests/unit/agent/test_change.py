@@ -174,16 +174,16 @@ def test_pipelines_that_share_a_session_change_it_together(
     for name in ("door", "gate"):
         running.steps(5, name)
     before = seats()
-    assert before[0]._session is before[1]._session
+    assert before[0]._shared is before[1]._shared
     running.stage.activate(new)
     for name in ("door", "gate"):
         running.steps(5, name)
         assert running.pipeline(name).model.startswith("parts@1.1.0/")
         assert running.pipeline(name).health().detail["sharing"] == 2
     after = seats()
-    assert after[0]._session is after[1]._session is not before[0]._session
+    assert after[0]._shared is after[1]._shared is not before[0]._shared
     running.stage.release("parts")
-    assert [seat._session for seat in before] == [None, None]
+    assert [seat._closed for seat in before] == [True, True]
 
 
 def test_a_version_that_does_not_open_changes_nothing(

@@ -10,18 +10,24 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from edgeagent.agent.build import Surroundings, build
+from edgeagent.agent.build import Surroundings, build, opener, plan_of
 from edgeagent.agent.governing import Governing, Live, Pacer, Resting, Shedding, Stricter
 from edgeagent.agent.lighter import Lighter
 from edgeagent.config.model import Config
 from edgeagent.device import health
+from edgeagent.errors import InferenceError
 from edgeagent.manifest import Package, load_package
 from edgeagent.pipeline import Pipeline
+from edgeagent.prove.tomltext import table_text
+from edgeagent.stages import Change
 from edgeagent.supervisor import Supervisor
 from edgeagent.testing import spoil
+from edgeagent.testing.onnxgraph import Graph
 from edgeagent.testing.thermal import Board, World
 from edgeagent.types import Draft
+from edgeagent.update.behaviour import Watch
 from edgeagent.update.library import Library
 
 pytest.importorskip("onnxruntime")
@@ -43,7 +49,9 @@ class Running:
 
     def __init__(self, models: Path, pipelines: dict[str, Any], **more: Any) -> None:
         source = {"kind": "synthetic", "fps": 40, **more.pop("source", {})}
-        config = msgspec.convert({"sources": {"belt": source}, "pipelines": pipelines, **more}, Config)
+        config = msgspec.convert(
+            {"sources": {"belt": source}, "pipelines": pipelines, **more}, Config
+        )
         self.sink = Sink()
         self.around = Surroundings(config, "hash", Library([models]), self.sink)
         self.built = build(self.around)
@@ -60,7 +68,7 @@ class Running:
     def until(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < deadline, [h for h in self.supervisor.health()]
+            assert time.monotonic() < deadline, self.supervisor.health()
             time.sleep(0.01)
 
     def steps(self, more: int, name: str = "door") -> None:
@@ -164,6 +172,43 @@ def test_a_pipeline_is_shed_with_its_model_and_loads_it_again(run: Callable[...,
     assert figures["cold_start_ms"] > 0
 
 
+def test_a_model_that_nobody_needs_is_unloaded_and_remembers(run: Callable[..., Running]) -> None:
+    running = run({"door": {**DOOR, "unload_after": "300 ms"}})
+    running.steps(30)
+    door = running.pipeline()
+    assert door.loaded
+    assert door.stages is not None
+    decide, before = door.stages.memory.decide, door.stages.session
+    door.pause(True)
+    running.until(lambda: not door.loaded)
+    with pytest.raises(InferenceError, match="closed"):
+        before.run([])
+    steps = door.meter.steps
+    door.pause(False)
+    running.until(lambda: door.meter.steps > steps)
+    assert door.loaded
+    assert door.stages.memory.decide is decide, "tracks and open events go on"
+    assert door.health().state == "ok"
+    assert door.figures()["cold_starts"] == 1
+
+
+def test_a_change_of_the_model_while_it_is_unloaded(run: Callable[..., Running]) -> None:
+    running = run()
+    running.steps(5)
+    door = running.pipeline()
+    door.pause(True)
+    door.unload()
+    running.until(lambda: not door.loaded)
+    opens = opener(running.around, "door", plan_of(running.around, "door").package)
+    change = Change(opens(), opens, Watch("parts"))
+    door.change(change)
+    assert change.done.wait(10)
+    assert change.before is None, "what was closed can't be gone back to"
+    door.pause(False)
+    running.steps(5)
+    assert "cold_starts" not in door.figures()
+
+
 def test_a_lighter_variant_takes_over_and_the_usual_one_comes_back(
     run: Callable[..., Running], models: Path
 ) -> None:
@@ -196,18 +241,19 @@ def test_a_variant_that_the_configuration_names_is_meant(
 
 def two_speeds(good: Package, folder: Path) -> Package:
     """A version whose first variant takes milliseconds more than its second."""
-    slow = spoil.slow(good, folder, turns=20_000)
-    text = (folder / "model.toml").read_text()
-    first = slow.manifest.variant[0]
+    spoil.version(good, folder)
     fast = next(its for its in good.manifest.variant if its.runtime == "onnx")
-    shutil.copyfile(good.path(fast.file), folder / "fast.onnx")
-    head = text[: text.index("[[variant]]")]
-    rest = text[text.index("[golden]") :] if "[golden]" in text else ""
-    variants = "".join(
-        f'[[variant]]\nfile = "{file}"\nruntime = "onnx"\nprecision = "{precision}"\n\n'
-        for file, precision in ((first.file, "fp32"), ("fast.onnx", "int8"))
-    )
-    (folder / "model.toml").write_text(head + variants + rest.partition("[files]")[0])
+    graph = Graph(good.path(fast.file))
+    turns = graph.node("Squeeze", [graph.constant([4_000], "int64")])
+    nothing = graph.node("Mul", [graph.loop(turns, graph.constant([0.0])), graph.constant([0.0])])
+    graph.node("Add", [graph.good, nothing], graph.output)
+    graph.write(folder / "slow.onnx")
+    manifest = load_package(folder).manifest
+    variants = [
+        replace(fast, file="slow.onnx", precision="fp32"), replace(fast, precision="int8"),
+    ]  # fmt: skip
+    text = table_text(replace(manifest, variant=variants, files={}, provenance={}))
+    (folder / "model.toml").write_text(text, encoding="utf-8")
     return load_package(folder)
 
 
@@ -219,7 +265,7 @@ def test_on_a_hot_board_the_unit_slows_down_tells_and_recovers(
     world = World(Board("b", 20.0, 10.0, 60.0, 5.0, 30.0), root, noise_k=0.0)
     monkeypatch.setattr(health, "ROOT", root)
     monkeypatch.setattr("edgeagent.agent.governing._EVERY_S", 0.02)
-    running = run()
+    running = run(governor={"limit_c": 80})
     running.steps(10)
     governing = Governing(running.around, running.built)
     running.supervisor.start(governing)

@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.heat import BOARDS, figures, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.heat import BOARDS, figures, run
 from edgeagent.device.governor import Governor, Limits, Step
 from edgeagent.device.ladder import Ladder
 from edgeagent.device.strain import Strain, look

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -63,7 +64,7 @@ def together(*works: Callable[[], None]) -> None:
 
 
 def test_answers_are_those_of_a_session_of_ones_own(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     seats = seats_at(sharing, parts, 1, 1, 1)
     asked = [tensors_for(seats[0], number) for number in range(3)]
     alone, _ = open_package(parts, Runtime())
@@ -81,10 +82,10 @@ def test_answers_are_those_of_a_session_of_ones_own(parts: Package) -> None:
 
 
 def test_the_last_one_closes_it(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     first, second = seats_at(sharing, parts, 1, 1)
     assert (first.seats, second.seats) == (2, 2)
-    session = first._session
+    session = first._shared.sessions[0]
     first.close()
     first.close()
     assert second.seats == 1
@@ -92,7 +93,6 @@ def test_the_last_one_closes_it(parts: Package) -> None:
         first.run(tensors_for(second, 0))
     assert second.run(tensors_for(second, 0))
     second.close()
-    assert session is not None
     with pytest.raises(InferenceError):
         session.run(tensors_for(second, 0))
     (anew,) = seats_at(sharing, parts, 1)
@@ -101,10 +101,11 @@ def test_the_last_one_closes_it(parts: Package) -> None:
 
 
 def test_opened_at_once_it_is_opened_once(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     opened: list[Any] = []
     together(*[lambda: opened.append(sharing.open(parts, Runtime())[0])] * 4)
-    assert len({id(seat._session) for seat in opened}) == 1
+    assert len({id(seat._shared) for seat in opened}) == 1
+    assert len(opened[0]._shared.sessions) == 1
     assert opened[0].seats == 4
     for seat in opened:
         seat.close()
@@ -112,7 +113,7 @@ def test_opened_at_once_it_is_opened_once(parts: Package) -> None:
 
 
 def test_what_can_not_be_opened_leaves_nothing(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     for _ in range(2):
         with pytest.raises(NotFound, match="no variant 'int4'"):
             sharing.open(parts, Runtime(variant="int4"))
@@ -120,11 +121,11 @@ def test_what_can_not_be_opened_leaves_nothing(parts: Package) -> None:
 
 
 def test_run_otherwise_it_is_another_session(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     one, other = (sharing.open(parts, Runtime(threads=n))[0] for n in (1, 2))
     assert isinstance(one, Seat)
     assert isinstance(other, Seat)
-    assert one._session is not other._session
+    assert one._shared is not other._shared
     one.close()
     other.close()
 
@@ -137,7 +138,7 @@ def test_what_remembers_is_not_shared(assets: Path, tmp_path: Path) -> None:
         '[[variant]]\nfile = "okay_nabu.tflite"\nruntime = "litert"\nprecision = "int8"\n'
     )
     shutil.copyfile(assets / "models/okay_nabu.tflite", tmp_path / "okay_nabu.tflite")
-    sharing = Sharing()
+    sharing = Sharing(1)
     opened = [sharing.open(load_package(tmp_path), Runtime())[0] for _ in range(2)]
     assert not any(isinstance(session, Seat) for session in opened)
     assert opened[0] is not opened[1]
@@ -153,6 +154,7 @@ class Waiting:
         self.weight, self.virtual_s = weight, 0.0
         self.turn = threading.Lock()
         self.turn.acquire()
+        self.given = None
 
 
 @settings(max_examples=100, deadline=None)
@@ -166,6 +168,7 @@ def test_time_is_shared_by_weight(weights: list[float], costs: list[float]) -> N
     turns = Turns()
     seats: list[Any] = [Waiting(weight) for weight in weights]
     had: Counter[int] = Counter()
+    turns.add("the session")  # type: ignore[arg-type]
     turns.take(seats[0])
     turns._waiting += seats[1:]
     running = 0
@@ -175,7 +178,7 @@ def test_time_is_shared_by_weight(weights: list[float], costs: list[float]) -> N
         # It asks again before it gives the turn on: it always has something to do.
         turns._waiting.append(seats[running])
         seats[running].virtual_s += cost / seats[running].weight
-        turns.leave(seats[running], 0.0)
+        turns.leave(seats[running], "the session", 0.0)  # type: ignore[arg-type]
         running = next(n for n, seat in enumerate(seats) if seat.turn.acquire(blocking=False))
     shares = [had[place] / seat.weight for place, seat in enumerate(seats)]
     longest = max(costs) / min(weights)
@@ -184,17 +187,18 @@ def test_time_is_shared_by_weight(weights: list[float], costs: list[float]) -> N
 
 def test_who_slept_gets_no_more_than_the_others() -> None:
     turns = Turns()
+    turns.add("the session")  # type: ignore[arg-type]
     busy, late = Waiting(1.0), Waiting(1.0)
     for _ in range(50):
         turns.take(busy)  # type: ignore[arg-type]
-        turns.leave(busy, 1.0)  # type: ignore[arg-type]
+        turns.leave(busy, "the session", 1.0)  # type: ignore[arg-type]
     turns.take(late)  # type: ignore[arg-type]
     assert late.virtual_s == pytest.approx(49.0)
-    turns.leave(late, 1.0)  # type: ignore[arg-type]
+    turns.leave(late, "the session", 1.0)  # type: ignore[arg-type]
 
 
 def test_an_error_gives_the_turn_on(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     first, second = seats_at(sharing, parts, 1, 1)
     with pytest.raises(EdgeAgentError):
         first.run([np.zeros((1,), np.uint8)])
@@ -208,9 +212,9 @@ def test_an_error_gives_the_turn_on(parts: Package) -> None:
 
 
 def test_the_wait_is_told(parts: Package) -> None:
-    sharing = Sharing()
+    sharing = Sharing(1)
     first, second = seats_at(sharing, parts, 1, 1)
-    first._shared.turns.take(first)
+    held_session = first._shared.turns.take(first)
     thread = threading.Thread(target=lambda: second.run(tensors_for(second, 0)))
     began = time.perf_counter()
     thread.start()
@@ -219,9 +223,37 @@ def test_the_wait_is_told(parts: Package) -> None:
         time.sleep(0.001)
     held = time.perf_counter()
     time.sleep(0.05)
-    first._shared.turns.leave(first, 0.05)
+    first._shared.turns.leave(first, held_session, 0.05)
     thread.join(10)
     assert 0.05 <= second.waited_s <= time.perf_counter() - began
     assert held - began < 10
     first.close()
     second.close()
+
+
+def test_on_a_processor_there_are_as_many_sessions_as_can_run(parts: Package) -> None:
+    processors = len(os.sched_getaffinity(0))
+    sharing = Sharing()
+    seats = seats_at(sharing, parts, *[1.0] * (processors + 2))
+    sessions = seats[0]._shared.sessions
+    assert len(sessions) == processors
+    assert len(seats_at(sharing, parts, 1.0)[0]._shared.sessions) == processors
+    two = sharing.open(parts, Runtime(threads=64))[0], sharing.open(parts, Runtime(threads=64))[0]
+    assert isinstance(two[0], Seat)
+    assert len(two[0]._shared.sessions) == 1, "each of them takes all processors"
+
+
+def test_several_sessions_run_at_the_same_time_and_give_the_same_answers(parts: Package) -> None:
+    sharing = Sharing(2)
+    seats = seats_at(sharing, parts, 1, 1, 1)
+    asked = tensors_for(seats[0], 5)
+    wanted = seats[0].run(asked)
+    first = seats[0]._shared.turns.take(seats[0])
+    # One session is taken; the others run in the second meanwhile.
+    together(*(lambda seat=seat: seat.run(asked) for seat in seats[1:]))  # type: ignore[misc]
+    for told, known in zip(seats[1].run(asked), wanted, strict=True):
+        np.testing.assert_array_equal(told, known)
+    seats[0]._shared.turns.leave(seats[0], first, 0.0)
+    for seat in seats:
+        seat.close()
+    assert not sharing._open
