@@ -1,5 +1,5 @@
-"""Four pipelines at one session beside a bare loop, alternating in one process; and what as many
-sessions of their own cost.
+"""Four pipelines at one session beside a bare loop, alternating in one process; what as many
+sessions of their own cost, and whether batches would pay.
 
 ``python -m benchmarks.sharing`` prints one JSON document.
 """
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from benchmarks.bare import interpreter
-from benchmarks.step import SSD, Nowhere, package
+from benchmarks.step import ASSETS, SSD, Nowhere, package
 from edgeagent.agent.stages import stages_for
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Runtime
@@ -133,6 +134,28 @@ def measure(folder: Path, rounds: int = 8, seconds: float = 1.5) -> dict[str, An
     }
 
 
+def batching(size: int = 4, rounds: int = 15) -> dict[str, float]:
+    """What a sample costs in a batch beside alone, one thread, alternating: whether it would pay to
+    put requests together."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        ASSETS / "models" / "mobilenetv2-12-int8.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    many = np.random.default_rng(1).random((size, 3, 224, 224), np.float32)
+    took: dict[int, list[float]] = {1: [], size: []}
+    for _ in range(rounds):
+        for count, its in took.items():
+            began = time.perf_counter()
+            for first in range(0, size, count):
+                session.run(None, {name: many[first : first + count]})
+            its.append((time.perf_counter() - began) / size)
+    alone, together = (statistics.median(its) * 1e3 for its in took.values())
+    return {"alone_ms": round(alone, 2), "in_fours_ms": round(together, 2)}
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        print(json.dumps(measure(Path(place)), indent=2))
+        found = {**measure(Path(place)), "batching": batching()}
+        print(json.dumps(found, indent=2))
