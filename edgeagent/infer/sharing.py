@@ -1,9 +1,9 @@
-"""Few sessions for all pipelines that run the same model: each is run by one at a time, in turns.
+"""Few sessions for all pipelines that run the same model, each on a thread of its own.
 
-A turn is taken on the pipeline's own thread: tensors change no hands, and the device is given on
-by whoever has just used it. Whose turn is next is told by start-time fair queueing (Goyal, Vin,
-Cheng: "Start-time Fair Queuing", SIGCOMM 1996): the one that has had the least time, each by its
-weight, and nobody saves up time while it does not ask.
+While one pipeline's tensors are run, those of the next wait already: between two runs no other
+thread must wake up, and the model's memory stays with one core's cache. Whose turn is next is told
+by start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", SIGCOMM 1996): the one
+that has had the least time, each by its weight, and nobody saves up time while it does not ask.
 """
 
 from __future__ import annotations
@@ -31,59 +31,47 @@ if TYPE_CHECKING:
 
 _PROCESSOR = {PLAIN, XNNPACK, "CPUExecutionProvider"}
 """Places of operators that any number of sessions may use at the same time."""
+_CLOSED_S = 2.0
 
 
 class Turns:
-    """Who runs next, and in which session. Nobody is passed over by one who comes later and has
-    had more."""
+    """Who runs next. Nobody is passed over by one who comes later and has had more."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free: list[Session] = []
+        self._some = threading.Condition()
         self._waiting: list[Seat] = []
         self._now = 0.0
         """Virtual time: that of the turn that was taken last."""
+        self._ended = False
 
-    def add(self, session: Session) -> None:
-        """One more session to run in; it belongs to no thread."""
-        with self._lock:
-            after = self._next(session)
-        if after is not None:
-            after.turn.release()
-
-    def take(self, seat: Seat) -> Session:
-        """Wait for the seat's turn; the session is the caller's until it leaves."""
-        with self._lock:
+    def wait(self, seat: Seat) -> None:
+        """Stand in the line."""
+        with self._some:
             seat.virtual_s = max(seat.virtual_s, self._now)
-            if self._free:
-                self._now = seat.virtual_s
-                return self._free.pop()
             self._waiting.append(seat)
-        seat.turn.acquire()
-        assert seat.given is not None
-        return seat.given
+            self._some.notify()
 
-    def leave(self, seat: Seat, session: Session, took_s: float) -> None:
-        """Give the session on."""
-        with self._lock:
-            seat.virtual_s += took_s / seat.weight
-            after = self._next(session)
-        if after is not None:
-            after.turn.release()
+    def next(self) -> Seat | None:
+        """Whose turn it is, once somebody waits; None at the end."""
+        with self._some:
+            while not self._waiting:
+                if self._ended:
+                    return None
+                self._some.wait()
+            seat = min(self._waiting, key=lambda its: its.virtual_s)
+            self._waiting.remove(seat)
+            self._now = seat.virtual_s
+            return seat
 
-    def _next(self, session: Session) -> Seat | None:
-        """Whose turn it is to run in a session; None = nobody waits."""
-        if not self._waiting:
-            self._free.append(session)
-            return None
-        after = min(self._waiting, key=lambda its: its.virtual_s)
-        self._waiting.remove(after)
-        self._now, after.given = after.virtual_s, session
-        return after
+    def end(self) -> None:
+        """Nobody comes any more."""
+        with self._some:
+            self._ended = True
+            self._some.notify_all()
 
 
 class Shared:
-    """Sessions of one model, alike, and those who have a seat at them."""
+    """Sessions of one model, alike, each with a thread; and those who have a seat at them."""
 
     def __init__(self) -> None:
         self.opening = threading.Lock()
@@ -91,6 +79,34 @@ class Shared:
         self.variant: Variant | None = None
         self.turns = Turns()
         self.seats = 0
+        self._threads: list[threading.Thread] = []
+
+    def add(self, session: Session, name: str) -> None:
+        """One more session to run in; it belongs to no thread yet."""
+        self.sessions.append(session)
+        thread = threading.Thread(
+            target=self._serve, args=(session,), name=f"session:{name}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, session: Session) -> None:
+        while (seat := self.turns.next()) is not None:
+            began = time.perf_counter()
+            seat.waited_s = began - seat.asked
+            try:
+                seat.answer = session.run(seat.tensors)
+            except Exception as error:  # noqa: BLE001 - raised on the pipeline's own thread
+                seat.answer = error
+            seat.virtual_s += (time.perf_counter() - began) / seat.weight
+            seat.served.release()
+        session.close()
+
+    def close(self) -> None:
+        """After the last seat is free: nothing runs any more."""
+        self.turns.end()
+        for thread in self._threads:
+            thread.join(_CLOSED_S)
 
 
 class Seat:
@@ -107,10 +123,12 @@ class Seat:
         self.weight = weight
         self.virtual_s = 0.0
         """Time that it has had, by its weight."""
-        self.turn = threading.Lock()
-        self.turn.acquire()
-        self.given: Session | None = None
-        """Told with its turn."""
+        self.asked = 0.0
+        self.tensors: Sequence[NDArray[Any]] = ()
+        self.answer: list[NDArray[Any]] | Exception = []
+        """To ``tensors``, once it was served."""
+        self.served = threading.Lock()
+        self.served.acquire()
         self.waited_s = 0.0
         """How long the last run waited for its turn."""
         self._sharing, self._key, self._shared = sharing, key, shared
@@ -125,16 +143,13 @@ class Seat:
         """See `Session.run`; waits for its turn first. Raises InferenceError."""
         if self._closed:
             raise InferenceError("the session is closed")
-        turns = self._shared.turns
-        asked = time.perf_counter()
-        session = turns.take(self)
-        began = time.perf_counter()
-        self.waited_s = began - asked
-        try:
-            return session.run(tensors)
-        finally:
-            session.hand_over()
-            turns.leave(self, session, time.perf_counter() - began)
+        self.tensors, self.asked = tensors, time.perf_counter()
+        self._shared.turns.wait(self)
+        self.served.acquire()
+        answer, self.tensors, self.answer = self.answer, (), []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def reset(self) -> None:
         """Nothing is carried: sessions that carry anything are not shared."""
@@ -190,9 +205,9 @@ class Sharing:
                     if not getattr(session, "stateless", False):
                         self.left(key, shared)
                         return session, variant
+                    session.hand_over()
                     shared.variant = variant
-                    shared.sessions.append(session)
-                    shared.turns.add(session)
+                    shared.add(session, package.name)
         except BaseException:
             self.left(key, shared)
             raise
@@ -218,8 +233,7 @@ class Sharing:
                 return
             if self._open.get(key) is shared:
                 del self._open[key]
-        for session in shared.sessions:
-            session.close()
+        shared.close()
 
 
 def key_of(package: Package, runtime: Runtime) -> str:

@@ -173,7 +173,7 @@ def test_a_pipeline_is_shed_with_its_model_and_loads_it_again(run: Callable[...,
 
 
 def test_a_model_that_nobody_needs_is_unloaded_and_remembers(run: Callable[..., Running]) -> None:
-    running = run({"door": {**DOOR, "unload_after": "300 ms"}})
+    running = run({"door": {**DOOR, "unload_after": "1500 ms"}})
     running.steps(30)
     door = running.pipeline()
     assert door.loaded

@@ -148,13 +148,10 @@ def test_what_remembers_is_not_shared(assets: Path, tmp_path: Path) -> None:
 
 
 class Waiting:
-    """A seat that is only a place in the order."""
+    """A seat that is only a place in the line."""
 
     def __init__(self, weight: float) -> None:
         self.weight, self.virtual_s = weight, 0.0
-        self.turn = threading.Lock()
-        self.turn.acquire()
-        self.given = None
 
 
 @settings(max_examples=100, deadline=None)
@@ -168,18 +165,15 @@ def test_time_is_shared_by_weight(weights: list[float], costs: list[float]) -> N
     turns = Turns()
     seats: list[Any] = [Waiting(weight) for weight in weights]
     had: Counter[int] = Counter()
-    turns.add("the session")  # type: ignore[arg-type]
-    turns.take(seats[0])
-    turns._waiting += seats[1:]
-    running = 0
+    for seat in seats:
+        turns.wait(seat)
     for _ in range(400):
-        cost = costs[running % len(costs)]
-        had[running] += cost  # type: ignore[assignment]
-        # It asks again before it gives the turn on: it always has something to do.
-        turns._waiting.append(seats[running])
-        seats[running].virtual_s += cost / seats[running].weight
-        turns.leave(seats[running], "the session", 0.0)  # type: ignore[arg-type]
-        running = next(n for n, seat in enumerate(seats) if seat.turn.acquire(blocking=False))
+        seat = turns.next()
+        place = seats.index(seat)
+        cost = costs[place % len(costs)]
+        had[place] += cost  # type: ignore[assignment]
+        seat.virtual_s += cost / seat.weight
+        turns.wait(seat)
     shares = [had[place] / seat.weight for place, seat in enumerate(seats)]
     longest = max(costs) / min(weights)
     assert max(shares) - min(shares) <= 2 * longest + 1e-6
@@ -187,14 +181,13 @@ def test_time_is_shared_by_weight(weights: list[float], costs: list[float]) -> N
 
 def test_who_slept_gets_no_more_than_the_others() -> None:
     turns = Turns()
-    turns.add("the session")  # type: ignore[arg-type]
     busy, late = Waiting(1.0), Waiting(1.0)
     for _ in range(50):
-        turns.take(busy)  # type: ignore[arg-type]
-        turns.leave(busy, "the session", 1.0)  # type: ignore[arg-type]
-    turns.take(late)  # type: ignore[arg-type]
+        turns.wait(busy)  # type: ignore[arg-type]
+        assert turns.next() is busy
+        busy.virtual_s += 1.0
+    turns.wait(late)  # type: ignore[arg-type]
     assert late.virtual_s == pytest.approx(49.0)
-    turns.leave(late, "the session", 1.0)  # type: ignore[arg-type]
 
 
 def test_an_error_gives_the_turn_on(parts: Package) -> None:
@@ -211,22 +204,60 @@ def test_an_error_gives_the_turn_on(parts: Package) -> None:
     second.close()
 
 
-def test_the_wait_is_told(parts: Package) -> None:
+class Slow:
+    """A session that says when it runs, and waits until it may end."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self.receipt, self.stateless = session.receipt, True
+        self.runs, self.may = threading.Semaphore(0), threading.Semaphore(0)
+
+    def run(self, tensors: Any) -> Any:
+        self.runs.release()
+        assert self.may.acquire(timeout=10)
+        return self._session.run(tensors)
+
+    def hand_over(self) -> None:
+        self._session.hand_over()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[Slow]:
+    made: list[Slow] = []
+
+    def opened(*asked: Any) -> Any:
+        session, variant = open_package(*asked)
+        made.append(Slow(session))
+        return made[-1], variant
+
+    monkeypatch.setattr("edgeagent.infer.sharing.open_package", opened)
+    return made
+
+
+def test_the_wait_is_told(parts: Package, slow: list[Slow]) -> None:
     sharing = Sharing(1)
     first, second = seats_at(sharing, parts, 1, 1)
-    held_session = first._shared.turns.take(first)
-    thread = threading.Thread(target=lambda: second.run(tensors_for(second, 0)))
+    asked = tensors_for(first, 0)
+    threads = [threading.Thread(target=seat.run, args=(asked,)) for seat in (first, second)]
+    threads[0].start()
+    assert slow[0].runs.acquire(timeout=10)
+    threads[1].start()
     began = time.perf_counter()
-    thread.start()
     while not first._shared.turns._waiting:
         assert time.perf_counter() - began < 10
-        time.sleep(0.001)
     held = time.perf_counter()
-    time.sleep(0.05)
-    first._shared.turns.leave(first, held_session, 0.05)
-    thread.join(10)
-    assert 0.05 <= second.waited_s <= time.perf_counter() - began
-    assert held - began < 10
+    slow[0].may.release()
+    assert slow[0].runs.acquire(timeout=10)
+    asked_for = time.perf_counter() - began
+    slow[0].may.release()
+    for thread in threads:
+        thread.join(10)
+    assert 0 < second.waited_s <= asked_for
+    assert second.waited_s >= asked_for - (held - began) - 0.5
     first.close()
     second.close()
 
@@ -243,17 +274,23 @@ def test_on_a_processor_there_are_as_many_sessions_as_can_run(parts: Package) ->
     assert len(two[0]._shared.sessions) == 1, "each of them takes all processors"
 
 
-def test_several_sessions_run_at_the_same_time_and_give_the_same_answers(parts: Package) -> None:
+def test_several_sessions_run_at_the_same_time(parts: Package, slow: list[Slow]) -> None:
     sharing = Sharing(2)
     seats = seats_at(sharing, parts, 1, 1, 1)
     asked = tensors_for(seats[0], 5)
-    wanted = seats[0].run(asked)
-    first = seats[0]._shared.turns.take(seats[0])
-    # One session is taken; the others run in the second meanwhile.
-    together(*(lambda seat=seat: seat.run(asked) for seat in seats[1:]))  # type: ignore[misc]
-    for told, known in zip(seats[1].run(asked), wanted, strict=True):
-        np.testing.assert_array_equal(told, known)
-    seats[0]._shared.turns.leave(seats[0], first, 0.0)
+    assert len(slow) == 2
+    threads = [threading.Thread(target=seat.run, args=(asked,)) for seat in seats]
+    for thread in threads:
+        thread.start()
+    for session in slow:
+        assert session.runs.acquire(timeout=10), "both run, before any has ended"
+    assert len(seats[0]._shared.turns._waiting) <= 1
+    for _ in range(3):
+        for session in slow:
+            session.may.release()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
     for seat in seats:
         seat.close()
     assert not sharing._open
