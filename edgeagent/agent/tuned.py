@@ -1,4 +1,4 @@
-"""How a pipeline's model is run: as configured, else as it was tuned on this device."""
+"""How models are run: as configured, else as they were tuned on this device."""
 
 from __future__ import annotations
 
@@ -13,33 +13,41 @@ from edgeagent.errors import ModelError
 from edgeagent.prove.tune.choice import Chosen, chosen
 
 if TYPE_CHECKING:
-    from edgeagent.manifest import Package
-    from edgeagent.prove.predict import Predictor
+    from edgeagent.infer import Session
+    from edgeagent.manifest import Package, Variant
+    from edgeagent.prove.predict import Opens
     from edgeagent.update.proven import Proven
 
 log = logging.getLogger("edgeagent.models")
 
 
-def settled(
-    package: Package, configured: Runtime, folder: Path | None, proven: Proven | None
-) -> Chosen:
-    """How to run a model, in a way of which it is known not to take this process down.
+def as_tuned(opens: Opens, folder: Path | None, proven: Proven | None) -> Opens:
+    """What opens sessions as they were tuned, in ways of which it is known not to take this
+    process down; the receipt tells.
 
     Args:
-        package: the model.
-        configured: how somebody wants it; what was chosen counts where that is left open.
-        folder: the data folder; None = whatever was chosen is not wanted.
+        opens: what opens them.
+        folder: the data folder, where choices lie; None = they are not wanted.
         proven: what need not be tried first; None = nothing is tried.
-
-    Raises:
-        ModelError: it does, as it is configured.
-        Busy: no process can be started to find out.
     """
-    wanted = Chosen(configured)
-    if folder is not None:
-        wanted = chosen(folder, package, configured)
-        if wanted.said and not wanted.tuned:
-            log.warning("%s@%s runs %s", package.name, package.version, wanted.said)
+
+    def opened(package: Package, configured: Runtime) -> tuple[Session, Variant]:
+        wanted = _settled(package, configured, folder, proven)
+        session, variant = opens(package, wanted.runtime)
+        if wanted.said:
+            session.receipt = replace(session.receipt, tuned=wanted.said)
+        return session, variant
+
+    return opened
+
+
+def _settled(
+    package: Package, configured: Runtime, folder: Path | None, proven: Proven | None
+) -> Chosen:
+    """How to run it. Raises ModelError, Busy: as it is configured it can't be."""
+    wanted = chosen(folder, package, configured) if folder else Chosen(configured)
+    if wanted.said and not wanted.tuned:
+        log.warning("%s@%s runs %s", package.name, package.version, wanted.said)
     if proven is None:
         return wanted
     try:
@@ -51,9 +59,3 @@ def settled(
         wanted = Chosen(configured, f"not as tuned: {error}")
         proven.ensure(package, configured)
     return wanted
-
-
-def tell(predictor: Predictor, wanted: Chosen) -> None:
-    """Have its receipt say how it came to run so."""
-    if wanted.said:
-        predictor.session.receipt = replace(predictor.receipt, tuned=wanted.said)
