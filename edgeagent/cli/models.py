@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeagent.cli import model_changes, model_views, options, render, views
+from edgeagent.cli import model_changes, model_views, optimize, options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import UsageError
 
@@ -17,6 +17,8 @@ for change in (
     model_changes.unhold, model_changes.remove,
 ):  # fmt: skip
     app.command()(change)
+
+app.command()(optimize.optimize)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, or a folder.")]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.errors import EdgeAgentError, NotFound
 
 if TYPE_CHECKING:
+    from edgeagent.prove.compare import Told
     from edgeagent.prove.predict import Predictor
 
 _NONE = ("none", "nothing", "background", "ok", "good")
@@ -41,6 +42,7 @@ def count_right(predictor: Predictor, files: Mapping[str, Sequence[Path]]) -> di
     Right is a sample whose best prediction bears its label; for things that are found in a
     picture, one in which its label was found. Whatever can't be read counts as wrong.
     """
+    from edgeagent.prove.compare import tell
     from edgeagent.prove.samples import first_sample
 
     right, wrong = 0, []
@@ -48,24 +50,26 @@ def count_right(predictor: Predictor, files: Mapping[str, Sequence[Path]]) -> di
         for file in its:
             predictor.reset()
             try:
-                said = predictor(first_sample(file, predictor.package)).predictions
+                answer = predictor(first_sample(file, predictor.package))
             except EdgeAgentError:
                 wrong.append(str(file))
                 continue
-            if _is_right(label, said, predictor.package.manifest.task):
+            said = [tell(one) for one in answer.predictions]
+            if is_right(label, said, predictor.package.manifest.task):
                 right += 1
             else:
                 wrong.append(str(file))
     return {"samples": right + len(wrong), "right": right, "wrong": wrong}
 
 
-def _is_right(label: str, said: Sequence[Any], task: str) -> bool:
-    labels = [getattr(one, "label", "") for one in said]
+def is_right(label: str, said: Sequence[Told], task: str) -> bool:
+    """Whether predictions, as `compare.tell` writes them, are right about a sample of ``label``."""
+    labels = [one.get("label", "") for one in said]
     if task in ("classify", "keyword", "embed"):
-        scored = [one for one in said if hasattr(one, "score")]
-        best = max(scored, key=lambda one: one.score, default=None)
-        return best is not None and getattr(best, "label", "") == label
+        scored = [one for one in said if "score" in one]
+        best = max(scored, key=lambda one: float(one["score"]), default={})
+        return best.get("label") == label
     if task == "anomaly":
-        alarm = any(one.score > one.threshold for one in said)
+        alarm = any(one["score"] > one["threshold"] for one in said)
         return alarm != (label.lower() in _NONE)
     return not labels if label.lower() in _NONE and label not in labels else label in labels

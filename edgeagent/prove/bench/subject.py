@@ -44,6 +44,8 @@ class Subject:
     """They are noise: nothing else was there."""
     together = 1
     """Samples that are one run."""
+    predictor: Predictor | None = None
+    """Of a package: all stages."""
 
     def step(self, number: int) -> Stages:
         """One sample through all stages. Raises InferenceError, InputError."""
@@ -91,20 +93,20 @@ class _Whole(Subject):
     def __init__(
         self, package: Package, runtime: Runtime, samples: Sequence[Path], batch: int
     ) -> None:
-        self.predictor = Predictor(package, runtime)
-        self.session = self.predictor.session
-        self.name, self.receipt = self.predictor.model, self.predictor.receipt
-        self.file = package.path(self.predictor.variant.file)
+        self._model = self.predictor = Predictor(package, runtime)
+        self.session = self._model.session
+        self.name, self.receipt = self._model.model, self._model.receipt
+        self.file = package.path(self._model.variant.file)
         self.files, self._held = _held(package, samples)
         self.made_up = not self._held
         self._held = self._held or [made_up(package)]
         self.samples = len(self._held)
-        self._batch = Batch(self.predictor)
+        self._batch = Batch(self._model)
         if self._batch.together and batch > 1:
             self.together = batch
 
     def step(self, number: int) -> Stages:
-        answer = self.predictor(self._held[number])
+        answer = self._model(self._held[number])
         return answer.prepare_ms / 1e3, answer.infer_ms / 1e3, answer.interpret_ms / 1e3
 
     def batch(self, numbers: Sequence[int]) -> float:
@@ -114,7 +116,7 @@ class _Whole(Subject):
         return time.perf_counter() - began
 
     def tensors(self, number: int) -> list[NDArray[Any]]:
-        return list(self.predictor.prepare(self._held[number]).tensors)
+        return list(self._model.prepare(self._held[number]).tensors)
 
     def _sample(self, number: int) -> Sample:
         sample = self._held[number]

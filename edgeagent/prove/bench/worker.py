@@ -59,6 +59,7 @@ class _Worker:
         self._do: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "open": self._opened, "close": self._closed, "turn": self._turn,
             "golden": self._golden, "answers": self._answers, "labelled": self._labelled,
+            "told": self._told,
             "operators": self._operators, "memory": lambda _ask: {"pss_mb": round(pss_mb(), 2)},
             "providers": self._providers,
         }  # fmt: skip
@@ -127,7 +128,7 @@ class _Worker:
         from edgeagent.prove.golden import check
 
         self._tell(doing="answered its golden samples")
-        predictor = getattr(self._open[ask["id"]], "predictor", None)
+        predictor = self._open[ask["id"]].predictor
         if predictor is None:
             return {"samples": 0, "faults": []}
         with contextlib.suppress(NotFound):
@@ -157,7 +158,7 @@ class _Worker:
         from edgeagent.prove.bench.labelled import count_right
 
         self._tell(doing="answered labelled samples")
-        predictor = getattr(self._open[ask["id"]], "predictor", None)
+        predictor = self._open[ask["id"]].predictor
         if predictor is None:
             return {"samples": 0, "right": 0}
         files = {label: [Path(file) for file in its] for label, its in ask["files"].items()}
@@ -167,6 +168,26 @@ class _Worker:
         from edgeagent.infer.onnx import providers
 
         return {"providers": providers()}
+
+    def _told(self, ask: dict[str, Any]) -> dict[str, Any]:
+        """Predictions for the first sample of each file; None where it can't be used."""
+        from edgeagent.errors import InputError
+        from edgeagent.prove.compare import tell
+        from edgeagent.prove.samples import first_sample
+
+        self._tell(doing="answered samples")
+        predictor = self._open[ask["id"]].predictor
+        assert predictor is not None  # only packages are asked
+        told: list[list[dict[str, Any]] | None] = []
+        for file in ask["files"]:
+            predictor.reset()
+            try:
+                answer = predictor(first_sample(Path(file), predictor.package))
+            except InputError:
+                told.append(None)
+            else:
+                told.append([tell(one) for one in answer.predictions])
+        return {"told": told}
 
     def _operators(self, ask: dict[str, Any]) -> dict[str, Any]:
         import msgspec
