@@ -10,7 +10,14 @@ from typing import Any
 from msgspec import Struct, field
 
 from edgeagent.config.model import Runtime
-from edgeagent.errors import EdgeAgentError, PackageError, ProofFailed, UsageError, unwritable
+from edgeagent.errors import (
+    ModelError,
+    PackageError,
+    ProofFailed,
+    RuntimeMissing,
+    UsageError,
+    unwritable,
+)
 from edgeagent.manifest import Package, Variant, load_package
 from edgeagent.prove.agreement import Agreement
 from edgeagent.prove.bench.labelled import is_right
@@ -185,14 +192,11 @@ class _Work:
             variant = Variant(name, source.runtime, kind.name, dict(source.requires))
             self.tell(f"making {name}")
             try:
-                content = _tool(source.runtime).quantized(
-                    self.package.path(source.file), kind, feeds
-                )
-            except PackageError:
-                raise
-            except EdgeAgentError as error:
-                if error.exit_code == 69:
-                    raise  # the tool is missing, for all kinds alike
+                file = self.package.path(source.file)
+                content = _tool(source.runtime).quantized(file, kind, feeds)
+            except RuntimeMissing:
+                raise  # the tool, for all kinds alike
+            except ModelError as error:
                 judged.failed = str(error)
                 yield judged, variant
                 continue
