@@ -244,6 +244,7 @@ def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Runn
         "model-rollback": "models rollback", "model-hold": "models hold",
         "model-unhold": "models unhold", "model-install": "models install",
         "model-remove": "models remove",
+        "bench": "bench", "tune": "tune",
     }  # fmt: skip
     offered = [
         name for name in TABLE
