@@ -26,6 +26,8 @@ from edgeagent.cli import (
     repository,
     rollout,
     run,
+    send,
+    sight,
     simulate,
     status,
 )
@@ -122,6 +124,8 @@ app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
+for command in (send.send, send.answers, sight.ls, sight.show, sight.watch):
+    fleet.app.command()(command)
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")

@@ -39,6 +39,11 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
 
+def height() -> int:
+    """Lines of the terminal that is drawn on."""
+    return stderr().height
+
+
 def show(data: Any, as_json: bool, view: Callable[[], None]) -> None:
     """``data`` as one JSON document, or whatever ``view`` prints for people."""
     if as_json:
