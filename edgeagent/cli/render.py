@@ -143,8 +143,9 @@ def duration(span_s: float) -> str:
 
 
 def note(message: str) -> None:
-    """Something worth knowing that is no result."""
-    stderr().print(Text(message, style="dim"), soft_wrap=True)
+    """Something worth knowing that is no result; nothing where there is nothing to say."""
+    if message:
+        stderr().print(Text(message, style="dim"), soft_wrap=True)
 
 
 def error(problem: EdgeAgentError, label: str = "error") -> None:

@@ -70,8 +70,7 @@ def _create(
     database = open_database(db)
     try:
         roster, count = look(settings.link, settings.prefix, known(database))
-        if note := told(count):
-            render.note(note)
+        render.note(told(count))
         mustered = muster(roster, plan)
         if dry_run:
             seen = partial(rollout_views.forecast, plan, mustered)

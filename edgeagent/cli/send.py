@@ -112,7 +112,7 @@ def answers(
     as_json: AsJson = False,
 ) -> None:
     """What became of a command that was sent before; what has ended is cleared. Exits as send."""
-    from edgeagent.errors import UsageError
+    from edgeagent.errors import NotFound, UsageError
     from edgeagent.fleet.orders.order import Order, type_of
     from edgeagent.fleet.orders.sending import Sending
     from edgeagent.fleet.orders.targets import Choice
@@ -125,7 +125,10 @@ def answers(
     targets = _targets(choice, known, broker)
     past = Order(kind, id_, {}, "", "")
     with Sending(broker.link(), broker.prefix, past, targets) as sending:
-        sending.look()
+        if sending.look() and len(sending.tally.silent) == len(targets.ids):
+            raise NotFound(
+                f"the broker has no {id_} for these devices: it was cleared, or never sent to them"
+            )
         _follow(sending, limit, keep, choice, as_json, asking=False)
 
 
@@ -246,8 +249,7 @@ def _targets(choice: Choice, known: str, broker: Broker) -> Targets:
     if choice.devices:
         return named(broker.link(), broker.prefix, choice.devices)
     roster, count = look(broker.link(), broker.prefix, known_devices(known), SELF_TOLD)
-    if note := told(count):
-        render.note(note)
+    render.note(told(count))
     return choose(roster, choice)
 
 

@@ -43,8 +43,7 @@ def ls(
     roster, count = look(broker.link(), broker.prefix, known_devices(known), SELF_TOLD)
     there = [facts(its) for its in roster.devices.values() if its.state or its.reported]
     rows = sorted((its for its in there if test(its)), key=lambda its: str(its["device"]))
-    if note := told(count):
-        render.note(note)
+    render.note(told(count))
     render.show({"devices": rows, "kept_back": len(count.hidden)}, as_json, lambda: _listed(rows))
     if not as_json:
         render.note(f"{len(rows)} of {len(there)} devices")

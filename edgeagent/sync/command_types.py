@@ -56,7 +56,8 @@ class Hold(Struct):
     model: Model
     until: str = ""
     """RFC 3339; empty = until it is taken back."""
-    reason: str = ""
+    because: str = ""
+    """For people; ``reason`` is the name of what a device answers."""
 
 
 class Install(Struct):

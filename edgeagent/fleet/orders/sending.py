@@ -148,11 +148,11 @@ class Sending:
             self._some.wait(min(_TURN_S, max(0.0, deadline - now)))
             self._some.clear()
 
-    def look(self) -> Tally:
-        """What is answered by now."""
-        self._ask()
+    def look(self) -> set[str]:
+        """Take what is answered by now; topics at which the broker has nothing (any more)."""
+        gone = self._ask()
         self._listen()
-        return self.tally
+        return gone & self._topics().keys()
 
     def clear(self) -> None:
         """Take away what has ended: a device never publishes it again. A group's order goes when

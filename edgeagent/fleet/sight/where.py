@@ -132,8 +132,11 @@ def _operand(node: ast.expr, *, versions: bool = False) -> _Value:
         members = [_operand(its, versions=versions) for its in node.elts]
         return lambda facts: [member(facts) for member in members]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        inner = _operand(node.operand)
-        return lambda facts: -inner(facts)
+        number = node.operand.value if isinstance(node.operand, ast.Constant) else None
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise _fault(node, "a number was expected after -")
+        negative = -number
+        return lambda _facts: negative
     table, name = _named(node)
     if not table:
         return (lambda facts: _version(facts[name])) if versions else (lambda facts: facts[name])
