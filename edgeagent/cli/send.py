@@ -104,6 +104,9 @@ def answers(
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Until all have answered.")] = False,
     timeout: Timeout = "60 s",
     keep: Keep = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Take it away from the broker, however far it is.")
+    ] = False,
     type_: Annotated[
         str, typer.Option("--type", metavar="COMMAND", help="Where the id does not tell it.")
     ] = "",
@@ -111,7 +114,7 @@ def answers(
     broker: Broker = Broker(),
     as_json: AsJson = False,
 ) -> None:
-    """What became of a command that was sent before; what has ended is cleared. Exits as send."""
+    """What became of a command that was sent before; cleared once all have ended. Exits as send."""
     from edgeagent.errors import NotFound, UsageError
     from edgeagent.fleet.orders.order import Order, type_of
     from edgeagent.fleet.orders.sending import Sending
@@ -129,7 +132,9 @@ def answers(
             raise NotFound(
                 f"the broker has no {id_} for these devices: it was cleared, or never sent to them"
             )
-        _follow(sending, limit, keep, choice, as_json, asking=False)
+        if withdraw:
+            sending.withdraw()
+        _follow(sending, limit, keep or withdraw, choice, as_json, asking=False)
 
 
 # --- how it is done ------------------------------------------------------------------------

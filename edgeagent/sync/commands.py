@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import Any, NoReturn, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from edgeagent import clock
@@ -21,7 +22,7 @@ from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, Untrus
 from edgeagent.store.journal import Claim, Entry
 from edgeagent.sync import command_types, judgement
 from edgeagent.sync.command_types import CommandType
-from edgeagent.sync.job import CANCELLED, Job, Status
+from edgeagent.sync.job import CANCELLED, RESULT_MAX_BYTES, Job, PutAway, Status
 from edgeagent.sync.judgement import Order, Origin, Rules, Verdict
 from edgeagent.sync.schema import FINAL
 
@@ -88,11 +89,13 @@ class Commands:
 
     def __init__(
         self, registry: Registry, journal: Journal, rules: Rules, run: Run,
-        verify: judgement.Verify | None = None,
+        verify: judgement.Verify | None = None, put_away: PutAway | None = None,
     ) -> None:  # fmt: skip
-        """``verify`` opens signed commands; without it they are refused."""
+        """``verify`` opens signed commands; without it they are refused. ``put_away`` keeps
+        results that are too large for a message; without it such a command fails."""
         self._registry = registry
         self._verify = verify or _nobody
+        self._put_away = put_away
         self._journal = journal
         self._rules = rules
         self._run = run
@@ -157,7 +160,7 @@ class Commands:
             self.answer(order, verdict or _unknown(order.type))
             return
         kind, function = found
-        job = Job(order, kind, function, arguments, self._tell)
+        job = Job(order, kind, function, arguments, self._tell, self._put_away)
         if self._claim(job, verdict):
             self._begin(job, waiting=verdict is not None)
 
@@ -210,7 +213,7 @@ class Commands:
                     },
                 )
                 continue
-            job = Job(order, *found, arguments, self._tell)
+            job = Job(order, *found, arguments, self._tell, self._put_away)
             waiting = not begun and entry.status.get("reason") == judgement.WAITING.reason
             self._begin(job, waiting=waiting)
 
@@ -326,7 +329,7 @@ class Commands:
     def _conclude(self, order: Order, end: Status) -> None:
         status = {**judgement.body_of(order.body), **end}
         try:
-            self._journal.update(order.id, status)
+            self._journal.update(order.id, _bounded(status))
         except EdgeAgentError as error:
             log.error("the end of command %s can't be journaled: %s", order.id, error)
         self._tell(order, status)
@@ -349,6 +352,13 @@ class Commands:
         if claim.outcome == "new":
             return {"target": target, "was": "unknown"}
         raise CommandRejected("already-ended", f"{target} is {claim.entry.status.get('status')}")
+
+
+def _bounded(status: Status) -> Status:
+    """As the journal keeps it: a large result was for the person who asked at the device."""
+    if len(msgspec.json.encode(status)) <= 2 * RESULT_MAX_BYTES:
+        return status
+    return {name: its for name, its in status.items() if name != "result"}
 
 
 def _known(order: Order, claim: Claim) -> Status | None:

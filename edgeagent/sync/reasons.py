@@ -89,6 +89,10 @@ KEEPALIVE = Reason("network", "nothing came from the broker for twice the keepal
 UNREADABLE = Reason("protocol", "a packet of the broker could not be read")
 CROWDED = Reason("busy", "too many messages wait to be sent")
 RENEWED = Reason("network", "certificate files have changed")
+TOO_LONG = Reason(
+    "denied", "something that opens a connection is longer than MQTT allows (65,535 bytes)",
+    "Shorten device.name, device.site, mqtt.username or the password.",
+)  # fmt: skip
 TAKEN = Reason("taken", _CODES[0x8E][1], _CODES[0x8E][2], 0x8E)
 
 

@@ -155,12 +155,17 @@ class Sending:
         return gone & self._topics().keys()
 
     def clear(self) -> None:
-        """Take away what has ended: a device never publishes it again. A group's order goes when
-        all have ended. Raises LinkDown, NotPermitted."""
-        for answer in self.tally.answers.values():
-            if answer.final:
-                self._posting.put(self.order.own_topic(self._prefix, answer.device), b"")
-        if self.targets.group and not self.tally.open:
+        """Take the answers away once all have ended: a device never publishes them again. Until
+        then they stay, for whoever looks later. Raises LinkDown, NotPermitted."""
+        if not self.tally.open:
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Take everything away, however far it is; what waits in a device's own session at the
+        broker still comes to it, until it expires. Raises LinkDown, NotPermitted."""
+        for device in self.tally.answers:
+            self._posting.put(self.order.own_topic(self._prefix, device), b"")
+        if self.targets.group:
             self._posting.put(self.order.group_topic(self._prefix, self.targets.group), b"")
         self._until_taken()
 

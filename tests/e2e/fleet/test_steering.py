@@ -149,13 +149,25 @@ def test_a_group_is_told_once_and_whoever_was_away_does_it_later(
     found = json.loads(done.stdout)
     assert found["counts"] == {"successful": 2, "offline": 1}
     id = found["id"]
-    # The order stays for the one that is away; the answers of the others are taken away.
-    assert retained(broker.port) == {f"edgeagent/group/canary/cmd/work/{id}"}
+    # All stays for whoever looks later, above all the order for the one that is away.
+    own = {f"edgeagent/door-{number}/cmd/work/{id}" for number in range(2)}
+    assert retained(broker.port) == {f"edgeagent/group/canary/cmd/work/{id}", *own}
     again = fleet.device("door-2")
     assert again.link.state == "up"
     done = run("answers", id, "--group", "canary", "--wait", "--timeout", "5 s", "--json")
-    assert json.loads(done.stdout)["devices"]["door-2"]["status"] == "successful"
+    assert (done.exit_code, json.loads(done.stdout)["counts"]) == (0, {"successful": 3})
+    assert retained(broker.port) == set()
     assert sorted(fleet.done) == [(f"door-{number}", id) for number in range(3)]
+
+
+def test_what_is_withdrawn_is_never_done(fleet: Fleet, run: Any, broker: Mosquitto) -> None:
+    fleet.device("door-1")
+    fleet.stop("door-1")
+    id = json.loads(run("send", "--group", "canary", "work", "model=parts", "--json").stdout)["id"]
+    assert len(retained(broker.port)) == 1
+    seen = run("answers", id, "--group", "canary", "--withdraw", "--json")
+    assert (seen.exit_code, json.loads(seen.stdout)["counts"]) == (75, {"offline": 1})
+    assert retained(broker.port) == set()
 
 
 def test_progress_cancel_and_expiry_from_the_desk(fleet: Fleet, run: Any) -> None:
