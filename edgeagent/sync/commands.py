@@ -49,6 +49,8 @@ class Journal(Protocol):
     def published(self) -> list[Entry]: ...
     @property
     def newest_pruned_at(self) -> str: ...
+    @property
+    def born_at(self) -> str: ...
 
 
 class Update(Struct, frozen=True):
@@ -244,12 +246,12 @@ class Commands:
         if found is None:
             return None
         try:
-            pruned = self._journal.newest_pruned_at
+            pruned, born = self._journal.newest_pruned_at, self._journal.born_at
         except StoreError:
-            pruned = ""  # What changes something is refused when it can't be journaled.
+            pruned = born = ""  # What changes something is refused when it can't be journaled.
         return self._rules.age(
             found[0], order, newest_pruned_at=pruned,
-            now_ns=clock.wall_ns(), synced=clock.synced(),
+            now_ns=clock.wall_ns(), synced=clock.synced(), born_at=born,
         )  # fmt: skip
 
     def _claim(self, job: Job, waiting: Verdict | None) -> bool:

@@ -69,7 +69,7 @@ def test_a_picture_and_a_new_beginning(tmp_path: Path, broker: Mosquitto) -> Non
         seen = ask("capture", "c1", source="cam0", seconds=0.5)
         assert seen["status"] == "successful", seen
         assert base64.b64decode(seen["result"]["picture"]["data"])[:2] == b"\xff\xd8"
-        assert seen["result"]["fps"] > 0
+        assert seen["result"]["samples"] > 0
         missing = ask("capture", "c2", source="cam9")
         assert (missing["reason"], "cam0" in missing["detail"]) == ("not-found", True)
 
