@@ -35,6 +35,10 @@ Run = Callable[[Callable[[], None]], object]
 """Has something done on the thread for jobs."""
 
 
+IN_USE = "id in use"
+"""Reason of a refusal: the id is known, with another content."""
+
+
 class Journal(Protocol):
     """What the engine needs of `store.journal.Journal`."""
 
@@ -372,7 +376,7 @@ def _known(order: Order, claim: Claim) -> Status | None:
         return {**order.body, **entry.status}  # Cancelled before it came.
     if claim.outcome == "known":
         return entry.status
-    return _status(order.body, Verdict("rejected", "id in use", "this id names another command"))
+    return _status(order.body, Verdict("rejected", IN_USE, "this id names another command"))
 
 
 def _status(body: Mapping[str, Any], verdict: Verdict) -> Status:

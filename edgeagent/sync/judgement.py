@@ -130,7 +130,9 @@ class Rules(Struct, frozen=True):
             return Verdict("rejected", "stale", "it is older than what the journal remembers")
         if not synced:
             return WAITING if order.retained else None
-        if order.retained and at <= _moment(born_at):
+        # Also what is not retained may have waited, in our session. (A birth in the future was
+        # written by a clock that was wrong.)
+        if at <= _moment(born_at) <= now_ns:
             return Verdict(
                 "rejected", "stale",
                 f"it was given before this device's journal began ({born_at}), which can't know "
