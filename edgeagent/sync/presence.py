@@ -79,6 +79,8 @@ class Presence:
         """(boot, epoch) of every status that this process has published."""
         self._connected = False
         self._complaining: list[Complaining] = []
+        # Said at each connection, but after what nobody owns any more is cleared.
+        shelf.keep((topics.status,))
         link.will = self.will
         link.subscribe(topics.status, self._heard)
 

@@ -54,7 +54,7 @@ _CODES: dict[int, tuple[Kind, str, str]] = {
     0x84: ("version", "the broker does not speak this version of MQTT", ""),
     0x85: ("denied", "the broker does not accept this client id", "Change device.id."),
     0x86: ("denied", "the broker does not accept this user name or password", _LOGIN),
-    0x87: ("denied", "the broker does not authorise this device", _ACL),
+    0x87: ("denied", "the broker does not authorise this device", f"{_LOGIN} {_ACL}"),
     0x88: ("busy", "the broker is unavailable", ""),
     0x89: ("busy", "the broker is busy", ""),
     0x8A: ("denied", "the broker has banned this device", "Ask who runs the broker."),

@@ -83,8 +83,10 @@ def test_a_picture_and_a_new_beginning(tmp_path: Path, broker: Mosquitto) -> Non
         assert again["status"] == "successful", again
         desk.until(lambda: len(desk.on("edgeagent/door-7/status")) > before)
         agent.until(lambda status: status["link"]["state"] == "up" and status["uptime_s"] < 20)
-        said = [json.loads(its)["state"] for its in desk.on("edgeagent/door-7/status")[before:]]
+        told = desk.on("edgeagent/door-7/status")[before:]
+        said = [json.loads(its)["state"] for its in told if its]
         assert said[0] == "offline" and agent.pid == pid
+        assert b"" not in desk.on("edgeagent/door-7/status"), "it is never without a status"
         # Its answer is republished by the new process, and it is not done again.
         assert ask("ping", "p1")["status"] == "successful"
         assert agent.log.count("stopped") == 1
