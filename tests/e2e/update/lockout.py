@@ -135,6 +135,18 @@ class Room:
         state = its.get("state", "applied")
         return Outcome(state, its.get("reason", ""), its.get("detail", ""), took)
 
+    def withdraw(self) -> None:
+        """Wish for nothing any more, and wait until the device is as at first."""
+        self.rev += 1
+        document = json.dumps({"rev": self.rev, "by": "desk"})
+        self.desk.publish("edgeagent/line-1/desired", document, 1, retain=True)
+        self.until(
+            lambda: self.said["reported"]["rev"] == self.rev
+            and self.said["reported"]["config"].get("hash") == self.base
+            and self.well(),
+            LIMIT_S,
+        )
+
     def hash(self) -> str:
         """Of the configuration in force, asked at the device."""
         self.agent.until(lambda status: status["link"]["state"] == "up")
