@@ -20,7 +20,7 @@ from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
-from edgeagent.errors import ConfigError, StoreError
+from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.ports import Stage
 
@@ -93,13 +94,19 @@ class Agent:
             machine=machine_hash(),
         )
         self.commands: Commands | None = None
+        self.server: Server | None = None
+        """What answers HTTP, where that is asked for."""
+        self.unserved = ""
+        """Why it does not, though it is asked for."""
 
     # --- life ------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Start everything, watch until told to stop, stop everything."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        if threading.current_thread() is threading.main_thread():
+            # Else it runs inside another program, which has the signals.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stopping.set())
         control = None
         try:
             self._start()
@@ -173,6 +180,8 @@ class Agent:
             self.made_wishes().start()
         if self.sync is not None:
             self.sync.start()
+        if config.serve is not None:
+            self._serve()
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
 
@@ -197,6 +206,15 @@ class Agent:
         self._alive = (around, built)
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
+
+    def _serve(self) -> None:
+        from edgeagent.agent.serving import open_server
+
+        try:
+            self.server = open_server(self)
+        except EdgeAgentError as error:
+            # Whoever watches and decides here must not stand still for those who only ask.
+            self.unserved = " ".join(filter(None, (str(error), error.remedy)))
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -299,6 +317,8 @@ class Agent:
         """Sources and pipelines first, then what they made is committed and, if the link is
         up, sent; three quarters of the time at most for all of it."""
         deadline = time.monotonic() + STOP_S
+        if self.server is not None:
+            self.server.stop()
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
         self.supervisor.stop(STOP_S / 3)

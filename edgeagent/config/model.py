@@ -35,6 +35,7 @@ from edgeagent.config.sensors import (
     SourceConfig,
     SysfsConfig,
 )
+from edgeagent.config.serving import Serve, ServedModel, ServeTls, Split
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
@@ -115,11 +116,14 @@ __all__ = [
     "SensorKeys",
     "SerialConfig",
     "Serve",
+    "ServeTls",
+    "ServedModel",
     "Share",
     "Sight",
     "SnapshotConfig",
     "SourceConfig",
     "SourceKeys",
+    "Split",
     "Storage",
     "Sync",
     "SyntheticConfig",
@@ -273,10 +277,6 @@ class Trust(Struct, forbid_unknown_fields=True):
 
 class Metrics(Struct, forbid_unknown_fields=True):
     every: Duration = "60 s"
-
-
-class Serve(Struct, forbid_unknown_fields=True):
-    listen: str = "127.0.0.1:8000"
 
 
 class Models(Struct, forbid_unknown_fields=True):
