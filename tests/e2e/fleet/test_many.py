@@ -133,7 +133,8 @@ def test_many_devices(
     seen.close()
     print(figures)
     assert len(lags) > count / 2
-    assert max(lags) < 2.0
+    # By default other tests run beside this one, and how long it takes says little.
+    assert max(lags) < (2.0 if full else 10.0)
 
 
 def test_the_summary_of_many_names_who_did_not(

@@ -141,9 +141,11 @@ class Room:
         document = json.dumps({"rev": self.rev, "by": "desk"})
         self.desk.publish("edgeagent/line-1/desired", document, 1, retain=True)
         self.until(
-            lambda: self.said["reported"]["rev"] == self.rev
-            and self.said["reported"]["config"].get("hash") == self.base
-            and self.well(),
+            lambda: (
+                self.said["reported"]["rev"] == self.rev
+                and self.said["reported"]["config"].get("hash") == self.base
+                and self.well()
+            ),
             LIMIT_S,
         )
 
@@ -244,5 +246,6 @@ class Patches:
                 return dice.choice([None, 1, "x", {}])
 
 
-_NAMES = ("sources", "pipelines", "kind", "data_dir")
-"""Tables of names are gone into on purpose; where the data lies only the device's files say."""
+_NAMES = ("sources", "pipelines", "kind", "data_dir", "trust")
+"""Tables of names are gone into on purpose; where the data lies only the device's files say; and
+where a signature is asked for from then on, this desk has no say any more."""
