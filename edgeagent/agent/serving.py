@@ -10,7 +10,7 @@ from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds, size_bytes
-from edgeagent.errors import ConfigError
+from edgeagent.errors import ConfigError, EdgeAgentError
 from edgeagent.serve.http.door import Door
 from edgeagent.serve.http.openapi import Description
 from edgeagent.serve.http.router import Route, Router
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.serve")
 
 _SHORTEST_TOKEN = 16
+
+
+def serve(agent: Agent) -> None:
+    """Have it answer HTTP; where that can't be, say why: whoever watches and decides here must
+    not stand still for those who only ask."""
+    try:
+        agent.server = open_server(agent)
+    except EdgeAgentError as error:
+        agent.unserved = " ".join(filter(None, (str(error), error.remedy)))
 
 
 def open_server(agent: Agent) -> Server:

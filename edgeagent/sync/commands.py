@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from typing import Any, NoReturn, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from edgeagent import clock
@@ -22,7 +21,7 @@ from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, Untrus
 from edgeagent.store.journal import Claim, Entry
 from edgeagent.sync import command_types, judgement
 from edgeagent.sync.command_types import CommandType
-from edgeagent.sync.job import CANCELLED, RESULT_MAX_BYTES, Job, PutAway, Status
+from edgeagent.sync.job import CANCELLED, Job, PutAway, Status, bounded
 from edgeagent.sync.judgement import Order, Origin, Rules, Verdict
 from edgeagent.sync.schema import FINAL
 
@@ -335,7 +334,7 @@ class Commands:
     def _conclude(self, order: Order, end: Status) -> None:
         status = {**judgement.body_of(order.body), **end}
         try:
-            self._journal.update(order.id, _bounded(status))
+            self._journal.update(order.id, bounded(status))
         except EdgeAgentError as error:
             log.error("the end of command %s can't be journaled: %s", order.id, error)
         self._tell(order, status)
@@ -358,13 +357,6 @@ class Commands:
         if claim.outcome == "new":
             return {"target": target, "was": "unknown"}
         raise CommandRejected("already-ended", f"{target} is {claim.entry.status.get('status')}")
-
-
-def _bounded(status: Status) -> Status:
-    """As the journal keeps it: a large result was for the person who asked at the device."""
-    if len(msgspec.json.encode(status)) <= 2 * RESULT_MAX_BYTES:
-        return status
-    return {name: its for name, its in status.items() if name != "result"}
 
 
 def _known(order: Order, claim: Claim) -> Status | None:

@@ -21,7 +21,7 @@ Status = dict[str, Any]
 
 PROGRESS_EVERY_S = 2.0
 CANCELLED: Status = {"status": "cancelled", "reason": "cancelled", "detail": "it was cancelled"}
-RESULT_MAX_BYTES = 192 * 1024
+_RESULT_MAX_BYTES = 192 * 1024
 PutAway = Callable[[Order, bytes], Mapping[str, Any]]
 """Keeps a result that is too large for a message; what stands in its place. May raise
 EdgeAgentError."""
@@ -103,10 +103,10 @@ class Job:
             document = msgspec.to_builtins(result or {})
             encoded = msgspec.json.encode(document)
             # A person at the device has it by the socket, which takes any size.
-            if len(encoded) > RESULT_MAX_BYTES and self.order.origin != "local":
+            if len(encoded) > _RESULT_MAX_BYTES and self.order.origin != "local":
                 if self._put_away is None:
                     return _failed(
-                        "result-too-large", f"the result is larger than {RESULT_MAX_BYTES} bytes"
+                        "result-too-large", f"the result is larger than {_RESULT_MAX_BYTES} bytes"
                     )
                 document = dict(self._put_away(self.order, encoded))
         except Cancelled:
@@ -120,6 +120,13 @@ class Job:
             log.exception("command %s (%s) failed", self.order.type, self.order.id)
             return _failed("internal", repr(error))
         return {"status": "successful", "result": document}
+
+
+def bounded(status: Status) -> Status:
+    """As the journal keeps it: a large result was for the person who asked at the device."""
+    if len(msgspec.json.encode(status)) <= 2 * _RESULT_MAX_BYTES:
+        return status
+    return {name: its for name, its in status.items() if name != "result"}
 
 
 def _failed(reason: str, detail: str) -> Status:
