@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 
 from edgeagent import clock
 from edgeagent.config.spans import Calendar, Window
-from edgeagent.errors import Busy, ConfigError, EdgeAgentError, StoreError, Unavailable
+from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
 from edgeagent.update.course import Course, new_id, same
 from edgeagent.update.desired import Wanted
+from edgeagent.update.line import Line, Step
 from edgeagent.update.ports import Refused
 from edgeagent.update.states import ENDS, PASSING, ROWS, End, Row, Stop
 from edgeagent.update.truth import Deployment, Truth
@@ -27,23 +28,8 @@ log = logging.getLogger(__name__)
 
 PAUSES_S = (2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 """Between attempts at what lacks for now."""
-_AGAIN = "Ask again when it runs."
 _HOURS_EVERY_S = 20.0
 """How often a change that waits for its hours, for a person or for the clock is looked at."""
-
-_ORDER_S = 30.0
-"""How long an order waits for what is at work to be ended for it."""
-
-Step = Callable[[], None]
-
-
-class _Order:
-    """What another thread wants done between two states."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.ended = threading.Event()
-        self.error: EdgeAgentError | None = None
 
 
 class Deployments:
@@ -69,7 +55,7 @@ class Deployments:
         self._truths = house.truths
         self._lock = threading.RLock()
         self._news = threading.Event()
-        self._orders: list[_Order] = []
+        self._line = Line()
         self.threaded = True
         """False: whoever owns it works on a thread of theirs (`run_until_idle`)."""
         self._stopping = False
@@ -95,7 +81,7 @@ class Deployments:
             self._news.set()
             if self._at_work and self._unwanted(self._at_work):
                 self.work.stopped.set()
-            if self.threaded and self._thread is None and (self._orders or self._anything()):
+            if self.threaded and self._thread is None and (self._line or self._anything()):
                 self._thread = threading.Thread(target=self._loop, name="updates", daemon=True)
                 self._thread.start()
 
@@ -106,15 +92,13 @@ class Deployments:
             self.work.stopped.set()
             self._news.set()
             thread = self._thread
-            for order in self._orders:
-                order.error = order.error or Unavailable("the agent stops", remedy=_AGAIN)
-                order.ended.set()
+            self._line.close()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
     def run_until_idle(self) -> None:
         """Work on this thread until nothing is left that could be done now."""
-        while not self._stopping and (self._orders or self._anything()):
+        while not self._stopping and (self._line or self._anything()):
             due = self._turn()
             if due is None or due > time.monotonic():
                 return
@@ -122,27 +106,16 @@ class Deployments:
     def order(self, step: Step) -> None:
         """Have something done between two states; what is under way is ended for it.
 
-        It is done, and on the medium, when this returns: who was told "accepted" may rely on it
-        through a power cut. Without a thread of its own (`threaded`) the owner's turn does it.
-
-        Raises: what the step raises; Busy: what is at work has not ended; Unavailable: the agent
-            stops.
+        It is done, and on the medium, when this returns (see `Line.wait` for what is raised).
+        Without a thread of its own (`threaded`) it is the owner's next turn that does it.
         """
-        order = _Order(step)
         with self._lock:
-            if self._stopping:
-                raise Unavailable("the agent stops", remedy=_AGAIN)
-            self._orders.append(order)
+            order = self._line.join(step)
             if self._at_work:
                 self.work.stopped.set()
         self.wake()
-        if not self.threaded:
-            return
-        if not order.ended.wait(_ORDER_S):
-            raise Busy("the change under way has not ended yet; this is done after it",
-                       remedy="See how it goes: edgeagent models list")  # fmt: skip
-        if order.error is not None:
-            raise order.error
+        if self.threaded:
+            self._line.wait(order)
 
     @property
     def busy(self) -> bool:
@@ -153,7 +126,7 @@ class Deployments:
         while True:
             with self._lock:
                 self._news.clear()
-                if self._stopping or not (self._orders or self._anything()):
+                if self._stopping or not (self._line or self._anything()):
                     self._thread = None
                     return
             try:
@@ -171,7 +144,7 @@ class Deployments:
 
     def _turn(self) -> float | None:
         """Do one thing. When to come again (monotonic); None = when something happens."""
-        self._carry_out()
+        self._line.carry_out(answered=self.threaded)
         for wanted in self._wanted().values():
             truth = self._truths.get(wanted.model)
             # Told first: a change that begins takes the place of the one that has ended.
@@ -183,19 +156,6 @@ class Deployments:
                 self._advance(model)
                 return now
         return min(self._due.values(), default=None)
-
-    def _carry_out(self) -> None:
-        while self._orders:
-            order = self._orders[0]
-            try:
-                order.step()
-            except EdgeAgentError as error:
-                if not self.threaded:
-                    raise  # Whoever owns the engine comes again.
-                order.error = error
-            with self._lock:
-                self._orders.pop(0)
-                order.ended.set()
 
     def _in_order(self) -> list[str]:
         """Changes that are under way or to be told; what is on trial comes first."""
@@ -297,7 +257,7 @@ class Deployments:
         began = self._truths.change(model, boots=truth.boots + 1)
         with self._lock:
             self._at_work = model
-            if not self._stopping and not self._orders and self._unwanted(model) is None:
+            if not self._stopping and not self._line and self._unwanted(model) is None:
                 self.work.stopped.clear()
         try:
             said = self.work.do(model, began)

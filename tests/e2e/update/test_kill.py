@@ -12,8 +12,6 @@ from edgeagent.testing.agent import AgentProcess
 
 STATES = ("accepted", "fetching", "verifying", "proving", "activating", "probation")
 """``accepted``: as soon as the order is answered, whatever the engine has done by then."""
-
-
 DONE = ("committed", "1.1.0")
 
 
