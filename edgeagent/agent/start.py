@@ -23,7 +23,7 @@ log = logging.getLogger("edgeagent")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until it is told to stop; the exit code of contract §9."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     # What is written may show people: nobody else on this machine has to read it.
     os.umask(0o027)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The daemon's options."""
     parser = argparse.ArgumentParser(
         prog="edgeagentd", description="The edgeagent daemon: capture, infer, keep, sync."
     )
@@ -65,7 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="refuse an invalid configuration (78) instead of using the last good one",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
-    return parser.parse_args(argv)
+    return parser
 
 
 def _set_up_logging(level: str) -> None:

@@ -1,14 +1,11 @@
-"""Fill the trees of the runtime packages with locked wheels for another Python or architecture.
-
-    python packaging/deb/vendor.py --release trixie --arch arm64 --out build/deb/trees
+"""Locked wheels for another Python or architecture, as the trees of the library packages.
 
 Nothing of the target is run, so arm64 is built on x86 without emulation. Every wheel must have a
-hash of the lock. One tree for each flavour: ``OUT/{flavour}/…`` as in site-packages.
+hash of the lock.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -26,16 +23,20 @@ except ModuleNotFoundError:  # Python 3.10
 HERE = Path(__file__).parent
 LOCK = HERE.parent / "locks" / "dev.txt"
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}
-FLAVOURS = ("base", "litert", "onnx", "opencv", "fleet")
 
 
-def table() -> dict[str, Any]:
+def plan() -> dict[str, Any]:
     """flavours.toml."""
     return tomllib.loads((HERE / "flavours.toml").read_text(encoding="utf-8"))
 
 
+def flavours() -> list[str]:
+    """Names of the packages that hold libraries."""
+    return list(plan()["flavour"])
+
+
 def locked(python: str, arch: str) -> dict[str, str]:
-    """Name → its lines of the lock, as they hold for a Python on Linux of this architecture."""
+    """Name → its line of the lock with hashes, as it holds for a Python on that architecture."""
     # Markers ask for the Python that will run there, not for the one that runs this.
     target = {
         "python_version": python, "python_full_version": f"{python}.0",
@@ -55,6 +56,11 @@ def locked(python: str, arch: str) -> dict[str, str]:
     return found
 
 
+def version(name: str, python: str, arch: str) -> str:
+    """The locked version of a distribution."""
+    return locked(python, arch)[name].split("==")[1].split()[0]
+
+
 def platforms(glibc: int, arch: str) -> list[str]:
     """pip's tags, newest first: it does not expand them when it is asked for another machine."""
     machine = MACHINE[arch]
@@ -62,36 +68,56 @@ def platforms(glibc: int, arch: str) -> list[str]:
     return [*tags, f"manylinux2014_{machine}"]
 
 
-def fill(flavour: str, release: str, arch: str, out: Path) -> None:
-    """Install a flavour's wheels into ``out/flavour`` and take out what no device needs.
+def fill(flavour: str, release: str, arch: str, where: Path, wheels: Path) -> None:
+    """Install a flavour's wheels into a folder, and take out what no device needs.
+
+    Args:
+        flavour: name of the package, in flavours.toml.
+        release: Debian's, likewise.
+        arch: Debian's name of the architecture.
+        where: the folder, made anew.
+        wheels: where downloaded wheels are kept for the next time.
 
     Raises:
-        SystemExit: a distribution is not in the lock, pip fails, or a pattern of things to be
-            removed matches nothing (then it is out of date, and the package silently larger).
+        SystemExit: a distribution is not in the lock, or a pattern of things to be removed
+            matches nothing (then it is out of date, and the package silently larger).
+        CalledProcessError: pip has failed, and said why.
     """
-    plan = table()
-    its, where = plan["release"][release], out / flavour
-    lines = locked(its["python"], arch)
-    missing = [name for name in plan[flavour]["distributions"] if name not in lines]
+    table = plan()
+    its, target = table["flavour"][flavour], table["release"][release]
+    lines = locked(target["python"], arch)
+    missing = [name for name in its["distributions"] if name not in lines]
     if missing:
-        raise SystemExit(f"{LOCK} has no {', '.join(missing)} for Python {its['python']}")
+        raise SystemExit(f"{LOCK} has no {', '.join(missing)} for Python {target['python']}")
     shutil.rmtree(where, ignore_errors=True)
-    wanted = out / f"{flavour}.txt"
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    wanted.write_text("\n".join(lines[name] for name in plan[flavour]["distributions"]) + "\n")
-    command = [
-        sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
-        "--no-compile", "--no-deps", "--require-hashes", "--only-binary=:all:",
-        "--implementation", "cp", "--python-version", its["python"],
-        *(f"--platform={tag}" for tag in platforms(its["glibc"], arch)),
-        "--target", str(where), "-r", str(wanted),
+    where.mkdir(parents=True)
+    wanted = where.with_suffix(".txt")
+    wanted.write_text("\n".join(lines[name] for name in its["distributions"]) + "\n")
+    same = [
+        "-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes",
+        "--only-binary=:all:", "--implementation", "cp", "--python-version", target["python"],
+        # The wheels are for that Python; the one that runs pip does not matter.
+        "--ignore-requires-python",
+        *(f"--platform={tag}" for tag in platforms(target["glibc"], arch)),
+        "-r", str(wanted),
     ]  # fmt: skip
-    subprocess.run(command, check=True, umask=0o022)
-    _trim(where, plan[flavour]["remove"], plan["every"]["remove"])
-    _order(where)
+    wheels.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "download", *same, "--dest", str(wheels)], check=True)
+    subprocess.run(
+        [*pip, "install", *same, "--no-compile", "--no-index", "--find-links", str(wheels),
+         "--target", str(where)],
+        check=True,
+    )  # fmt: skip
+    trim(where, [*its["remove"], *its.get(f"remove_{arch}", ())], table["every"]["remove"])
 
 
-def _trim(where: Path, own: list[str], common: list[str]) -> None:
+def trim(where: Path, own: list[str], common: list[str]) -> None:
+    """Remove what matches, and give the rest the same modes whoever builds.
+
+    Raises:
+        SystemExit: one of ``own`` matches nothing.
+    """
     for pattern in own:
         found = sorted(where.glob(pattern))
         if not found:
@@ -99,6 +125,11 @@ def _trim(where: Path, own: list[str], common: list[str]) -> None:
         _remove(found)
     for pattern in common:
         _remove(sorted(where.glob(pattern)))
+    for folder, _, files in os.walk(where):
+        Path(folder).chmod(0o755)
+        for name in files:
+            # Wheels mark scripts as executable that nobody executes.
+            (Path(folder) / name).chmod(0o644)
 
 
 def _remove(paths: list[Path]) -> None:
@@ -107,26 +138,3 @@ def _remove(paths: list[Path]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _order(where: Path) -> None:
-    """The same modes whoever builds. Wheels mark scripts as executable that nobody executes."""
-    for folder, _, files in os.walk(where):
-        Path(folder).chmod(0o755)
-        for name in files:
-            (Path(folder) / name).chmod(0o644)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--release", required=True, choices=sorted(table()["release"]))
-    parser.add_argument("--arch", required=True, choices=sorted(MACHINE))
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--flavour", action="append", choices=FLAVOURS)
-    told = parser.parse_args()
-    for flavour in told.flavour or FLAVOURS:
-        fill(flavour, told.release, told.arch, told.out)
-
-
-if __name__ == "__main__":
-    main()
