@@ -100,6 +100,7 @@ class Agent:
         """Start everything, watch until told to stop, stop everything."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
+        signal.signal(signal.SIGHUP, lambda *_: self.renew())
         control = None
         try:
             self._start()

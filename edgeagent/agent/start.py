@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.umask(0o027)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_before_it_runs)
+    # Nothing is in force yet that could be read anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _set_up_logging(arguments.log_level)
     try:
         return run(
@@ -107,6 +109,8 @@ def run(
     if agent.renewed:
         # A fresh process, with nothing left of the old configuration; its id stays.
         logging.shutdown()
+        # What is ignored stays so in the new process: a second reload must not end it.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return code
 

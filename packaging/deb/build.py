@@ -150,6 +150,9 @@ class Build:
     def _package(self, source: Path, at: int, which: str) -> None:
         for leftover in source.glob("debian/library.*"):
             leftover.unlink()
+        for file in source.rglob("*"):
+            # Not when this checkout was made: two builds of one commit are the same.
+            os.utime(file, (at, at), follow_symlinks=False)
         where = {
             **os.environ, "SOURCE_DATE_EPOCH": str(at), "PACK": PACKS[self.pack],
             "DEB_BUILD_OPTIONS": "nocheck nostrip noautodbgsym", "LC_ALL": "C.UTF-8", "TZ": "UTC",
