@@ -90,7 +90,7 @@ class Build:
             doc = source / "stage" / name / "usr" / "share" / "doc" / name
             materials.write(name, tree, doc, self.libraries_at, self.wheels)
             self._library_scripts(source / "debian", name)
-        lines = [f"set -e\n"] + [
+        lines = ["set -e\n"] + [
             f"dh_gencontrol -p {name} -- -v{self.library_version(name)}\n"
             for name in vendor.flavours()
         ]
@@ -109,7 +109,9 @@ class Build:
         _configuration(source)
         debian, units = source / "debian", stage.ROOT / "packaging" / "systemd"
         for unit in sorted(units.glob("edgeagent*.*")):
-            owner = "edgeagent" if unit.stem in ("edgeagent", "edgeagent-retry") else "edgeagent-fleet"
+            owner = (
+                "edgeagent" if unit.stem in ("edgeagent", "edgeagent-retry") else "edgeagent-fleet"
+            )
             shutil.copy(unit, debian / f"{owner}.{unit.stem}{unit.suffix}")
         shutil.copy(stage.ROOT / "packaging" / "60-edgeagent.rules", debian / "edgeagent.udev")
         for name in ("edgeagent", "edgeagent-fleet"):
@@ -176,7 +178,9 @@ class Build:
 
 def _documents(source: Path, prefix: Path) -> None:
     made = source / "made"
-    subprocess.run([sys.executable, str(Path(__file__).parent / "manual.py"), str(made)], check=True)
+    subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "manual.py"), str(made)], check=True
+    )
     for page in sorted((made / "man").iterdir()):
         folder = prefix / "share" / "man" / f"man{page.suffix[1:]}"
         folder.mkdir(parents=True, exist_ok=True)

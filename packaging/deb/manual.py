@@ -1,6 +1,6 @@
 """Man pages and completions from the command line itself, so they can't be out of date.
 
-    python packaging/deb/manual.py DIR
+python packaging/deb/manual.py DIR
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def completion(shell: str) -> str:
 
 def _head(name: str, section: str, what: str) -> str:
     # No date: the same commit has to make the same page.
-    return f'.TH {name.upper()} {section} "" "edgeagent {__version__}"\n.SH NAME\n{name} \\- {what}\n'
+    return (
+        f'.TH {name.upper()} {section} "" "edgeagent {__version__}"\n.SH NAME\n{name} \\- {what}\n'
+    )
 
 
 def _walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:

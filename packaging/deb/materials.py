@@ -103,7 +103,10 @@ def licence(told: email.message.Message) -> str:
     for said in [(told.get("License") or "").strip(), *classified]:
         if said in _SPDX or said in _SPDX.values():
             return _SPDX.get(said, said)
-        if re.fullmatch(r"[A-Za-z0-9.-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.-]+)*", said) and "-" in said:
+        if (
+            re.fullmatch(r"[A-Za-z0-9.-]+(?: (?:AND|OR|WITH) [A-Za-z0-9.-]+)*", said)
+            and "-" in said
+        ):
             return said
     raise SystemExit(
         f"{told['Name']} {told['Version']}: its licence is told as {told.get('License')!r} and "
@@ -113,7 +116,11 @@ def licence(told: email.message.Message) -> str:
 
 def report(package: str, tree: Path) -> str:
     """A table of the licences, with the files that hold their texts."""
-    lines = [f"# Licences of {package}\n", "| library | version | licence | texts |", "|---|---|---|---|"]
+    lines = [
+        f"# Licences of {package}\n",
+        "| library | version | licence | texts |",
+        "|---|---|---|---|",
+    ]
     for info in sorted(tree.glob("*.dist-info")):
         told = _metadata(info)
         texts = sorted(
@@ -124,7 +131,7 @@ def report(package: str, tree: Path) -> str:
         lines.append(
             f"| {told['Name']} | {told['Version']} | {licence(told)} | {', '.join(texts) or '–'} |"
         )
-    lines.append(f"\nThe texts lie in `site-packages/NAME-VERSION.dist-info/`.\n")
+    lines.append("\nThe texts lie in `site-packages/NAME-VERSION.dist-info/`.\n")
     return "\n".join(lines)
 
 

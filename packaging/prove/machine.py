@@ -84,8 +84,7 @@ class Machine:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._leader = self.until("its first process", self._child, 20)
-        self.until("the end of the boot", lambda: self.run(
-            "systemctl", "is-system-running", check=False) in ("running", "degraded"), 60)  # fmt: skip
+        self.until("the end of the boot", self._is_up, 60)
         return time.monotonic() - began
 
     def shut_down(self) -> float:
@@ -167,6 +166,10 @@ class Machine:
                 return value
             time.sleep(0.1)
         raise Failed(f"waited {timeout_s:g} s for {what}")
+
+    def _is_up(self) -> bool:
+        told = self.run("systemctl", "is-system-running", check=False)
+        return told in ("running", "degraded")
 
     def _child(self) -> int:
         assert self._nspawn is not None
