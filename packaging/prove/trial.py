@@ -176,7 +176,7 @@ class Trial:
         self.next_event()
         known = box.until("a device in the database", lambda: self.audited().get("streams"), 30)
         level = self._level("edgeagent-collect.service")
-        return f"edgeagent-collect knows {len(known)} device; systemd-analyze security: {level}"
+        return f"edgeagent-collect keeps {len(known)} streams; systemd-analyze security: {level}"
 
     def audited(self) -> dict[str, Any]:
         """What the operator's side says about numbers."""
@@ -220,7 +220,7 @@ class Trial:
         if "Watchdog timeout" not in said:
             raise Failed(f"no watchdog in the journal:\n{said[-1500:]}")
         event = self.next_event()
-        return f"watchdog (6 s here, 30 s shipped), ready after {took:.1f} s, event {event:.1f} s later"
+        return f"watchdog (here 6 s, shipped 30), ready after {took:.1f} s, event {event:.1f} s on"
 
     def wrong_configuration(self) -> str:
         """With a good one kept it runs on; without one it ends with 78 and is left alone."""
