@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
 import machine
 import repository
 from machine import Failed, Machine
-from trial import DEVICE, Trial
+from observer import DEVICE
+from trial import Trial
 
 from build import Build
 from edgeagent import __version__
@@ -88,6 +89,28 @@ def run(told: argparse.Namespace) -> None:
     shutil.rmtree(told.work)
 
 
+def run_tarball(told: argparse.Namespace) -> None:
+    """The archive on a system that has neither apt nor pip."""
+    shutil.rmtree(told.work, ignore_errors=True)
+    told.work.mkdir(parents=True)
+    archive = machine.base(told.roots, told.release, told.mirror, apt=False)
+    with Mosquitto(told.work / "broker", persistent=True) as broker:
+        heard = Listener(broker.port, f"edgeagent/{DEVICE}/records")
+        box = Machine(told.work / "root", archive, {"/srv/tarball": told.tarball.parent})
+        its = Trial(box, broker, heard, told.release, prefix="/opt/edgeagent")
+        with box:
+            tell("boot", lambda: f"Debian {told.release}, systemd up after {box.boot():.1f} s")
+            tell("install.sh", lambda: its.unpack(told.tarball.name))
+            tell("configuration", its.configure)
+            tell("shipped models", its.models)
+            tell("kill -9", its.killed)
+            tell("upgrade in place", lambda: its.unpack(told.tarball.name, again=True))
+            tell("reboot", its.reboot)
+            tell("uninstall", its.uninstall)
+        heard.close()
+    shutil.rmtree(told.work)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -98,6 +121,7 @@ def main() -> None:
         "--roots", type=Path, default=Path("build/roots"), help="kept for next time"
     )
     parser.add_argument("--wheels", type=Path, default=Path("build/wheels"))
+    parser.add_argument("--tarball", type=Path, help="prove this archive in place of packages")
     parser.add_argument("--work", type=Path, default=Path("build/boot"))
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     told = parser.parse_args()
@@ -108,7 +132,11 @@ def main() -> None:
         raise SystemExit(f"Needed to boot a Debian: sudo apt install {' '.join(absent)}")
     if os.geteuid() != 0:
         raise SystemExit("Booting a container needs root: sudo make boot")
-    run(told)
+    if told.tarball:
+        told.tarball = told.tarball.absolute()
+        run_tarball(told)
+    else:
+        run(told)
 
 
 if __name__ == "__main__":

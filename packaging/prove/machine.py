@@ -1,8 +1,7 @@
 """A Debian that really boots, with systemd as its first process, in a container of nspawn.
 
 Its network is the host's, so a broker on 127.0.0.1 is met from both sides. Where the host's
-control groups are of version 1, limits on memory and tasks are not enforced in it, and systemd
-from 256 does not boot at all.
+control groups are of version 1, limits on memory and tasks are not enforced in it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,9 @@ INSIDE = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOME": "/root",
 }  # fmt: skip
+_LEGACY = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+"""Said to the first process: systemd from 256 boots on a host with control groups of version 1
+only if it is asked to; others do not know the word."""
 PACKAGES = "systemd,systemd-sysv,dbus,udev,procps,ca-certificates"
 
 
@@ -34,18 +36,23 @@ def missing() -> list[str]:
     return [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
 
 
-def base(cache: Path, release: str, mirror: str) -> Path:
+def base(cache: Path, release: str, mirror: str, *, apt: bool = True) -> Path:
     """An archive of the release's smallest root with systemd, made where it is missing (1 min).
+
+    Without ``apt`` it has no package manager but dpkg, and Python in place of it.
 
     Raises:
         CalledProcessError: mmdebstrap has failed, and said why.
     """
-    archive = cache / f"{release}.tar"
+    archive = cache / (f"{release}.tar" if apt else f"{release}-no-apt.tar")
+    variant, packages = (
+        ("minbase", PACKAGES) if apt else ("essential", f"{PACKAGES},python3,tzdata")
+    )
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
         fresh = archive.with_suffix(".new.tar")
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", release,
+            ["mmdebstrap", "--quiet", f"--variant={variant}", f"--include={packages}", release,
              str(fresh), f"deb {mirror} {release} main"],
             check=True,
         )  # fmt: skip
@@ -78,6 +85,7 @@ class Machine:
             "systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--keep-unit",
             "--register=no", f"--machine=edgeagent-{os.getpid()}", "--console=pipe",
             *(f"--bind-ro={host}:{inside}" for inside, host in self._binds.items()),
+            _LEGACY,
         ]  # fmt: skip
         with (self.root.parent / "boot.log").open("ab") as log:
             self._nspawn = subprocess.Popen(

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import re
 import signal
 import time
-import zlib
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from machine import Failed, Machine
-
-from edgeagent.testing.broker import Mosquitto
-from edgeagent.testing.device import Listener
+from machine import Failed
+from observer import DEVICE, UNIT, Observer
 
 HERE = Path(__file__).parent
-DEVICE = "boot-1"
-UNIT = "edgeagent.service"
 BELT = """
 [device]
 id = "boot-1"
@@ -61,80 +52,8 @@ print(len(names), bad)
 """
 
 
-class Trial:
-    """One machine, one broker, and what is done to them."""
-
-    def __init__(self, box: Machine, broker: Mosquitto, heard: Listener, release: str) -> None:
-        self.box, self.broker, self.heard, self.release = box, broker, heard, release
-        self.apt = ("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "--yes")
-
-    # --- what is looked at ------------------------------------------------------------------
-
-    def records(self, last: int = 0) -> list[dict[str, Any]]:
-        """Records that have come, in the order of arrival; of the ``last`` batches, or all."""
-        found: list[dict[str, Any]] = []
-        for body in self.heard.on(f"edgeagent/{DEVICE}/records")[-last:]:
-            batch = json.loads(zlib.decompress(body) if body[:1] == b"\x78" else body)
-            found += [{**record, "epoch": batch["epoch"]} for record in batch["records"]]
-        return found
-
-    def next_event(self, timeout_s: float = 60) -> float:
-        """Seconds until an event comes that was decided after now: both have the same clock."""
-        began = time.monotonic()
-        now = datetime.now(timezone.utc).isoformat()[:23]
-
-        def fresh() -> bool:
-            return any(r["kind"] == "event" and r["at"][:23] > now for r in self.records(24))
-
-        self.box.until("an event that was decided after now", fresh, timeout_s)
-        return time.monotonic() - began
-
-    def pid(self) -> int:
-        return int(self.box.unit(UNIT, "MainPID"))
-
-    def status(self) -> dict[str, Any]:
-        """What the agent itself says."""
-        told: dict[str, Any] = json.loads(
-            self.box.run("edgeagent", "status", "--json", check=False) or "{}"
-        )
-        return told
-
-    def restarted(self, old: int, what: str, timeout_s: float = 40) -> tuple[int, float]:
-        """Wait for another process that is ready; its pid, and the seconds it took."""
-        began = time.monotonic()
-
-        def up() -> int:
-            pid = self.pid()
-            ready = self.box.unit(UNIT, "ActiveState") == "active"
-            return pid if pid not in (0, old) and ready else 0
-
-        pid = int(self.box.until(f"a new process after {what}", up, timeout_s))
-        return pid, time.monotonic() - began
-
-    def nothing_lost(self) -> str:
-        """Every number up to the highest that came is here, or covered by a gap that is here.
-
-        Raises:
-            Failed: a number is neither.
-        """
-        epochs: dict[str, set[int]] = {}
-        highest: dict[str, int] = {}
-        for record in self.records():
-            have = epochs.setdefault(record["epoch"], set())
-            have.add(record["seq"])
-            highest[record["epoch"]] = max(highest.get(record["epoch"], 0), record["seq"])
-            if record["kind"] == "gap" and record.get("to"):
-                have.update(range(record["from"], record["to"] + 1))
-        missing = {
-            epoch: sorted(set(range(1, highest[epoch] + 1)) - have)
-            for epoch, have in epochs.items()
-        }
-        # The listener's session is a clean one: what is told while nobody waits comes later.
-        if any(missing.values()):
-            raise Failed(f"neither here nor told as lost: {missing}")
-        return f"{sum(highest.values())} numbers, all here or told as lost"
-
-    # --- what is done ------------------------------------------------------------------------
+class Trial(Observer):
+    """What is done to a machine, each with the sentence that says what came of it."""
 
     def install(self) -> str:
         """The three lines of the README, with the repository's folder in place of its address."""
@@ -150,13 +69,42 @@ class Trial:
         enabled = box.run("systemctl", "is-enabled", UNIT)
         return f"{took:.0f} s; service active and {enabled}, type {box.unit(UNIT, 'Type')}"
 
+    def unpack(self, archive: str, *, again: bool = False) -> str:
+        """install.sh of the archive."""
+        box = self.box
+        for tool in ("apt-get", "pip", "pip3"):
+            if box.run("sh", "-c", f"command -v {tool}", check=False):
+                raise Failed(f"{tool} is on this system: it proves nothing")
+        box.run("rm", "-rf", "/root/unpacked")
+        box.run("mkdir", "-p", "/root/unpacked")
+        box.run("tar", "-C", "/root/unpacked", "-xzf", f"/srv/tarball/{archive}")
+        began = time.monotonic()
+        said = box.run("sh", "-c", f"/root/unpacked/*/install.sh --prefix {self.prefix}")
+        took = time.monotonic() - began
+        box.run("rm", "-rf", "/root/unpacked")
+        if box.unit(UNIT, "ActiveState") != "active":
+            raise Failed(said + box.run("journalctl", "-u", UNIT, "-n", "40", check=False))
+        event = f", event after {self.next_event():.1f} s" if again else ""
+        return f"{took:.0f} s; {said.splitlines()[0]}; service active{event}"
+
+    def uninstall(self) -> str:
+        """With everything that was written."""
+        box = self.box
+        box.run("mkdir", "-p", "/root/unpacked")
+        box.run("sh", "-c", "tar -C /root/unpacked -xzf /srv/tarball/*.tar.gz")
+        box.run(
+            "sh", "-c", f"/root/unpacked/*/install.sh --uninstall --purge --prefix {self.prefix}"
+        )
+        box.run("rm", "-rf", "/root/unpacked", "/etc/systemd/system/edgeagent.service.d")
+        return self._nothing_left()
+
     def configure(self) -> str:
         """A pipeline, by a file and a reload."""
         box, pid = self.box, self.pid()
         box.write("/etc/edgeagent/conf.d/belt.toml", BELT.format(port=self.broker.port))
         box.write("/etc/systemd/system/edgeagent.service.d/trial.conf", FAST)
         box.run("systemctl", "daemon-reload")
-        box.run("edgeagent", "config", "check")
+        box.run(self.command, "config", "check")
         began = time.monotonic()
         box.run("systemctl", "reload", UNIT)
         self.next_event()
@@ -178,16 +126,9 @@ class Trial:
         level = self._level("edgeagent-collect.service")
         return f"edgeagent-collect keeps {len(known)} streams; systemd-analyze security: {level}"
 
-    def audited(self) -> dict[str, Any]:
-        """What the operator's side says about numbers."""
-        told: dict[str, Any] = json.loads(self.box.run(
-            "edgeagent", "fleet", "audit", "--json", "--db", "/var/lib/edgeagent-fleet/fleet.db",
-            check=False) or "{}")  # fmt: skip
-        return told
-
     def imports(self) -> str:
         """Every module of the agent, with the libraries as trimmed."""
-        told = self.box.run("/usr/lib/edgeagent/bin/python3", "-I", "-c", _WALK)
+        told = self.box.run(self.python, "-I", "-c", _WALK)
         if not told.endswith("[]"):
             raise Failed(told)
         return f"{told.split()[0]} modules import"
@@ -195,9 +136,8 @@ class Trial:
     def models(self) -> str:
         """Each variant of each shipped model, on its golden samples."""
         self.box.write("/srv/results.py", (HERE / "results.py").read_text())
-        told = json.loads(self.box.run(
-            "/usr/lib/edgeagent/bin/python3", "-I", "/srv/results.py",
-            "/usr/share/edgeagent/models"))  # fmt: skip
+        models = f"{self.prefix}/share/edgeagent/models"
+        told = json.loads(self.box.run(self.python, "-I", "/srv/results.py", models))
         ran = [f"{its['file']}: {its['ran'].split(',')[0]}" for its in told["packages"]]
         return f"golden samples pass; {'; '.join(ran)}"
 
@@ -269,7 +209,7 @@ class Trial:
         told = self.heard.on
         topic, state = f"edgeagent/{DEVICE}/cmd/ping/boot-1", f"edgeagent/{DEVICE}/status"
         self.heard.until(lambda: b"safe-mode" in told(state)[-1], 20)
-        if not box.run("edgeagent", "doctor", check=False):
+        if not box.run(self.command, "doctor", check=False):
             raise Failed("doctor says nothing in safe mode")
         self.heard.publish(topic, b'{"status":"init","by":"boot"}', retain=True)
         self.heard.until(lambda: b"successful" in (told(topic) or [b""])[-1], 20)
@@ -281,10 +221,6 @@ class Trial:
             f"safe mode after {crashes} crashes, told to the broker; doctor and a ping by MQTT "
             f"answer, no pipeline runs; systemctl restart: event after {event:.1f} s"
         )
-
-    def _another(self, old: int) -> int:
-        pid = self.pid()
-        return pid if pid not in (0, old) else 0
 
     def start_limit(self) -> str:
         """What can't even start is left alone after twenty tries, and tried again by the timer."""
@@ -332,10 +268,6 @@ class Trial:
             f"record {downtime:.1f} s; {self.nothing_lost()}; fleet audit: complete"
         )
 
-    def _longest_silence(self) -> float:
-        stamps = sorted(datetime.fromisoformat(r["at"][:23]).timestamp() for r in self.records(200))
-        return max((b - a for a, b in itertools.pairwise(stamps)), default=0.0)
-
     def interrupted(self, version: str) -> str:
         """dpkg is killed while it unpacks the older version; dpkg mends it."""
         box = self.box
@@ -368,14 +300,6 @@ class Trial:
         level = self._level(UNIT)
         return f"systemd-analyze security: {level}"
 
-    def _level(self, unit: str) -> float:
-        """How exposed systemd finds a unit. Raises Failed above 2.0."""
-        told = self.box.run("systemd-analyze", "security", "--no-pager", unit)
-        found = re.search(r"exposure level for \S+: ([\d.]+)", told)
-        if found is None or float(found.group(1)) > 2.0:
-            raise Failed(told)
-        return float(found.group(1))
-
     def purge(self) -> str:
         box = self.box
         names = box.run("dpkg-query", "-W", "-f=${Package} ", "edgeagent*").split()
@@ -386,20 +310,4 @@ class Trial:
             for file in (box.root / ours).glob("edgeagent*"):
                 file.unlink()
 
-        def left() -> str:
-            return box.run(
-                "find", "/", "-xdev", "-iname", "*edgeagent*",
-                *(word for path in ("/proc/*", "/srv/*", "/var/lib/apt/lists/*",
-                                    "/var/cache/apt/*", "/var/lib/edgeagent-fleet")
-                  for word in ("-not", "-path", path)),
-            )  # fmt: skip
-
-        # systemd removes private folders of units that have ended in its own time.
-        try:
-            box.until("nothing left", lambda: not left(), 15)
-        except Failed as error:
-            raise Failed(f"left: {left()}") from error
-        running = box.run("pgrep", "-u", "edgeagent", check=False)
-        if running:
-            raise Failed(f"still running: {running}")
-        return f"{len(names)} packages; no process and no file is left but the operator's database"
+        return f"{len(names)} packages; {self._nothing_left()}"
