@@ -93,7 +93,7 @@ def run_tarball(told: argparse.Namespace) -> None:
     """The archive on a system that has neither apt nor pip."""
     shutil.rmtree(told.work, ignore_errors=True)
     told.work.mkdir(parents=True)
-    archive = machine.base(told.roots, told.release, told.mirror, apt=False)
+    archive = machine.base(told.roots, told.release, told.mirror, "no-apt")
     with Mosquitto(told.work / "broker", persistent=True) as broker:
         heard = Listener(broker.port, f"edgeagent/{DEVICE}/records")
         box = Machine(told.work / "root", archive, {"/srv/tarball": told.tarball.parent})

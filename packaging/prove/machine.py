@@ -24,7 +24,16 @@ INSIDE = {
 _LEGACY = "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 """Said to the first process: systemd from 256 boots on a host with control groups of version 1
 only if it is asked to; others do not know the word."""
-PACKAGES = "systemd,systemd-sysv,dbus,udev,procps,ca-certificates"
+_SYSTEMD = "systemd,systemd-sysv,dbus,udev,procps,ca-certificates"
+KINDS = {
+    "": ["--variant=minbase", f"--include={_SYSTEMD}"],
+    # No package manager but dpkg; Python in place of it.
+    "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata"],
+    # Nothing boots under emulation.
+    "arm64": ["--variant=minbase", "--architectures=arm64",
+              "--include=ca-certificates,systemd-standalone-sysusers,python3,tzdata"],
+}  # fmt: skip
+"""Kind of root → options of mmdebstrap."""
 
 
 class Failed(Exception):
@@ -36,28 +45,41 @@ def missing() -> list[str]:
     return [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
 
 
-def base(cache: Path, release: str, mirror: str, *, apt: bool = True) -> Path:
-    """An archive of the release's smallest root with systemd, made where it is missing (1 min).
+def base(cache: Path, release: str, mirror: str, kind: str = "") -> Path:
+    """An archive of a small root of the release, made where it is missing (a minute or two).
 
-    Without ``apt`` it has no package manager but dpkg, and Python in place of it.
+    Args:
+        cache: folder of archives.
+        release: bookworm, trixie.
+        mirror: of Debian.
+        kind: a key of ``KINDS``.
 
     Raises:
         CalledProcessError: mmdebstrap has failed, and said why.
     """
-    archive = cache / (f"{release}.tar" if apt else f"{release}-no-apt.tar")
-    variant, packages = (
-        ("minbase", PACKAGES) if apt else ("essential", f"{PACKAGES},python3,tzdata")
-    )
+    archive = cache / f"{release}{'-' if kind else ''}{kind}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
         fresh = archive.with_suffix(".new.tar")
-        subprocess.run(
-            ["mmdebstrap", "--quiet", f"--variant={variant}", f"--include={packages}", release,
-             str(fresh), f"deb {mirror} {release} main"],
-            check=True,
-        )  # fmt: skip
+        command = ["mmdebstrap", "--quiet", *KINDS[kind], release, str(fresh)]
+        subprocess.run([*command, f"deb {mirror} {release} main"], check=True)
         fresh.replace(archive)
     return archive
+
+
+def until(what: str, condition: Callable[[], Any], timeout_s: float = 30) -> Any:
+    """Wait for a condition; its value.
+
+    Raises:
+        Failed: it did not come true in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise Failed(f"waited {timeout_s:g} s for {what}")
 
 
 class Machine:
@@ -91,8 +113,8 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self._leader = self.until("its first process", self._child, 20)
-        self.until("the end of the boot", self._is_up, 60)
+        self._leader = until("its first process", self._child, 20)
+        until("the end of the boot", self._is_up, 60)
         return time.monotonic() - began
 
     def shut_down(self) -> float:
@@ -159,21 +181,6 @@ class Machine:
         file = self.root / inside.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-
-    @staticmethod
-    def until(what: str, condition: Callable[[], Any], timeout_s: float = 30) -> Any:
-        """Wait for a condition; its value.
-
-        Raises:
-            Failed: it did not come true in time.
-        """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            value = condition()
-            if value:
-                return value
-            time.sleep(0.1)
-        raise Failed(f"waited {timeout_s:g} s for {what}")
 
     def _is_up(self) -> bool:
         told = self.run("systemctl", "is-system-running", check=False)

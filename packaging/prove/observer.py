@@ -10,7 +10,7 @@ import zlib
 from datetime import datetime, timezone
 from typing import Any
 
-from machine import Failed, Machine
+from machine import Failed, Machine, until
 
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
@@ -46,7 +46,7 @@ class Observer:
         def fresh() -> bool:
             return any(r["kind"] == "event" and r["at"][:23] > now for r in self.records(24))
 
-        self.box.until("an event that was decided after now", fresh, timeout_s)
+        until("an event that was decided after now", fresh, timeout_s)
         return time.monotonic() - began
 
     def pid(self) -> int:
@@ -68,7 +68,7 @@ class Observer:
             ready = self.box.unit(UNIT, "ActiveState") == "active"
             return pid if pid not in (0, old) and ready else 0
 
-        pid = int(self.box.until(f"a new process after {what}", up, timeout_s))
+        pid = int(until(f"a new process after {what}", up, timeout_s))
         return pid, time.monotonic() - began
 
     def nothing_lost(self) -> str:
@@ -129,7 +129,7 @@ class Observer:
 
         # systemd removes private folders of units that have ended in its own time.
         try:
-            box.until("nothing left", lambda: not left(), 15)
+            until("nothing left", lambda: not left(), 15)
         except Failed as error:
             raise Failed(f"left: {left()}") from error
         running = box.run("pgrep", "-u", "edgeagent", check=False)

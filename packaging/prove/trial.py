@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from machine import Failed
+from machine import Failed, until
 from observer import DEVICE, UNIT, Observer
 
 HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ class Trial(Observer):
         file.write_text(file.read_text().replace("--port 1883", f"--port {self.broker.port}"))
         box.run("systemctl", "enable", "--now", "edgeagent-collect")
         self.next_event()
-        known = box.until("a device in the database", lambda: self.audited().get("streams"), 30)
+        known = until("a device in the database", lambda: self.audited().get("streams"), 30)
         level = self._level("edgeagent-collect.service")
         return f"edgeagent-collect keeps {len(known)} streams; systemd-analyze security: {level}"
 
@@ -178,7 +178,7 @@ class Trial(Observer):
             kept = file
             file.unlink()
         box.run("systemctl", "start", UNIT, check=False)
-        box.until("the end", lambda: box.unit(UNIT, "ActiveState") == "failed", 30)
+        until("the end", lambda: box.unit(UNIT, "ActiveState") == "failed", 30)
         code, again = box.unit(UNIT, "ExecMainStatus"), box.unit(UNIT, "NRestarts")
         if (code, again) != ("78", "0"):
             raise Failed(f"exit {code}, {again} restarts; {kept.name} was removed")
@@ -202,7 +202,7 @@ class Trial(Observer):
         while self.status().get("state") != "safe-mode":
             if crashes == 12:
                 raise Failed(f"no safe mode after {crashes} crashes: {self.status()}")
-            pid = int(box.until("a process", lambda o=old: self._another(o), 30))
+            pid = int(until("a process", lambda o=old: self._another(o), 30))
             box.run("kill", "-SEGV", str(pid))
             crashes, old = crashes + 1, pid
             self.restarted(old, "SIGSEGV")
@@ -230,7 +230,7 @@ class Trial(Observer):
         box.run("systemctl", "daemon-reload")
         box.run("systemctl", "reset-failed", UNIT)
         box.run("systemctl", "restart", UNIT, check=False)
-        box.until("the limit", lambda: box.unit(UNIT, "ActiveState") == "failed", 60)
+        until("the limit", lambda: box.unit(UNIT, "ActiveState") == "failed", 60)
         restarts = box.unit(UNIT, "NRestarts")
         timer = box.unit("edgeagent-retry.timer", "ActiveState")
         if timer != "active":
@@ -274,7 +274,7 @@ class Trial(Observer):
         going = box.start(*self.apt, "install", "--allow-downgrades", f"edgeagent={version}")
         query = ("dpkg-query", "-W", "-f=${db:Status-Status}", "edgeagent")
         half = ("half-installed", "unpacked", "half-configured")
-        box.until("dpkg at work", lambda: box.run(*query, check=False) in half, 60)
+        until("dpkg at work", lambda: box.run(*query, check=False) in half, 60)
         box.run("pkill", "-9", "-x", "dpkg", check=False)
         os.killpg(going.pid, signal.SIGKILL)
         going.wait()
