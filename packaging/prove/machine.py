@@ -28,7 +28,7 @@ _SYSTEMD = "systemd,systemd-sysv,dbus,udev,procps,ca-certificates"
 KINDS = {
     "": ["--variant=minbase", f"--include={_SYSTEMD}"],
     # No package manager but dpkg; Python in place of it.
-    "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata"],
+    "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata,libstdc++6"],
     # Nothing boots under emulation.
     "arm64": ["--variant=minbase", "--architectures=arm64",
               "--include=ca-certificates,systemd-standalone-sysusers,python3,tzdata"],

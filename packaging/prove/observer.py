@@ -41,7 +41,7 @@ class Observer:
     def next_event(self, timeout_s: float = 60) -> float:
         """Seconds until an event comes that was decided after now: both have the same clock."""
         began = time.monotonic()
-        now = datetime.now(timezone.utc).isoformat()[:23]
+        now = self.now()
 
         def fresh() -> bool:
             return any(r["kind"] == "event" and r["at"][:23] > now for r in self.records(24))
@@ -113,9 +113,16 @@ class Observer:
             raise Failed(told)
         return float(found.group(1))
 
-    def _longest_silence(self) -> float:
-        stamps = sorted(datetime.fromisoformat(r["at"][:23]).timestamp() for r in self.records(200))
+    def longest_silence(self, since: str) -> float:
+        """Seconds between two records that follow one another, made after a time."""
+        made = [record["at"][:23] for record in self.records() if record["at"][:23] >= since]
+        stamps = sorted(datetime.fromisoformat(at).timestamp() for at in made)
         return max((b - a for a, b in itertools.pairwise(stamps)), default=0.0)
+
+    @staticmethod
+    def now() -> str:
+        """The time, as records tell it."""
+        return datetime.now(timezone.utc).isoformat()[:23]
 
     def _nothing_left(self) -> str:
         """Raises Failed when a file or a process is."""
@@ -132,7 +139,7 @@ class Observer:
             until("nothing left", lambda: not left(), 15)
         except Failed as error:
             raise Failed(f"left: {left()}") from error
-        running = box.run("pgrep", "-u", "edgeagent", check=False)
+        running = box.run("pgrep", "-fl", f"^{self.python}", check=False)
         if running:
             raise Failed(f"still running: {running}")
         return "no process and no file is left but the operator's database"

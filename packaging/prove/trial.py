@@ -250,14 +250,14 @@ class Trial(Observer):
         box, old = self.box, self.pid()
         box.run("apt-get", "-qq", "update")
         before = len([r for r in self.records() if r["kind"] == "event"])
-        began = time.monotonic()
+        began, at = time.monotonic(), self.now()
         box.run(*self.apt, "install", "edgeagent")
         took = time.monotonic() - began
         if self.pid() == old:
             raise Failed("the service was not restarted")
         event = self.next_event()
         version = box.run("dpkg-query", "-W", "-f=${Version}", "edgeagent")
-        downtime = self._longest_silence()
+        downtime = self.longest_silence(at)
         if before == 0:
             raise Failed("there was no load")
         audit = self.audited()

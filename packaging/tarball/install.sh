@@ -80,6 +80,15 @@ printf 'home = %s\ninclude-system-site-packages = false\nversion = %s\n' \
 for command in edgeagent edgeagentd; do
     sed -i "1s|.*|#!$prefix/lib/edgeagent/bin/python3 -I|" "$fresh/bin/$command"
 done
+# A library of the system that is missing is told now, not by a service that does not come up.
+for module in numpy ai_edge_litert.interpreter onnxruntime cv2; do
+    [ -e "$fresh/lib/edgeagent/lib/python$PYTHON/site-packages/${module%%.*}" ] || continue
+    said=$("$fresh/lib/edgeagent/bin/python3" -I -c "import $module" 2>&1) || {
+        rm -rf "$fresh"
+        fail "${module%%.*} can't be loaded: $(printf '%s\n' "$said" | grep -o 'lib[^ ]*: cannot open.*' | tail -n 1)" \
+            "Install what is missing on this system (libstdc++.so.6: the package libstdc++6 or libstdc++)"
+    }
+done
 # Compiled now: a service may not write there, and would compile at every start.
 "$python" -m compileall -q -j 0 -s "$fresh" -p "$prefix" "$fresh/lib/edgeagent/lib" || true
 
