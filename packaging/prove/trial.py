@@ -34,7 +34,10 @@ do = ["event"]
 when = "label == 'missing'"
 do = ["event"]
 """
+DROP_INS = "/etc/systemd/system/edgeagent.service.d"
 FAST = "[Unit]\nStartLimitIntervalSec=300\n[Service]\nRestartSec=200ms\nWatchdogSec=6\n"
+NOTIFY_RELOAD = "Type=notify-reload\nExecReload=\n"
+"""From systemd 253."""
 
 _WALK = """
 import importlib, pkgutil, edgeagent
@@ -102,7 +105,8 @@ class Trial(Observer):
         """A pipeline, by a file and a reload."""
         box, pid = self.box, self.pid()
         box.write("/etc/edgeagent/conf.d/belt.toml", BELT.format(port=self.broker.port))
-        box.write("/etc/systemd/system/edgeagent.service.d/trial.conf", FAST)
+        newer = self.release != "bookworm"
+        box.write(f"{DROP_INS}/trial.conf", FAST + (NOTIFY_RELOAD if newer else ""))
         box.run("systemctl", "daemon-reload")
         box.run(self.command, "config", "check")
         began = time.monotonic()
@@ -225,7 +229,7 @@ class Trial(Observer):
     def start_limit(self) -> str:
         """What can't even start is left alone after twenty tries, and tried again by the timer."""
         box = self.box
-        box.write("/etc/systemd/system/edgeagent.service.d/broken.conf",
+        box.write(f"{DROP_INS}/broken.conf",
                   "[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=50ms\n")  # fmt: skip
         box.run("systemctl", "daemon-reload")
         box.run("systemctl", "reset-failed", UNIT)
