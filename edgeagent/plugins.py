@@ -80,6 +80,8 @@ _PACKAGES = {
     "fleet": "edgeagent-fleet", "all": "edgeagent-full",
 }  # fmt: skip
 """Extra → package of Debian; what is not named here is in edgeagent-libs."""
+_OF_DESKS = {"parquet": "pyarrow", "dask": "distributed"}
+"""Extra → what it brings, where neither packages nor the tarball have it: work for a desk."""
 
 PLUGINS_FOLDER = "/usr/local/lib/edgeagent/plugins"
 """Where packages and the tarball look for plugins of others."""
@@ -119,6 +121,8 @@ def to_install(extra: str, *, again: bool = False) -> str:
         again: it is there but broken.
     """
     by = installed_by()
+    if by and extra in _OF_DESKS:
+        return to_install_package(_OF_DESKS[extra])
     if by == "deb":
         package = _PACKAGES.get(extra, "edgeagent-libs")
         anew = again or package == "edgeagent-libs"

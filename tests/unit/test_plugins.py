@@ -17,6 +17,8 @@ from edgeagent import plugins
         ("deb", "fleet", "sudo apt install edgeagent-fleet"),
         # What every installation has can only be broken.
         ("deb", "update", "sudo apt install --reinstall edgeagent-libs"),
+        ("deb", "serve", "sudo apt install --reinstall edgeagent-libs"),
+        ("deb", "parquet", "pip install --target /usr/local/lib/edgeagent/plugins pyarrow"),
         ("tarball", "litert", "sudo ./install.sh of the tarball, which holds it"),
     ],
 )
