@@ -55,13 +55,18 @@ class Build:
 
     @property
     def trees(self) -> Path:
-        """Where the libraries lie unpacked, a folder for each package."""
-        return self.work / "trees"
+        """Where the libraries lie unpacked, a folder for each package; others for another lock."""
+        return self.work / f"trees-{stamp(self.libraries_at)}"
 
     def fill_trees(self) -> None:
         """Bring the wheels of all packages."""
+        for old in self.work.glob("trees-*"):
+            shutil.rmtree(old)
+        # Whole or not there: a build that was broken off must not leave half of them.
+        fresh = self.work / "trees.new"
         for flavour in vendor.flavours():
-            vendor.fill(flavour, self.release, self.arch, self.trees / flavour, self.wheels)
+            vendor.fill(flavour, self.release, self.arch, fresh / flavour, self.wheels)
+        fresh.replace(self.trees)
 
     def library_version(self, package: str) -> str:
         """The library's own version, then when the recipe or the lock was last changed."""
