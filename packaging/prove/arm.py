@@ -94,7 +94,8 @@ def install(box: Emulated, release: str) -> str:
     box.run("cp", "/srv/apt/edgeagent.gpg", "/usr/share/keyrings/edgeagent.gpg")
     box.run("cp", f"/srv/apt/edgeagent-{release}.sources", "/etc/apt/sources.list.d/")
     box.run("apt-get", "-qq", "update")
-    box.run("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "--yes", "install", "edgeagent-full")
+    box.run("apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", "--yes", "install",
+            "--no-install-recommends", "edgeagent-full")  # fmt: skip
     version = box.run("edgeagent", "--version")
     arch = box.run("dpkg", "--print-architecture")
     return f"{version} for {arch}, installed by apt in {time.monotonic() - began:.0f} s"

@@ -31,7 +31,7 @@ KINDS = {
     "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata,libstdc++6"],
     # Nothing boots under emulation.
     "arm64": ["--variant=minbase", "--architectures=arm64",
-              "--include=ca-certificates,systemd-standalone-sysusers,python3,tzdata"],
+              "--include=systemd-standalone-sysusers,python3,tzdata"],
 }  # fmt: skip
 """Kind of root → options of mmdebstrap."""
 
