@@ -155,8 +155,8 @@ class Build:
         (debian / f"{package}.install").write_text(f"stage/{package}/* /\n")
 
     def _package(self, source: Path, at: int, which: str) -> None:
-        for leftover in source.glob("debian/library.*"):
-            leftover.unlink()
+        for leftover in (*source.glob("debian/library.*"), *source.parent.glob("*.deb")):
+            leftover.unlink()  # a build that was broken off leaves half a package
         for file in source.rglob("*"):
             # Not when this checkout was made: two builds of one commit are the same.
             os.utime(file, (at, at), follow_symlinks=False)
