@@ -7,20 +7,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
 from edgeagent.clock import mono_ms, wall_ns
-from edgeagent.decide.present import Numbered, Present
+from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Meter
-from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
+from edgeagent.stages import Gates, Inbox, Notes, Sink, Stages
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 log = logging.getLogger("edgeagent.pipeline")
 
@@ -30,80 +28,6 @@ _OPEN_S = 120.0
 """How long a model may take to open: a delegate may have to compile it."""
 _IDLE_S = 1.0
 """A pipeline that waits for a sample shows signs of life this often."""
-
-
-class Inbox(Protocol):
-    """Where samples come from (a `capture.mailbox.Mailbox`)."""
-
-    def get(self, timeout_s: float) -> Sample | Joint | None:
-        """The next sample, None after the timeout. Raises SourceEnded at the end."""
-
-    def close(self) -> None:
-        """Nobody takes samples here any more: whoever puts them must not wait."""
-
-
-class Sink(Protocol):
-    """Where records go (a `store.outbox.Outbox`)."""
-
-    def append(self, draft: Draft) -> Numbered: ...
-
-
-class Runs(Protocol):
-    """What a pipeline needs of a session."""
-
-    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
-
-    def hand_over(self) -> None:
-        """Let go of it: the next thread that runs it owns it."""
-
-    def close(self) -> None: ...
-
-
-class Second(Protocol):
-    """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
-
-    def loss(self) -> str: ...
-
-    def tally(self) -> dict[str, Any]: ...
-
-
-class Gates(Protocol):
-    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
-
-    def passes(self, sample: Sample) -> bool: ...
-
-    def tally(self) -> dict[str, Any]: ...
-
-
-class Stages(Struct):
-    """All that a model brings, opened together and closed together."""
-
-    model: str
-    """``parts@1.2.0/int8``, as it stands in records."""
-    receipt: str
-    """One true line of what runs where."""
-    session: Runs
-    prepare: Callable[[Sample | Joint], Prepared]
-    interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
-    track: Callable[[list[Prediction], float], list[Prediction]]
-    decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
-    finish: Callable[..., Iterable[Draft]]
-    """Ends what is still open (wall ns, CLOCK_BOOTTIME ms); ``ended``: the source is at its end."""
-    picture: Callable[..., Evidence | None]
-    """A present picture, redacted, or None where that must not be."""
-    standing: Callable[[], dict[str, Any]] = dict
-    """What is true now without a record: states, counts of lines."""
-    second: Second | None = None
-    """Models that are asked about what the first one found; `decide` asks them."""
-    gate: Gates | None = None
-    """None = every sample is worth an inference."""
-    threshold: float = 0.0
-    """From which score on something counts as seen."""
-    inherit: Callable[[Stages], bool] = lambda _before: False
-    """Take over what the stages before these remember: tracks, open events, counts. False = that
-    can't be, so they must end what is open. Called between two samples."""
-    memory: Any = None
-    """What there is to take over."""
 
 
 class Parked(Struct, frozen=True):
@@ -142,8 +66,10 @@ class Pipeline:
         open_stages: Callable[[], Stages],
         *,
         deadline_s: float = 20.0,
+        notes: Notes | None = None,
     ) -> None:
         self.name = name
+        self._notes = notes
         self.meter = Meter()
         self.watch = Watch()
         """How it behaves under the present version of its model."""
@@ -188,6 +114,8 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
+        if self._notes is not None:
+            self._notes.saw(sample, stages.found())
         ended = time.perf_counter()
         self.meter.took(started, prepared, inferred, ended)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
@@ -199,7 +127,10 @@ class Pipeline:
     def _append(self, draft: Draft) -> None:
         if draft.kind == "event" and draft.data.get("phase") == "new":
             self.watch.began(str(draft.data.get("label", "")))
-        self.present.note(draft, self._outbox.append(draft))
+        receipt = self._outbox.append(draft)
+        self.present.note(draft, receipt)
+        if self._notes is not None and draft.event and draft.data.get("phase") == "new":
+            self._notes.told(draft.event, receipt)
         self.meter.records += 1
 
     # --- run loop --------------------------------------------------------------------------
@@ -224,7 +155,10 @@ class Pipeline:
                     break
                 if self._change is not None:
                     self._take_over()
-                if sample is None or self._paused.is_set():
+                if sample is None:
+                    continue
+                if self._paused.is_set():
+                    self._note_held(sample, "paused")
                     continue
                 recorded = sample.stream_ms is not None
                 stages = self._running
@@ -251,6 +185,12 @@ class Pipeline:
         self.watch.model = stages.model
         self.present.standing = stages.standing
         self._gate = stages.gate
+        if self._notes is not None:
+            self._notes.begin(stages.setup())
+
+    def _note_held(self, sample: Sample | Joint, why: str) -> None:
+        if self._notes is not None:
+            self._notes.held(sample, why)
 
     def _take_over(self) -> bool:
         """Run the stages that wait, if any do. Between two samples, or before the first."""
@@ -276,6 +216,8 @@ class Pipeline:
         began = time.perf_counter()
         passes = gate.passes(given.lead if isinstance(given, Joint) else given)
         self.meter.gate.add(time.perf_counter() - began)
+        if not passes:
+            self._note_held(given, f"gate: {gate.reason}")
         return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
@@ -283,6 +225,7 @@ class Pipeline:
             self.step(stages, sample)
         except InputError as error:
             self.meter.skipped += 1
+            self._note_held(sample, f"skipped: {error}")
             self._skipped_in_a_row += 1
             if self._skipped_in_a_row == 1:
                 log.warning("%s: a sample can't be used: %s", self.name, error)
@@ -290,6 +233,7 @@ class Pipeline:
                 self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
+            self._note_held(sample, f"failed: {error}")
             self.watch.missed(sample.when_ms)
             self._failures += 1
             self._state, self._reason = "degraded", str(error)

@@ -25,8 +25,9 @@ from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Pipeline, Sink, Stages, told
+from edgeagent.pipeline import Pipeline, told
 from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.stages import Notes, Sink, Stages
 from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
@@ -83,6 +84,8 @@ class Surroundings(Struct, frozen=True):
     """Where views of cameras are kept; None = nowhere."""
     broker: Broker | None = None
     """Where topics of other devices come from."""
+    notes: Callable[[str, str], Notes] | None = None
+    """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
 
@@ -217,9 +220,12 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
         units[input_] = unit
     opener = _opener(around, name, plan.package)
+    notes = around.notes(name, ", ".join(plan.sources.values())) if around.notes else None
     if len(units) == 1:
         (unit,) = units.values()
-        return _present(around, Pipeline(name, unit.subscribe(), around.outbox, opener))
+        return _present(
+            around, Pipeline(name, unit.subscribe(), around.outbox, opener, notes=notes)
+        )
     if len({unit.source.live for unit in units.values()}) > 1:
         raise ConfigError(
             f"pipelines.{name}.sources: recordings can't be joined with what happens now",
@@ -232,7 +238,7 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         for (input_, unit), size in zip(units.items(), sizes, strict=True)
     }
     joiner = Joiner(mailboxes, within_s)
-    return _present(around, Pipeline(name, joiner, around.outbox, opener))
+    return _present(around, Pipeline(name, joiner, around.outbox, opener, notes=notes))
 
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:

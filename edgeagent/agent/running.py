@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.decisions import Decisions
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import seconds, size_bytes
@@ -93,6 +94,10 @@ class Agent:
             machine=machine_hash(),
         )
         self.commands: Commands | None = None
+        self.decisions = Decisions(
+            folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
+            lambda: self.outbox.allotment,
+        )  # fmt: skip
 
     # --- life ------------------------------------------------------------------------------
 
@@ -191,6 +196,7 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+            notes=self.decisions.ring,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -261,6 +267,7 @@ class Agent:
                 raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
+            self.decisions.tick()
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -268,6 +275,14 @@ class Agent:
             if self._until_done and self._done():
                 log.info("all sources have ended, everything is delivered or kept")
                 return
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Have something done on the thread for long work."""
+        if self.commands is not None:
+            self.commands.submit_job(work)
+
+    def _sources_details(self) -> dict[str, dict[str, Any]]:
+        return {name: unit.health().detail for name, unit in self.sources.items()}
 
     def _look_at_clock(self) -> None:
         if not self.clock_trusted and clock.synced():
@@ -281,6 +296,7 @@ class Agent:
         if said == self._said:
             return
         self._said = said
+        self.decisions.state(*said)
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
         (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
         if self.sync is not None:
@@ -302,6 +318,7 @@ class Agent:
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
         self.supervisor.stop(STOP_S / 3)
+        self.decisions.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))

@@ -9,11 +9,12 @@ from edgeagent.agent.cascade import Cascade, open_cascade
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
+from edgeagent.decide.thought import Setup
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Predictor
+from edgeagent.stages import Found, Stages
 from edgeagent.types import Draft, Evidence, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        found=memory.found,
+        setup=memory.setup,
         second=cascade,
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
@@ -187,6 +190,12 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
+
+    def found(self) -> Found:
+        return self.decide.last
+
+    def setup(self) -> Setup:
+        return self.decide.setup()
 
 
 def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:

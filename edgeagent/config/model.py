@@ -175,6 +175,9 @@ class Storage(Struct, forbid_unknown_fields=True):
     max_written_per_day: Size | None = None
     """What the agent may put on the medium a day, to spare flash; beyond it results get coarser
     (a gap tells). Absent = without limit."""
+    decisions: Size = "4 MiB"
+    """What was seen and decided lately, for `edgeagent why`; "0 B" = the last minutes only, in
+    memory."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 

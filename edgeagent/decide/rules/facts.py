@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct, field
@@ -54,11 +54,6 @@ WORDS_OF = {"day": DAYS, "clock": ("synced", "unsynced")}
 """The only texts that these names can equal."""
 
 
-def no_value(_name: str) -> float:
-    """What is not known."""
-    return math.nan
-
-
 class Scene(Struct, eq=False):
     """What is the same for all things of one sample."""
 
@@ -66,7 +61,8 @@ class Scene(Struct, eq=False):
     inside: Mapping[str, int] = field(default_factory=dict)
     crossed: Mapping[str, int] = field(default_factory=dict)
     """By line and by ``line:way``."""
-    value_of: Callable[[str], float] = no_value
+    values: Mapping[str, float] = field(default_factory=dict)
+    """By reading; what is not there is not known."""
     time: float = math.nan
     """Seconds since the local midnight as a wall clock shows it; NaN = not to be trusted."""
     day: str = ""

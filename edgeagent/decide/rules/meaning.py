@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, field
 
+from edgeagent.decide.rules.clause import Test
 from edgeagent.decide.rules.facts import CALLS, WORDS_OF, Facts, Kind
 from edgeagent.decide.rules.tokens import Token, fault
 
-Test = Callable[[Facts], bool]
 Span = tuple[float, float]
 """Two times of day; the second may be before the first: over midnight."""
 
@@ -156,6 +157,14 @@ def _by_clock(test: Test, *sides: Operand) -> Test:
     return lambda facts: bool(facts.scene.day) and test(facts)
 
 
+def asked(operand: Operand) -> tuple[str, Callable[[Facts], Any]]:
+    """What a side of a comparison asks, as a person would write it, and its value."""
+    name = operand.name
+    if name.endswith("()"):
+        name = f"{name[:-2]}('{operand.value}')"
+    return name, _getter(operand)
+
+
 def _getter(operand: Operand) -> Callable[[Facts], Any]:
     value = operand.value
     if operand.name.endswith("()"):
@@ -171,7 +180,7 @@ _ASKED: dict[str, Callable[[str], Callable[[Facts], Any]]] = {
     "inside": lambda zone: lambda facts: facts.scene.inside.get(zone, 0),
     "dwell": lambda zone: lambda facts: facts.dwell.get(zone, 0.0),
     "crossed": lambda line: lambda facts: facts.scene.crossed.get(line, 0),
-    "value": lambda reading: lambda facts: facts.scene.value_of(reading),
+    "value": lambda reading: lambda facts: facts.scene.values.get(reading, math.nan),
 }
 assert _ASKED.keys() == CALLS.keys()
 

@@ -1,0 +1,111 @@
+"""What a pipeline is made of: the stages that a model brings, and the ports beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+from edgeagent.decide.present import Numbered
+from edgeagent.decide.thought import Setup, Thought
+from edgeagent.types import Draft, Evidence, Joint, Prediction, Prepared, Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Found = tuple[Sequence[Prediction], Sequence[Thought]]
+"""What was predicted in a sample, and what was thought of the candidates among it."""
+
+
+class Inbox(Protocol):
+    """Where samples come from (a `capture.mailbox.Mailbox`)."""
+
+    def get(self, timeout_s: float) -> Sample | Joint | None:
+        """The next sample, None after the timeout. Raises SourceEnded at the end."""
+
+    def close(self) -> None:
+        """Nobody takes samples here any more: whoever puts them must not wait."""
+
+
+class Sink(Protocol):
+    """Where records go (a `store.outbox.Outbox`)."""
+
+    def append(self, draft: Draft) -> Numbered: ...
+
+
+class Runs(Protocol):
+    """What a pipeline needs of a session."""
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def hand_over(self) -> None:
+        """Let go of it: the next thread that runs it owns it."""
+
+    def close(self) -> None: ...
+
+
+class Notes(Protocol):
+    """Where decisions are noted for people who ask why (a `decide.ring.Ring`)."""
+
+    def begin(self, setup: Setup) -> None: ...
+
+    def saw(self, sample: Sample, found: Found) -> None: ...
+
+    def held(self, sample: Sample | Joint, why: str) -> None: ...
+
+    def told(self, event: str, receipt: Numbered) -> None: ...
+
+
+class Second(Protocol):
+    """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
+
+    def loss(self) -> str: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
+class Gates(Protocol):
+    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
+
+    reason: str
+    """Why the last sample was held back."""
+
+    def passes(self, sample: Sample) -> bool: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
+class Stages(Struct):
+    """All that a model brings, opened together and closed together."""
+
+    model: str
+    """``parts@1.2.0/int8``, as it stands in records."""
+    receipt: str
+    """One true line of what runs where."""
+    session: Runs
+    prepare: Callable[[Sample | Joint], Prepared]
+    interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
+    track: Callable[[list[Prediction], float], list[Prediction]]
+    decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
+    finish: Callable[..., Iterable[Draft]]
+    """Ends what is still open (wall ns, CLOCK_BOOTTIME ms); ``ended``: the source is at its end."""
+    picture: Callable[..., Evidence | None]
+    """A present picture, redacted, or None where that must not be."""
+    standing: Callable[[], dict[str, Any]] = dict
+    """What is true now without a record: states, counts of lines."""
+    found: Callable[[], Found] = lambda: ((), ())
+    """Of the last sample."""
+    setup: Callable[[], Setup] = Setup
+    """By what is decided now."""
+    second: Second | None = None
+    """Models that are asked about what the first one found; `decide` asks them."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
+    threshold: float = 0.0
+    """From which score on something counts as seen."""
+    inherit: Callable[[Stages], bool] = lambda _before: False
+    """Take over what the stages before these remember: tracks, open events, counts. False = that
+    can't be, so they must end what is open. Called between two samples."""
+    memory: Any = None
+    """What there is to take over."""
