@@ -2,8 +2,8 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do command -v $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Many tests wait for brokers and cameras: three share two cores well.
-JOBS ?= 3
+# Many tests wait for brokers and cameras: four share two cores well.
+JOBS ?= 4
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,8 @@ from edgeagent.testing.broker import Mosquitto, find_mosquitto
 
 # The agent silences FFmpeg before it loads OpenCV; a test that loads OpenCV first must do the same.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# Nor do its matrices spin on all cores, which here belong to other tests.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -21,7 +21,7 @@ class Bundle:
 
 def bundled(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of its bundles. A parameter's default is that of its options."""
-    hints = get_type_hints(command, include_extras=True)
+    hints = _hints_of(command)
     parameters: list[inspect.Parameter] = []
     kinds: dict[str, type[Bundle]] = {}
     for parameter in inspect.signature(command).parameters.values():
@@ -44,6 +44,13 @@ def bundled(command: Callable[..., None]) -> Callable[..., None]:
     given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     given.__annotations__ = {its.name: its.annotation for its in parameters}
     return given
+
+
+def _hints_of(command: Callable[..., None]) -> dict[str, Any]:
+    # As those of a class: Python 3.10 puts what a function defaults to None into an Optional,
+    # in which the metadata of an Annotated is not found any more.
+    holder = type("holder", (), {"__annotations__": command.__annotations__})
+    return get_type_hints(holder, globalns=command.__globals__, include_extras=True)
 
 
 def _options(kind: type[Bundle], default: Any) -> list[inspect.Parameter]:

@@ -70,29 +70,39 @@ def timeline(
 
     def draw(width: float, variant: str) -> str:
         narrow = variant == "narrow"
-        row, top = (38.0, 62.0) if narrow else (32.0, 46.0)
+        x = Axis(0.0, span_s, 4.0 if narrow else _GUTTER, width - 10.0)
+        texts = texts_of(marks, x, width)
+        row, top = 38.0 if narrow else 32.0, 30.0 + 16.0 * max((its[1] for its in texts), default=0)
         floor = top + row * len(lanes) + 84.0
         sheet = Sheet(width, floor + _BOTTOM, "What happened when", variant)
-        x = Axis(0.0, span_s, 4.0 if narrow else _GUTTER, width - 10.0)
         for start, end in outages:
             sheet.rect(x(start), top - 6, x(end) - x(start), floor - top + 6, "outage")
         for index, lane in enumerate(lanes):
             _lane(sheet, lane, top + row * index, x, narrow)
         _backlog(sheet, backlog, x, floor, narrow)
-        ends = [0.0] * (3 if narrow else 2)
-        for mark in sorted(marks, key=lambda its: its.at_s):
-            # A text that would run into its neighbour goes down to the next row with room.
-            half = len(mark.text) * _LETTER_PX / 2
-            free = [place for place, end in enumerate(ends) if end <= x(mark.at_s) - half]
-            line = free[0] if free else ends.index(min(ends))
-            ends[line] = x(mark.at_s) + half
+        for mark, line, middle in texts:
             y = 12.0 + 16.0 * line
             sheet.line(x(mark.at_s), y + 6, x(mark.at_s), floor, mark.style)
-            sheet.text(x(mark.at_s), y, mark.text, f"{mark.style}-text", "middle")
+            sheet.text(middle, y, mark.text, f"{mark.style}-text", "middle")
         _seconds(sheet, x, floor, 4 if narrow else 8)
         return sheet.render()
 
     return both(draw)
+
+
+def texts_of(marks: Sequence[Mark], x: Axis, width: float) -> list[tuple[Mark, int, float]]:
+    """Mark, line of its text, middle of its text. A text that would run into its neighbour goes
+    down to the next line with room; one at the edge is moved inside."""
+    texts: list[tuple[Mark, int, float]] = []
+    ends: list[float] = []
+    for mark in sorted(marks, key=lambda its: its.at_s):
+        half = len(mark.text) * _LETTER_PX / 2
+        middle = min(max(x(mark.at_s), half), width - half)
+        free = [line for line, end in enumerate(ends) if end <= middle - half]
+        line = free[0] if free else len(ends)
+        ends[line : line + 1] = [middle + half]
+        texts.append((mark, line, middle))
+    return texts
 
 
 def _lane(sheet: Sheet, lane: Lane, y: float, x: Axis, narrow: bool) -> None:
@@ -131,7 +141,7 @@ def _backlog(
     highest = max((count for _, count in backlog), default=0.0)
     y = Axis(0.0, max(highest, 1.0), floor - 2, floor - 56)
     if narrow:
-        sheet.text(4.0, floor - 64, "waiting on disk", "lane-text")
+        sheet.text(4.0, floor - 76, "waiting on disk", "lane-text")
     else:
         sheet.text(_GUTTER - 12, floor - 24, "waiting", "lane-text", "end")
         sheet.text(_GUTTER - 12, floor - 10, "on disk", "lane-text", "end")

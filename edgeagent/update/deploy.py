@@ -18,6 +18,7 @@ from edgeagent.config.spans import Calendar, Window
 from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
 from edgeagent.update.course import Course, new_id, same
 from edgeagent.update.desired import Wanted
+from edgeagent.update.line import Line, Step
 from edgeagent.update.ports import Refused
 from edgeagent.update.states import ENDS, PASSING, ROWS, End, Row, Stop
 from edgeagent.update.truth import Deployment, Truth
@@ -29,8 +30,6 @@ PAUSES_S = (2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 """Between attempts at what lacks for now."""
 _HOURS_EVERY_S = 20.0
 """How often a change that waits for its hours, for a person or for the clock is looked at."""
-
-Step = Callable[[], None]
 
 
 class Deployments:
@@ -56,8 +55,7 @@ class Deployments:
         self._truths = house.truths
         self._lock = threading.RLock()
         self._news = threading.Event()
-        self._steps: list[Step] = []
-        """What other threads want done between two states."""
+        self._line = Line()
         self.threaded = True
         """False: whoever owns it works on a thread of theirs (`run_until_idle`)."""
         self._stopping = False
@@ -83,7 +81,7 @@ class Deployments:
             self._news.set()
             if self._at_work and self._unwanted(self._at_work):
                 self.work.stopped.set()
-            if self.threaded and self._thread is None and (self._steps or self._anything()):
+            if self.threaded and self._thread is None and (self._line or self._anything()):
                 self._thread = threading.Thread(target=self._loop, name="updates", daemon=True)
                 self._thread.start()
 
@@ -94,23 +92,30 @@ class Deployments:
             self.work.stopped.set()
             self._news.set()
             thread = self._thread
+            self._line.close()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
     def run_until_idle(self) -> None:
         """Work on this thread until nothing is left that could be done now."""
-        while not self._stopping and (self._steps or self._anything()):
+        while not self._stopping and (self._line or self._anything()):
             due = self._turn()
             if due is None or due > time.monotonic():
                 return
 
     def order(self, step: Step) -> None:
-        """Have something done between two states; what is under way is ended for it."""
+        """Have something done between two states; what is under way is ended for it.
+
+        It is done, and on the medium, when this returns (see `Line.wait` for what is raised).
+        Without a thread of its own (`threaded`) it is the owner's next turn that does it.
+        """
         with self._lock:
-            self._steps.append(step)
+            order = self._line.join(step)
             if self._at_work:
                 self.work.stopped.set()
         self.wake()
+        if self.threaded:
+            self._line.wait(order)
 
     @property
     def busy(self) -> bool:
@@ -121,7 +126,7 @@ class Deployments:
         while True:
             with self._lock:
                 self._news.clear()
-                if self._stopping or not (self._steps or self._anything()):
+                if self._stopping or not (self._line or self._anything()):
                     self._thread = None
                     return
             try:
@@ -139,9 +144,7 @@ class Deployments:
 
     def _turn(self) -> float | None:
         """Do one thing. When to come again (monotonic); None = when something happens."""
-        while self._steps:
-            self._steps[0]()  # If it raises it is done again, once that is possible.
-            self._steps.pop(0)
+        self._line.carry_out(answered=self.threaded)
         for wanted in self._wanted().values():
             truth = self._truths.get(wanted.model)
             # Told first: a change that begins takes the place of the one that has ended.
@@ -254,7 +257,7 @@ class Deployments:
         began = self._truths.change(model, boots=truth.boots + 1)
         with self._lock:
             self._at_work = model
-            if not self._stopping and not self._steps and self._unwanted(model) is None:
+            if not self._stopping and not self._line and self._unwanted(model) is None:
                 self.work.stopped.clear()
         try:
             said = self.work.do(model, began)

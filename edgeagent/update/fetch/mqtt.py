@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import string
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -128,8 +129,8 @@ class _Transfer:
         """Bytes that were put in line and taken from it, each counted by one thread."""
         self._asked: dict[int, tuple[float, float]] = {}
         """Chunk under way → when it was asked for, and when it is overdue."""
-        self._awaited: float | None = None
-        """When the request was sent whose `Info` has not come."""
+        self._unanswered: deque[float] = deque()
+        """When the requests were sent whose `Info` has not come, in their order."""
         self._heard_at = time.monotonic()
         self._not_before = 0.0
         self._failures = 0
@@ -183,8 +184,8 @@ class _Transfer:
 
     def _timeout(self, now: float) -> float:
         dues = [due for _, due in self._asked.values()]
-        if self._awaited is not None and not dues:
-            dues = [self._awaited + self._pace.patience(0, self._failures)]
+        if self._unanswered and not dues:
+            dues = [self._unanswered[0] + self._pace.patience(0, self._failures)]
         if self._not_before > now:
             dues.append(self._not_before)
         return max(0.001, min([_LOOK_S, *(due - now for due in dues)]))
@@ -204,9 +205,8 @@ class _Transfer:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return
         self._heard_at = at
-        if self._awaited is not None:
-            self._pace.answered(at - self._awaited)
-            self._awaited = None
+        if self._unanswered:
+            self._pace.answered(at - self._unanswered.popleft())
         if info.error:
             self._refused(at, info)
             return
@@ -252,6 +252,7 @@ class _Transfer:
         self._heard_at, self._failures = at, 0
         if asked is not None:
             self._pace.arrived(at, len(payload), asked[0])
+            self._not_awaited(asked[0])  # Its answer went before it: it came, or is lost.
         if sink.pieces.has(index, self._chunk):
             self._carrier.repeated += 1
         else:
@@ -261,23 +262,28 @@ class _Transfer:
         """A new connection: nothing of what was asked for will come."""
         self._pace.lost()
         self._asked.clear()
-        self._awaited = None
+        self._unanswered.clear()
         self._heard_at = at
         self._next = 0
 
     def _expire(self, now: float) -> None:
         late = [index for index, (_, due) in self._asked.items() if due <= now]
         silent = (
-            self._awaited is not None
-            and now >= self._awaited + self._pace.patience(0, self._failures)
+            bool(self._unanswered)
+            and now >= self._unanswered[0] + self._pace.patience(0, self._failures)
             and not self._asked
         )
         if late or silent:
             self._failures += 1
-            self._awaited = None
+            self._not_awaited(max((self._asked[index][0] for index in late), default=now))
             self._next = 0
             for index in late:
                 del self._asked[index]
+
+    def _not_awaited(self, until: float) -> None:
+        """Of requests sent up to then no first answer is expected any more."""
+        while self._unanswered and self._unanswered[0] <= until:
+            self._unanswered.popleft()
 
     def _give_up(self, now: float) -> None:
         if now - self._heard_at < self._carrier.silence_s:
@@ -313,7 +319,7 @@ class _Transfer:
         if not self._exchange.ask(msgspec.json.encode(request)):
             return
         self._carrier.requests += 1
-        self._awaited = self._awaited or now
+        self._unanswered.append(now)
         ahead = len(self._asked) * self._chunk
         for index in wanted:
             ahead += self._chunk

@@ -3,6 +3,7 @@ reason that a person understands, and the good one goes on running."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ AFTER = 650
 LATER: dict[str, tuple[Spoil, str]] = {
     "2.1.0": (
         lambda good, folder: spoil.labels_permuted(good, folder, after=AFTER),
-        "what 1.0.0 calls whole 2.1.0 calls missing",
+        # Whichever kind of part came most often.
+        "what 1.0.0 calls (whole 2.1.0 calls missing|missing 2.1.0 calls cracked"
+        "|cracked 2.1.0 calls whole)",
     ),
     "2.2.0": (
         lambda good, folder: spoil.biased(good, folder, "cracked", after=AFTER),
@@ -122,7 +125,7 @@ def test_what_goes_wrong_in_the_field_is_rolled_back_with_evidence(
         publish(fleet, spoilt(good, tmp_path / "new" / "parts" / version))
         told = pushed(subscriber, rev, version, soak_s=120.0)
         assert (told["state"], told["reason"]) == ("rolled-back", "probation"), told
-        assert said in told["detail"]
+        assert re.search(said, told["detail"]), told
         assert runs(device).startswith("parts@1.0.0/")
     publish(fleet, spoil.version(good, tmp_path / "new" / "parts" / "3.0.0"))
     told = pushed(subscriber, 100, "3.0.0", soak_s=2.0)

@@ -254,7 +254,8 @@ def test_snapshots_are_asked_for_at_their_pace(serve: Callable[[Answer], str]) -
     finally:
         source.close()
     assert shades == sorted(set(shades)), "each is a new one"
-    assert np.diff(asked).min() > 0.05
+    # One that was late is followed by the next when that is due.
+    assert np.diff(asked).mean() > 0.08
     assert source.tally.note == "a snapshot every 0.1 s"
 
 

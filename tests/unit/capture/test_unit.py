@@ -206,11 +206,11 @@ def test_a_bug_in_a_plugin_ends_one_session(run: Callable[..., Alone]) -> None:
 
 
 def test_flapping_is_told(run: Callable[..., Alone]) -> None:
-    hold = threading.Event()
-    unit = run(Script([1], [2], [3], [4, hold.wait, 5]))
+    came, hold = threading.Event(), threading.Event()
+    unit = run(Script([1], [2], [3], [4, came.set, hold.wait, 5]))
     unit.subscribe()
     unit.start()
-    until(lambda: unit.read == 4)
+    assert came.wait(5)
     health = unit.health()
     hold.set()
     assert health.detail["flapping"] is True

@@ -65,6 +65,22 @@ def test_timelines_stay_inside(
         _inside(svg)
 
 
+@given(st.lists(st.tuples(times, st.text("aw ", min_size=1, max_size=16)), max_size=12))
+def test_no_text_of_a_mark_runs_into_another(marks: list[tuple[float, str]]) -> None:
+    texts = plots.texts_of(
+        [plots.Mark(*its) for its in marks], plots.Axis(0.0, 60.0, 4.0, 332.0), plots.NARROW_PX
+    )
+    assert len(texts) == len(marks)
+    spans = [
+        (line, middle - 3.7 * len(mark.text), middle + 3.7 * len(mark.text))
+        for mark, line, middle in texts
+    ]
+    assert all(start >= 0 and end <= plots.NARROW_PX for _, start, end in spans)
+    for place, (line, start, end) in enumerate(spans):
+        for other, begins, ends in spans[place + 1 :]:
+            assert line != other or begins >= end or ends <= start
+
+
 @given(st.lists(st.tuples(times, st.floats(0, 100)), max_size=30), st.booleans())
 def test_score_plots_stay_inside(points: list[tuple[float, float]], dots: bool) -> None:
     series = [plots.Series("x", sorted(points), "s1")]

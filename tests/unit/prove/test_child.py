@@ -72,6 +72,7 @@ def test_what_answers_otherwise_is_stopped(
 
 
 def test_a_crash_in_the_runtime_is_a_sentence(good: Package, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="its schema is what writes the model")
     reason, said = refused(spoil.crashing(good, tmp_path / "parts" / "1.1.0"), good)
     assert reason == "crash"
     assert said.startswith("it took its process down, with SIGSEGV, while it was being opened")
@@ -124,6 +125,7 @@ def test_a_delegate_that_must_take_part_and_does_not(good: Package) -> None:
         prove_in_child(good.folder, require=["edgetpu"], limits=FEW)
     assert caught.value.reason == "delegate"
     assert "edgetpu must run it and does not" in str(caught.value)
+    pytest.importorskip("ai_edge_litert", reason="XNNPACK of tflite-runtime takes no int8")
     runtime = Runtime(variant="litert")
     assert prove_in_child(good.folder, require=["xnnpack"], runtime=runtime, limits=FEW).golden
 

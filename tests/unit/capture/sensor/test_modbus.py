@@ -136,14 +136,14 @@ class Slave(threading.Thread):
 
     def __init__(self, handle: int) -> None:
         super().__init__(daemon=True)
-        self._handle = handle
+        self._line = handle
         self.asked = 0
 
     def run(self) -> None:
         held = b""
         while True:
             try:
-                held += os.read(self._handle, 256)
+                held += os.read(self._line, 256)
             except OSError:
                 return
             while len(held) >= 8:
@@ -154,7 +154,7 @@ class Slave(threading.Thread):
                 values = struct.pack(f">{count}H", *(100 + address + at for at in range(count)))
                 answer = struct.pack(">BBB", unit, function, 2 * count) + values
                 if unit == 7 and function == 3:
-                    os.write(self._handle, answer + crc(answer))
+                    os.write(self._line, answer + crc(answer))
 
 
 def test_rtu_over_a_serial_line(tmp_path: Path, running: Any) -> None:

@@ -340,3 +340,20 @@ def _topics() -> Any:
     from edgeagent.sync.topics import Topics
 
     return Topics("edgeagent", "d1")
+
+
+def test_a_far_and_narrow_line_carries_each_chunk_once(
+    broker: Mosquitto, shelf: Path, serve: Any, ask: Any, tmp_path: Path
+) -> None:
+    """Several requests are under way: the round trip is that of each, not of the last."""
+    data = os.urandom(80_000)
+    digest = put(shelf, "targets/m", data)
+    serve()
+    with Proxy(broker.port, delay_s=0.5, rate=20_000) as proxy:
+        carrier = MqttCarrier(ask(proxy.port).exchange)
+        part = Part(tmp_path / "m", len(data), digest)
+        carrier.bring("targets/m", part, GO)
+    part.finish()
+    assert (tmp_path / "m").read_bytes() == data
+    assert carrier.repeated == 0
+    assert carrier.pace.round_trip >= 1.0
