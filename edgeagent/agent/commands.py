@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgeagent.agent import diagnosis
 from edgeagent.agent.jobs import Jobs
 from edgeagent.errors import CommandRejected, NotFound, Unavailable
 from edgeagent.sync import command_types as types
@@ -33,7 +34,8 @@ class Commands:
         self._jobs = Jobs()
         self._log = _Tail()
         registry = Registry()
-        registry.register(types.DOCTOR, self._doctor)
+        registry.register(types.DOCTOR, lambda _nothing, job: diagnosis.doctor(agent, job))
+        registry.register(types.WHY, lambda asked, _job: diagnosis.why(agent, asked))
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)
         registry.register(types.PIPELINE, self._pipeline)
@@ -84,23 +86,6 @@ class Commands:
         return do
 
     # --- the commands ----------------------------------------------------------------------
-
-    def _doctor(self, _arguments: types.Nothing, job: Job) -> dict[str, Any]:
-        from edgeagent.diagnose import doctor
-        from edgeagent.diagnose.context import Context
-        from edgeagent.update.library import Library, default_folders
-
-        job.progress(0.0, "checking")
-        agent = self._agent
-        library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
-        context = Context(
-            data_dir=agent.folder,
-            loaded=agent.loaded,
-            fault=agent.loaded.stale,
-            find_model=library.find,
-            ask_agent=agent.status,
-        )
-        return doctor.run(context).to_dict()
 
     def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
         loaded = self._agent.loaded

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 60.0
 """At most so much is lost in a crash."""
+_FIRST_S = 5.0
+"""An agent that never gets old leaves something as well."""
 _MANY = 1024
 """Notes of one pipeline that are not left waiting any longer."""
 _IN_MEMORY = 256 * 1024
@@ -61,7 +63,7 @@ class Decisions:
         self._last: State | None = None
         self._held: deque[bytes] = deque()
         self._lock = threading.Lock()
-        self._kept_at = time.monotonic()
+        self._kept_at = time.monotonic() - EVERY_S + _FIRST_S
         self._due = False
         self._fault = ""
 
@@ -73,16 +75,18 @@ class Decisions:
             self._rings[pipeline] = Ring(pipeline, source)
         return self._rings[pipeline]
 
-    def state(self, state: str, reasons: tuple[str, ...]) -> None:
-        """How the agent is from now on."""
+    def state(self, state: str, reasons: Sequence[str], link: Collection[str] = ()) -> None:
+        """How the agent is from now on; ``link``: which of the reasons are about the way to the
+        broker."""
         from edgeagent.decide.block import State
 
-        self._last = State(round(clock.mono_ms(), 1), state, reasons)
+        own = tuple(reason for reason in reasons if reason not in link)
+        self._last = State(round(clock.mono_ms(), 1), state, own, tuple(link))
         self._states.append(self._last)
 
     def tick(self) -> None:
         """Have them kept where it is time to."""
-        if not self._rings and not self._states:
+        if not self._rings and self._last is None:
             return
         waiting = any(len(ring) >= _MANY for ring in self._rings.values())
         if self._due or not (waiting or time.monotonic() - self._kept_at >= EVERY_S):

@@ -296,7 +296,7 @@ class Agent:
         if said == self._said:
             return
         self._said = said
-        self.decisions.state(*said)
+        self.decisions.state(state, reasons, self.sync.reasons() if self.sync else ())
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
         (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
         if self.sync is not None:

@@ -28,6 +28,7 @@ from edgeagent.cli import (
     run,
     simulate,
     status,
+    why,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -111,6 +112,7 @@ app.command("infer")(infer.infer)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("why")(why.why)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)

@@ -243,16 +243,16 @@ class Privacy(Struct, forbid_unknown_fields=True):
 
 
 CommandType = Literal[
-    "ping", "doctor", "config-get", "logs", "pipeline", "capture", "infer", "explain", "bench",
-    "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle", "drill",
-    "identify", "restart", "cancel",
+    "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
+    "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
+    "drill", "identify", "restart", "cancel",
 ]  # fmt: skip
 
 
 class Commands(Struct, forbid_unknown_fields=True):
     allow: list[CommandType] = field(
         default_factory=lambda: [
-            "ping", "doctor", "config-get", "pipeline", "outbox", "bench", "logs",
+            "ping", "doctor", "why", "config-get", "pipeline", "outbox", "bench", "logs",
             "model-rollback", "cancel",
         ]
     )  # fmt: skip

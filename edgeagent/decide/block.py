@@ -80,6 +80,9 @@ class State(Struct, omit_defaults=True):
     ms: float
     state: str
     reasons: tuple[str, ...] = ()
+    """``unit: what is wrong with it``"""
+    link: tuple[str, ...] = ()
+    """What keeps records from being sent."""
 
 
 class Block(Struct, omit_defaults=True):

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgeagent.errors import unwritable
+from edgeagent.errors import NotPermitted, unwritable
 
 FOLDER = "decisions"
 _SEGMENTS = 4
@@ -66,19 +66,40 @@ class Decisions:
 
 
 def segments(folder: Path) -> list[Path]:
-    """The files, oldest first."""
-    return sorted(file for file in folder.glob("*.blocks") if file.stem.isdigit())
+    """The files, oldest first. Raises OSError where the folder can't be looked at."""
+    return sorted(
+        file for file in folder.iterdir() if file.suffix == ".blocks" and file.stem.isdigit()
+    )
 
 
 def read(data_dir: Path) -> Iterator[bytes]:
-    """All blocks that are whole, oldest first; nothing where there are none. Raises OSError where
-    they may not be read."""
-    for file in segments(data_dir / FOLDER):
+    """All blocks that are whole, oldest first; nothing where there are none.
+
+    Raises:
+        NotPermitted: this user may not read them.
+    """
+    folder = data_dir / FOLDER
+    try:
+        files = segments(folder)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        raise _hidden(folder) from error
+    for file in files:
         try:
             data = file.read_bytes()
         except FileNotFoundError:
             continue  # removed meanwhile, being the oldest
+        except PermissionError as error:
+            raise _hidden(file) from error
         yield from (block for block, _ in _blocks(data))
+
+
+def _hidden(place: Path) -> NotPermitted:
+    return NotPermitted(
+        f"{place}: decisions may not be read by this user",
+        remedy="Ask as the agent's user: sudo -u edgeagent edgeagent why …",
+    )
 
 
 def _framed(block: bytes) -> bytes:

@@ -104,6 +104,21 @@ def peek(path: Path, count: int, chosen: Filter = EVERYTHING) -> list[dict[str, 
     return found
 
 
+def one(path: Path, seq: int) -> dict[str, Any] | None:
+    """The record of this number, if it is still here.
+
+    Raises: NotFound, StoreError and its kinds.
+    """
+    db = open_to_read(path)
+    try:
+        rows = db.rows("SELECT seq, crc, body FROM record WHERE seq = ?", (seq,))
+    finally:
+        close_quietly(db)
+    if not rows or not intact(*rows[0]):
+        return None
+    return _readable(seq, rows[0][2])
+
+
 def dead_letters(path: Path) -> list[dict[str, Any]]:
     """What the broker refused for good: epoch, seq, reason, at, record."""
     db = open_to_read(path)

@@ -32,6 +32,15 @@ class Logs(Struct):
     lines: Annotated[int, Meta(ge=1, le=5000)] = 200
 
 
+class Why(Struct):
+    target: Id
+    """Id of an event (``e-1041``), or a pipeline that has told nothing."""
+    since: Annotated[str, Meta(max_length=64)] = ""
+    """``2h``, ``10:00`` or RFC 3339; empty = the last hour."""
+    label: Annotated[str, Meta(max_length=256)] = ""
+    """Only things of this name."""
+
+
 class PipelineAction(Struct):
     name: Id
     action: Literal["start", "stop", "pause"]
@@ -109,6 +118,7 @@ PING = CommandType(
     "ping", Nothing, "Answer with this device's times", changes=False, brief=True, again=True
 )
 DOCTOR = CommandType("doctor", Nothing, "Check this device", changes=False, again=True)
+WHY = CommandType("why", Why, "Explain an event, or why there is none", changes=False, again=True)
 CONFIG_GET = CommandType(
     "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True
 )
@@ -132,7 +142,7 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK,
+        PING, DOCTOR, WHY, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK,
         MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip

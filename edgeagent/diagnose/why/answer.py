@@ -15,7 +15,7 @@ class Answer(Struct):
     remedy: str = ""
     cause: str = ""
     """Stable word: event, threshold, rule, few, median, limit, unrecorded, nothing, gate, paused,
-    skipped, failed, source, pipeline, link, off, not-running, not-kept"""
+    skipped, failed, source, link, outbox, off, not-running, not-kept"""
     facts: dict[str, Any] = field(default_factory=dict)
     """The same in figures."""
 

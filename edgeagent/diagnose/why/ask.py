@@ -39,12 +39,14 @@ def why(
     *,
     record: Callable[[str], dict[str, Any] | None] = lambda _id: None,
     pending: int = 0,
+    running: bool | None = None,
 ) -> Answer:
     """Answer from blocks as `store.decisions` keeps them, oldest first.
 
     Args:
         record: the first record of an event by its id, where the outbox still has it.
         pending: records that wait to be sent.
+        running: whether an agent runs; None = that is to be seen from what it has left.
 
     Raises:
         NotFound: there is no such pipeline or event.
@@ -68,11 +70,12 @@ def why(
             f"{asked.target} is switched off: pipelines.{asked.target}.enabled = false",
             cause="off", remedy=f"edgeagent config show pipelines.{asked.target} --origin",
         )  # fmt: skip
+    sources = (pipeline.source,) if pipeline.source else tuple(pipeline.sources.values())
     answer = of_silence.silence(
-        blocks, asked.target, from_then, now, label=asked.label, pending=pending
+        blocks, asked.target, sources, from_then, now, label=asked.label, pending=pending
     )
-    stopped = _not_running(blocks, now)
-    if stopped and answer.cause in ("source", "nothing", "not-kept"):
+    stopped = "" if running else _not_running(blocks, now, sure=running is False)
+    if stopped and answer.cause in ("source", "nothing"):
         return Answer(stopped, [answer.sentence, *answer.lines], "sudo systemctl start edgeagent",
                       "not-running", answer.facts)  # fmt: skip
     if stopped:
@@ -92,17 +95,24 @@ def decoded(chunks: Iterable[bytes]) -> list[Block]:
     return found
 
 
-def _not_running(blocks: list[Block], now: Now) -> str:
+def _not_running(blocks: list[Block], now: Now, *, sure: bool) -> str:
     """That no agent runs, if so."""
     agent = [block for block in blocks if not block.pipeline]
     if not agent:
-        return "no agent has left decisions here: it has not run, or storage.decisions is 0 B"
+        does = "does not run and has" if sure else "has"
+        return (
+            f"the agent {does} left no decisions here: it has not run, was ended by force within "
+            "seconds of its start, or storage.decisions is 0 B"
+        )
     last = agent[-1]
     until = Moment.of(last, last.until_ms, now)
     age = age_s(until, now)
     if last.states and last.states[-1].state == "stopped":
         return f"the agent was stopped at {said(until, now)}"
-    if age is None or age > _RUNS_S:
-        ago = f" ({span(age)} ago)" if age is not None else ""
-        return f"the agent has left nothing since {said(until, now)}{ago}: it does not run"
+    if sure or age is None or age > _RUNS_S:
+        ago = f" ({span(age)} ago)" if age is not None and now.synced else ""
+        return (
+            f"the agent does not run, and was not stopped in good order: what it decided is kept "
+            f"until {said(until, now)}{ago}, at most a minute before its end"
+        )
     return ""

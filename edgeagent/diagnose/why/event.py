@@ -16,6 +16,8 @@ from edgeagent.errors import NotFound
 
 _BEFORE = 10
 """Sightings before it began that are told."""
+_TOLD = 50
+"""Samples from each end of a long event whose scores are told."""
 
 
 class Trail(Struct):
@@ -155,6 +157,10 @@ def _facts(trail: Trail) -> dict[str, Any]:
     from msgspec import to_builtins
 
     block, step, seen = trail.begin
+    # It may have lasted for hours: how it began and how it ended is what people ask for.
+    steps = trail.steps if len(trail.steps) <= 2 * _TOLD else (
+        trail.steps[:_TOLD] + trail.steps[-_TOLD:]
+    )  # fmt: skip
     return {
         "pipeline": block.pipeline,
         "source": block.source,
@@ -164,8 +170,8 @@ def _facts(trail: Trail) -> dict[str, Any]:
         "threshold": block.setup.threshold,
         "rules": matching(block.setup, block.pipeline, seen),
         "seen": to_builtins(seen),
-        "frames": [its.frame for _, its, _ in trail.steps],
-        "scores": [its.score for _, _, its in trail.steps],
+        "frames": [its.frame for _, its, _ in steps],
+        "scores": [its.score for _, _, its in steps],
     }
 
 

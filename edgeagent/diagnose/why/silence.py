@@ -9,8 +9,8 @@ from msgspec import Struct
 from edgeagent.decide.block import Block
 from edgeagent.diagnose.why.answer import Answer
 from edgeagent.diagnose.why.near import near_sentence
-from edgeagent.diagnose.why.tally import Tally, count, figures, ranked
-from edgeagent.diagnose.why.times import Moment, Now, Since, age_s, said, span
+from edgeagent.diagnose.why.tally import Near, Tally, count, figures, ranked
+from edgeagent.diagnose.why.times import Moment, Now, Since, after, age_s, said, span
 
 _GATES = {
     "still": "nothing moved",
@@ -19,8 +19,9 @@ _GATES = {
     "trigger": "the other pipeline had no open event",
 }
 _LINES = 6
-LINK = "link"
-"""The unit of what keeps records from being sent."""
+LINK, OUTBOX = "the link", "outbox"
+"""Units of what keeps records from being sent, and from being kept. No source has such a name."""
+_VERBS = ("is ", "sees ", "looks ", "gives ", "repeats ", "does ")
 
 
 class Trouble(Struct):
@@ -52,13 +53,17 @@ class Stretch(Struct):
 
 
 def silence(
-    blocks: Sequence[Block], pipeline: str, since: Since, now: Now, *, label: str = "",
-    pending: int = 0,
+    blocks: Sequence[Block], pipeline: str, sources: tuple[str, ...], since: Since, now: Now, *,
+    label: str = "", pending: int = 0,
 ) -> Answer:  # fmt: skip
-    """The answer from what is kept. ``pending`` = records that wait to be sent."""
+    """The answer from what is kept.
+
+    Args:
+        sources: what the pipeline reads.
+        pending: records that wait to be sent.
+    """
     own = [block for block in blocks if block.pipeline == pipeline]
     agent = [block for block in blocks if not block.pipeline]
-    sources = tuple(own[-1].source.split(", ")) if own else ()
     stretch = Stretch(
         pipeline, sources, label, since, now, count(own, since, now, label),
         troubles(agent, (pipeline, *sources), since, now), agent[-1].losses if agent else {},
@@ -85,13 +90,14 @@ def troubles(agent: Sequence[Block], units: Sequence[str], since: Since, now: No
         for state in block.states:
             moment = Moment.of(block, state.ms, now)
             present = {_split(reason) for reason in state.reasons}
+            present |= {(LINK, reason) for reason in state.link}
             for key in [key for key in open_ if key not in present]:
                 its = open_.pop(key)
                 its.ended = moment
                 if since.holds(moment, now):
                     found.append(its)
             for unit, reason in sorted(present):
-                if unit in (*units, LINK) and (unit, reason) not in open_:
+                if unit in (*units, LINK, OUTBOX) and (unit, reason) not in open_:
                     open_[unit, reason] = Trouble(unit, reason, moment)
     return [*found, *open_.values()]
 
@@ -103,14 +109,17 @@ def _split(reason: str) -> tuple[str, str]:
 
 def _cause(its: Stretch) -> Answer:
     tally = its.tally
+    best = next(iter(ranked(tally)), None)
+    own = [one for one in its.troubles if one.unit not in (LINK, OUTBOX)]
+    # What the pipeline itself says explains more than what its source says.
+    own.sort(key=lambda one: one.unit != its.pipeline)
+    wrong = next((one for one in own if one.ended is None), None)
+    if wrong is not None and not _told_since(wrong, tally, best):
+        return _troubled(wrong, its.now)
     if tally.begun:
         return _events(its)
     if not tally.samples:
-        return _no_samples(its)
-    best = next(iter(ranked(tally)), None)
-    wrong = next((one for one in its.troubles if one.ended is None and one.unit != LINK), None)
-    if wrong is not None and (best is None or best.verdict == "low"):
-        return _troubled(wrong, its.now)
+        return _troubled(own[0], its.now) if own else _no_samples(its)
     reason, held = (tally.held.most_common(1) or [("", 0)])[0]
     if best is not None:
         return near_sentence(best, its.now)
@@ -124,28 +133,34 @@ def _cause(its: Stretch) -> Answer:
     )  # fmt: skip
 
 
+def _told_since(wrong: Trouble, tally: Tally, best: Near | None) -> bool:
+    """Whether something was seen after the trouble had begun, so that it does not explain all."""
+    if tally.begun and after(tally.begun[-1][0], wrong.began):
+        return True
+    return best is not None and best.verdict != "low" and after(best.last, wrong.began)
+
+
 def _events(its: Stretch) -> Answer:
     begun = its.tally.begun
     moment, seen, seq = begun[-1]
     many = "1 event began" if len(begun) == 1 else f"{len(begun)} events began"
     last = f"the last{f' e-{seq}' if seq else ''} ({seen.label} {seen.score:.2f})"
     sentence = f"{many} {its.since.text}, {last} at {its.said(moment)}"
-    down = next((one for one in its.troubles if one.unit == LINK and one.ended is None), None)
-    if down is not None:
+    present = {one.unit: one for one in its.troubles if one.ended is None}
+    if OUTBOX in present:
         return Answer(
-            f"{sentence}, but they can't be sent: {down.reason}", cause="link",
+            f"{sentence}, but they can't be kept: {present[OUTBOX].reason}", cause="outbox",
+            remedy="edgeagent doctor tells what to do about the disk",
+        )  # fmt: skip
+    if LINK in present:
+        return Answer(
+            f"{sentence}, but they can't be sent: {present[LINK].reason}", cause="link",
             remedy="edgeagent doctor looks at the way to the broker",
         )  # fmt: skip
     return Answer(sentence, cause="event", remedy=f"edgeagent why e-{seq}" if seq else "")
 
 
 def _no_samples(its: Stretch) -> Answer:
-    wrong = [one for one in its.troubles if one.unit != LINK]
-    present = [one for one in wrong if one.ended is None] or wrong
-    # What the pipeline itself says explains more than what its source says.
-    present.sort(key=lambda one: one.unit != its.pipeline)
-    if present:
-        return _troubled(present[0], its.now)
     where = ", ".join(its.sources)
     what = f"no sample came from {where}" if where else f"{its.pipeline} has looked at nothing"
     return Answer(
@@ -154,8 +169,8 @@ def _no_samples(its: Stretch) -> Answer:
 
 
 def _troubled(its: Trouble, now: Now) -> Answer:
-    reason = its.reason.partition(" (since ")[0]
-    verb = "" if reason.startswith(("is ", "sees ", "looks ", "gives ", "repeats ")) else ":"
+    reason = its.reason.partition(" (since ")[0].rstrip(".")
+    verb = "" if reason.startswith(_VERBS) else ":"
     age = age_s(its.began, now)
     lasted = f" ({span(age)})" if age is not None else ""
     if its.ended is not None:
@@ -192,7 +207,8 @@ def _held(its: Stretch, reason: str, held: int) -> Answer:
 def _lines(its: Stretch, answer: Answer) -> Iterator[str]:
     """What else is known, without what the answer says already."""
     tally = its.tally
-    sentences = [near_sentence(one, its.now).sentence for one in ranked(tally)[:3]]
+    sentences = [_events(its).sentence] if tally.begun else []
+    sentences += [near_sentence(one, its.now).sentence for one in ranked(tally)[:3]]
     sentences += [_troubled(one, its.now).sentence for one in its.troubles]
     yield from (one for one in sentences if one != answer.sentence)
     if tally.samples:

@@ -31,6 +31,8 @@ class Near(Struct):
     """The nearest …"""
     at: Moment | None = None
     """… and when."""
+    last: Moment | None = None
+    """When it was so last."""
     frame: int = 0
     failed: tuple[Failed, ...] = ()
     """Comparisons of the nearest rule that do not hold for it."""
@@ -107,6 +109,7 @@ def _miss(tally: Tally, block: Block, step: Step, seen: Seen, moment: Moment) ->
     if near is None:
         near = tally.near[seen.label, seen.verdict, what] = Near(seen.label, seen.verdict)
     near.count += 1
+    near.last = moment
     near.best = max(near.best, seen.score)
     if near.at is None or _is_nearer(seen, failed, near):
         near.seen, near.at, near.frame = seen, moment, step.frame

@@ -70,8 +70,19 @@ def age_s(moment: Moment, now: Now) -> float | None:
     return None
 
 
+def after(moment: Moment | None, other: Moment) -> bool:
+    """Whether a moment is the later one; False where nobody knows."""
+    if moment is None:
+        return False
+    if moment.boot == other.boot:
+        return moment.ms > other.ms
+    if moment.wall_ms is None or other.wall_ms is None:
+        return False
+    return moment.wall_ms > other.wall_ms
+
+
 def since(text: str, now: Now) -> Since:
-    """``2h``, ``30 min``, ``10:00`` (today, or yesterday if that is still to come) or RFC 3339;
+    """``2h``, ``30 min``, ``5m``, ``10:00`` (today, or yesterday if that is still to come) or RFC 3339;
     empty = the last hour.
 
     Raises:
@@ -81,7 +92,7 @@ def since(text: str, now: Now) -> Since:
     if not given:
         return Since(DEFAULT_S, "in the last hour")
     try:
-        span = seconds(re.sub(r"(?<=\d)(?=[a-zµ])", " ", given))
+        span = seconds(re.sub(r"(?<=[\d ])m$", "min", given))
         return Since(span, f"in the last {given}")
     except ValueError:
         pass
