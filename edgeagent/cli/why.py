@@ -34,6 +34,7 @@ def why(
     running: bool | None = None
     try:
         answer = client.result("why", **asked)
+        render.note(f"Told by the running agent at {client.path.parent}.")
     except (Unavailable, NotPermitted) as problem:
         running = False if isinstance(problem, Unavailable) else None
         render.note(f"Read from the files: {problem}.")

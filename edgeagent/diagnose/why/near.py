@@ -83,9 +83,9 @@ def _lack(one: Failed, seen: Seen) -> str:
 
 
 def told(value: float, limit: float) -> tuple[str, str]:
-    """Two figures, with as many digits as tell them apart."""
+    """Two figures, with as many digits as tell them apart and show the limit as it was set."""
     for digits in range(2, 6):
         a, b = f"{value:.{digits}f}", f"{limit:.{digits}f}"
-        if a != b:
+        if a != b and abs(float(b) - limit) < 1e-6:
             return a, b
     return f"{value:.5g}", f"{limit:.5g}"

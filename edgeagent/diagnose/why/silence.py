@@ -153,9 +153,10 @@ def _events(its: Stretch) -> Answer:
             remedy="edgeagent doctor tells what to do about the disk",
         )  # fmt: skip
     if LINK in present:
+        reason, _, advice = present[LINK].reason.partition(". ")
         return Answer(
-            f"{sentence}, but they can't be sent: {present[LINK].reason}", cause="link",
-            remedy="edgeagent doctor looks at the way to the broker",
+            f"{sentence}, but they can't be sent: {reason}", cause="link",
+            remedy=f"{advice} edgeagent doctor looks at the way to the broker".strip(),
         )  # fmt: skip
     return Answer(sentence, cause="event", remedy=f"edgeagent why e-{seq}" if seq else "")
 

@@ -82,8 +82,8 @@ def after(moment: Moment | None, other: Moment) -> bool:
 
 
 def since(text: str, now: Now) -> Since:
-    """``2h``, ``30 min``, ``5m``, ``10:00`` (today, or yesterday if that is still to come) or RFC 3339;
-    empty = the last hour.
+    """``2h``, ``30 min``, ``5m``, ``10:00`` (today, or yesterday if that is still to come) or
+    RFC 3339; empty = the last hour.
 
     Raises:
         UsageError: it is none of these, or names a time while the clock can't be trusted.

@@ -135,6 +135,22 @@ def test_doctor_finds_the_running_agent(invoke: Any, agent: Running) -> None:
         assert "findings" in people.stdout
 
 
+def test_why_asks_the_running_agent(invoke: Any, agent: Running) -> None:
+    peeked = invoke("outbox", "peek", "-n", "1", "--kind", "event", "--json", "-d", agent.data)
+    event = json.loads(peeked.stdout)["data"]["id"]
+    told = invoke("why", event, "-c", agent.config, "-d", agent.data)
+    assert told.exit_code == 0 and told.stdout.startswith(f"{event}: "), told.output
+    assert "running agent" in told.stderr
+    answer = json.loads(invoke("why", "belt", "--since", "5m", "--json", "-d", agent.data).stdout)
+    assert answer["cause"] == "event" and event in answer["facts"]["events"]
+    for arguments, code, said in (
+        (("bolt",), 3, "belt"), (("e-999999",), 3, "nothing is kept of e-999999"),
+        (("belt", "--since", "soon"), 2, "expected a span such as 2h"),
+    ):  # fmt: skip
+        done = invoke("why", *arguments, "-c", agent.config, "-d", agent.data)
+        assert done.exit_code == code and said in done.stderr, done.stderr
+
+
 def test_ping_answers_with_times(invoke: Any, agent: Running) -> None:
     done = invoke("ping", "--data-dir", agent.data)
     assert done.exit_code == 0, done.output
@@ -243,7 +259,7 @@ def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Runn
         "pipeline": "pipeline", "outbox": "outbox stats", "cancel": "cancel",
         "model-rollback": "models rollback", "model-hold": "models hold",
         "model-unhold": "models unhold", "model-install": "models install",
-        "model-remove": "models remove",
+        "model-remove": "models remove", "why": "why",
     }  # fmt: skip
     offered = [
         name for name in TABLE
