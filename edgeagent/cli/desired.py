@@ -106,7 +106,7 @@ def publish(
                 render.note("the broker had forgotten it: published again")
             render.note(f"{target} is to be that already (rev {present.highest})")
             raise typer.Exit(0)
-        desk.publish(order)
+        desk.publish(present, order)
         found = {"target": target, "rev": order.rev, "document": json.loads(order.body)}
         if wait:
             found["reported"] = _await(desk, target, order.rev, seconds("--wait", wait))

@@ -107,8 +107,13 @@ class Desk:
         base = present.base(trusting=self._sign is None)
         return compose(present.topic, base, present.highest, change, by)
 
-    def publish(self, order: Order) -> None:
-        """In the book, then on the broker. Raises Busy: a higher rev came in between."""
+    def publish(self, present: Present, order: Order) -> None:
+        """In the book, then on the broker.
+
+        Raises Busy: a higher rev came in between; UsageError: devices want it signed.
+        """
+        if self._sign is None:
+            _no_signature_needed(present, order)
         payload = order.body if self._sign is None else self._sign(order.topic, order.body)
         with self._db.transaction():
             self._book.put([order])
@@ -191,3 +196,15 @@ def difference(before: Desired | None, after: Desired | None) -> list[str]:
     return list(
         difflib.unified_diff(pretty(before), pretty(after), "now", "then", lineterm="", n=3)
     )
+
+
+def _no_signature_needed(present: Present, order: Order) -> None:
+    base = present.base()
+    before = base.models if base else {}
+    wished = read(order.body)
+    for model, wish in wished.models.items() if wished else ():
+        if (wish.policy.downgrade or wish.policy.force) and wish != before.get(model):
+            raise UsageError(
+                f"devices take a downgrade of {model}, or one by force, only signed",
+                remedy="Sign it: --sign KEY.",
+            )

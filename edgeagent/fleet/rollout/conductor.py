@@ -340,7 +340,8 @@ def _taken_back(row: Row, plan: Plan) -> Callable[[Desired], Desired]:
     before = msgspec.json.decode(row.wished, type=Wish) if row.wished else None
     if row.standing in ("committed", "well") or row.step == RETURNING:
         # It runs the new one: only a wish for the old one brings it back.
-        before = Wish(row.was, Policy(downgrade=True)) if row.was else before
+        back = Policy(soak_s=policy(plan).soak_s, downgrade=True)
+        before = Wish(row.was, back) if row.was else before
     return as_before(plan.model, before)
 
 
