@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent.errors import NotFound, StoreError
 
+_ECHO_S = 4.0
+"""So long an echo may take."""
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 def doctor(agent: Agent, job: Job) -> dict[str, Any]:
     """Every check, as the agent's user."""
+    from edgeagent.config.load import REMOTE_FILE
     from edgeagent.diagnose import doctor as checks
     from edgeagent.diagnose.context import Context
     from edgeagent.update.library import Library, default_folders
@@ -29,8 +33,17 @@ def doctor(agent: Agent, job: Job) -> dict[str, Any]:
         fault=agent.loaded.stale,
         find_model=library.find,
         ask_agent=agent.status,
+        test_link=lambda: test_link(agent),
+        written=lambda: agent.reload(agent.folder / REMOTE_FILE).hash,
     )
     return checks.run(context).to_dict()
+
+
+def test_link(agent: Agent) -> dict[str, Any]:
+    """What came of proving the topics once more, on the connection that is there."""
+    if agent.sync is None:
+        return {"state": "off", "proven": False, "took_ms": 0.0, "complaints": []}
+    return agent.sync.test(_ECHO_S)
 
 
 def why(agent: Agent, arguments: Why) -> dict[str, Any]:

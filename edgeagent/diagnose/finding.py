@@ -25,6 +25,15 @@ class Finding(Struct, frozen=True):
     """How it was found: the file, call or address that said so."""
     remedy: str = ""
     """What to do, with the exact command where there is one."""
+    fix: tuple[tuple[str, ...], ...] = ()
+    """Programs that put it right and can do no harm; only those of `doctor` itself are run, never
+    what came from elsewhere."""
+
+
+def _shown(its: Finding) -> dict[str, Any]:
+    told: dict[str, Any] = to_builtins(its)
+    del told["fix"]  # what may be run is decided where it is run
+    return {**told, "fixable": bool(its.fix)}
 
 
 class Report(Struct, frozen=True):
@@ -66,5 +75,5 @@ class Report(Struct, frozen=True):
                 severity: sum(its.severity == severity for its in self.findings)
                 for severity in ORDER
             },
-            "findings": to_builtins(self.findings),
+            "findings": [_shown(its) for its in self.findings],
         }

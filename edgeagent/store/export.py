@@ -104,6 +104,26 @@ def peek(path: Path, count: int, chosen: Filter = EVERYTHING) -> list[dict[str, 
     return found
 
 
+class Born(Struct, frozen=True):
+    """Where an outbox was begun, and what waits in it."""
+
+    machine: str
+    """Hash of the machine's id."""
+    pending: int
+
+
+def born(path: Path) -> Born:
+    """Raises: NotFound, StoreError and its kinds."""
+    db = open_to_read(path)
+    try:
+        row = db.one("SELECT machine, pending FROM account")
+    finally:
+        close_quietly(db)
+    if row is None:
+        raise StoreError(f"{path} holds no account")
+    return Born(str(row[0]), int(row[1]))
+
+
 def one(path: Path, seq: int) -> dict[str, Any] | None:
     """The record of this number, if it is still here.
 

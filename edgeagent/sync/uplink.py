@@ -191,6 +191,29 @@ class Uplink:
         else:
             self.call(lambda: message.done(reasons.DOWN))
 
+    def test(self, timeout_s: float) -> Reason | None:
+        """Send our own echo once more, on the connection that holds; None = it came back.
+
+        Any thread but the link's. Nothing else is sent, and nothing is retained.
+        """
+        answered = threading.Event()
+        found: list[Reason | None] = [reasons.SILENT]
+
+        def tell(reason: Reason | None) -> None:
+            found[0] = reason
+            answered.set()
+
+        def ask() -> None:
+            connection = self._connection
+            if self._state != "up" or connection is None:
+                tell(self._last_error or reasons.DOWN)
+            else:
+                connection.handshake.again(time.monotonic(), tell)
+
+        self.call(ask)
+        answered.wait(timeout_s)
+        return found[0]
+
     def call(self, errand: Callable[[], None]) -> None:
         """Have something done on the link's thread, soon."""
         self._errands.append(errand)
