@@ -59,7 +59,8 @@ class Report(Struct, frozen=True):
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Report:
         """What `to_dict` gave, also that of an agent of another version."""
-        known = Finding.__struct_fields__
+        # What may be run is never taken from elsewhere.
+        known = [name for name in Finding.__struct_fields__ if name != "fix"]
         findings = [
             Finding(**{name: its[name] for name in known if name in its})
             for its in told["findings"]
