@@ -104,7 +104,7 @@ class Handshake:
         if self.phase in ("connack", "suback"):
             return reasons.SILENT
         if self._nonce:
-            self._fail(_ECHO_LOST, now)
+            self._fail(ECHO_LOST, now)
         else:
             self._send_echo(now)
         return None
@@ -140,7 +140,7 @@ class Handshake:
 
     def _fail(self, reason: Reason, now: float) -> None:
         sentence = f"topics not proven: {reason.sentence}"
-        self._proof = Reason("denied", sentence, reason.advice or _ECHO_LOST.advice, reason.code)
+        self._proof = Reason("denied", sentence, reason.advice or ECHO_LOST.advice, reason.code)
         self._nonce, self.phase, self.due = "", "up", now + AGAIN_S
         self._answered(self._proof)
 
@@ -158,7 +158,7 @@ def _said(nonce: str) -> bytes:
     return b'{"echo":"%s"}' % nonce.encode()
 
 
-_ECHO_LOST = Reason(
+ECHO_LOST = Reason(
     "denied",
     "what this device publishes on its own command topic does not come back",
     "Allow it to publish {prefix}/{device}/# and to subscribe {prefix}/{device}/cmd/# "

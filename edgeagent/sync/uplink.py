@@ -31,7 +31,7 @@ from edgeagent.errors import LinkDown, UsageError
 from edgeagent.sync import reasons
 from edgeagent.sync.connection import Connection
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
-from edgeagent.sync.handshake import Handshake
+from edgeagent.sync.handshake import ECHO_LOST, Handshake
 from edgeagent.sync.outgoing import Outgoing
 from edgeagent.sync.port import (
     Counters,
@@ -197,7 +197,7 @@ class Uplink:
         Any thread but the link's. Nothing else is sent, and nothing is retained.
         """
         answered = threading.Event()
-        found: list[Reason | None] = [reasons.SILENT]
+        found: list[Reason | None] = [ECHO_LOST]
 
         def tell(reason: Reason | None) -> None:
             found[0] = reason
