@@ -6,6 +6,7 @@ Each pair runs one after the other, several times; medians are compared.
 from __future__ import annotations
 
 import compileall
+import contextlib
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.step import ASSETS, ROOT, SSD, package
@@ -22,21 +24,36 @@ from edgeagent.testing.broker import Mosquitto
 BARE = [sys.executable, str(ROOT / "benchmarks" / "bare.py")]
 
 
-def memory_mb(root_pid: int, kind: str = "Pss") -> float:
-    """Memory of a process and its children, MB; ``kind`` as in smaps_rollup."""
-    total = 0
+def family(root_pid: int) -> Iterator[int]:
+    """A process and all that it started and that still runs."""
     waiting = [root_pid]
     while waiting:
         pid = waiting.pop()
-        try:
+        yield pid
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                waiting += [int(kid) for kid in task.read_text().split()]
+
+
+def memory_mb(root_pid: int, kind: str = "Pss") -> float:
+    """Memory of a process and its children, MB; ``kind`` as in smaps_rollup."""
+    total = 0
+    for pid in family(root_pid):
+        with contextlib.suppress(OSError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            kids = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        except OSError:
-            continue
-        lines = (line.split() for line in rollup.splitlines())
-        total += next(int(line[1]) for line in lines if line[0] == f"{kind}:")
-        waiting += [int(kid) for kid in kids.split()]
+            lines = (line.split() for line in rollup.splitlines())
+            total += next(int(line[1]) for line in lines if line[0] == f"{kind}:")
     return total / 1024
+
+
+def cpu_s(root_pid: int) -> float:
+    """User and system time of a process and its living children so far, seconds."""
+    ticks = 0
+    for pid in family(root_pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def idle_memory(folder: Path) -> dict[str, float]:

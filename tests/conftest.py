@@ -62,3 +62,28 @@ def broker(tmp_path: Path, mosquitto_installed: None) -> Iterator[Mosquitto]:
     running.start()
     yield running
     running.kill()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the modules that wait for processes among the workers, each before its quick ones.
+
+    xdist's work stealing gives every worker one piece of the list. As collected, the first piece
+    held all that is slow, and one core waited for the last of it while the other had nothing left.
+    """
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers == 1 or len(items) < 1000:
+        return
+    quick = [item for item in items if "/unit/" in item.nodeid]
+    slow: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if "/unit/" not in item.nodeid:
+            slow.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    pieces: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for module in sorted(slow.values(), key=len, reverse=True):
+        min(pieces, key=len).extend(module)
+    size = -(-len(items) // workers)
+    for piece in pieces:
+        count = max(0, size - len(piece))
+        piece += quick[:count]
+        del quick[:count]
+    items[:] = [item for piece in pieces for item in piece] + quick
