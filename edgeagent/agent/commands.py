@@ -36,6 +36,8 @@ class Commands:
         registry = Registry()
         registry.register(types.DOCTOR, lambda _nothing, job: diagnosis.doctor(agent, job))
         registry.register(types.WHY, lambda asked, _job: diagnosis.why(agent, asked))
+        registry.register(types.SUPPORT_BUNDLE, lambda _nothing, job: diagnosis.bundle(agent, job))
+        registry.register(types.IDENTIFY, diagnosis.identify)
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)
         registry.register(types.PIPELINE, self._pipeline)
@@ -60,6 +62,11 @@ class Commands:
     def stop(self) -> None:
         self._jobs.stop(_STOP_S)
         logging.getLogger().removeHandler(self._log)
+
+    @property
+    def last_lines(self) -> list[str]:
+        """Of the log."""
+        return self._log.lines(_LOG_LINES)
 
     def submit_job(self, work: Callable[[], None]) -> None:
         """Have something else done on the thread for long work, in its turn. It must not raise."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
+from edgeagent import clock
 from edgeagent.errors import NotFound, StoreError
 
 _ECHO_S = 4.0
@@ -14,29 +16,76 @@ if TYPE_CHECKING:
 
     from edgeagent.agent.running import Agent
     from edgeagent.config.load import Loaded
-    from edgeagent.sync.command_types import Why
+    from edgeagent.diagnose.context import Context
+    from edgeagent.sync.command_types import Identify, Why
     from edgeagent.sync.job import Job
+    from edgeagent.update.library import Library
 
 
 def doctor(agent: Agent, job: Job) -> dict[str, Any]:
     """Every check, as the agent's user."""
-    from edgeagent.config.load import REMOTE_FILE
     from edgeagent.diagnose import doctor as checks
-    from edgeagent.diagnose.context import Context
-    from edgeagent.update.library import Library, default_folders
 
     job.progress(0.0, "checking")
-    library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
-    context = Context(
+    return checks.run(context_of(agent)).to_dict()
+
+
+def context_of(agent: Agent) -> Context:
+    """What checks of the running agent look at."""
+    from edgeagent.config.load import REMOTE_FILE
+    from edgeagent.diagnose.context import Context
+
+    return Context(
         data_dir=agent.folder,
         loaded=agent.loaded,
         fault=agent.loaded.stale,
-        find_model=library.find,
+        find_model=_library(agent).find,
         ask_agent=agent.status,
         test_link=lambda: test_link(agent),
         written=lambda: agent.reload(agent.folder / REMOTE_FILE).hash,
     )
-    return checks.run(context).to_dict()
+
+
+def _library(agent: Agent) -> Library:
+    from edgeagent.update.library import Library, default_folders
+
+    return Library(default_folders(agent.folder, agent.loaded.config.models.path))
+
+
+def bundle(agent: Agent, job: Job) -> dict[str, Any]:
+    """Collect a bundle and send it as evidence of a record, like a picture."""
+    from hashlib import sha256
+
+    from edgeagent.diagnose.bundle import TYPE, collect
+    from edgeagent.sync.command_types import Why
+    from edgeagent.types import Draft, Evidence
+
+    job.progress(0.0, "collecting")
+    commands = agent.commands
+    name, data = collect(
+        context_of(agent), device=agent.device, why=lambda its: why(agent, Why(its)),
+        log=lambda: commands.last_lines if commands else [],
+        models=lambda: _library(agent).list(),
+    )  # fmt: skip
+    draft = Draft("health", at_ns=clock.wall_ns(), mono_ms=clock.mono_ms())
+    draft.data = {"support_bundle": f"{name}.tar.gz"}
+    draft.evidence = (Evidence(TYPE, data),)
+    agent.outbox.append(draft)
+    return {"name": f"{name}.tar.gz", "bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def identify(arguments: Identify, job: Job) -> dict[str, Any]:
+    """Blink. Raises Unavailable, NotPermitted."""
+    from edgeagent.device.lights import blink, light
+
+    waiting = threading.Event()
+
+    def wait(seconds: float) -> None:
+        job.progress()
+        waiting.wait(seconds)
+
+    its = light()
+    return {"light": its.name, "blinked": blink(its, arguments.seconds, wait)}
 
 
 def test_link(agent: Agent) -> dict[str, Any]:

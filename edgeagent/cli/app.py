@@ -28,6 +28,7 @@ from edgeagent.cli import (
     run,
     simulate,
     status,
+    support,
     why,
 )
 from edgeagent.errors import EdgeAgentError
@@ -113,6 +114,8 @@ app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
+app.command("support-bundle")(support.support_bundle)
+app.command("identify")(support.identify)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)

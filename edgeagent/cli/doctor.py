@@ -11,6 +11,7 @@ from edgeagent.cli import options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir, Settings
 
 if TYPE_CHECKING:
+    from edgeagent.diagnose.context import Context
     from edgeagent.diagnose.finding import Report
 
 
@@ -56,10 +57,16 @@ def mend(report: Report) -> bool:
 
 def look(config: Path | None, data_dir: Path | None, set_: list[str] | None) -> Report:
     """The checks, done in this process on the files."""
+    from edgeagent.diagnose.doctor import run
+
+    return run(context_here(config, data_dir, set_))
+
+
+def context_here(config: Path | None, data_dir: Path | None, set_: list[str] | None) -> Context:
+    """What checks that are done in this process look at."""
     from msgspec.structs import replace
 
     from edgeagent.diagnose.context import context_of
-    from edgeagent.diagnose.doctor import run
     from edgeagent.update.library import Library, default_folders
 
     folder = options.data_folder(config, data_dir)
@@ -77,4 +84,4 @@ def look(config: Path | None, data_dir: Path | None, set_: list[str] | None) -> 
     library = Library(default_folders(folder, context.config.models.path))
     # What `--set` changes stands in no file, so it is not what the agent should run.
     written = (lambda: loaded.hash) if loaded and not set_ and not context.fault else None
-    return run(replace(context, find_model=library.find, written=written))
+    return replace(context, find_model=library.find, written=written)

@@ -52,6 +52,10 @@ class OutboxAction(Struct):
     """What ``settle`` is to take, as on ``confirm/{collector}``."""
 
 
+class Identify(Struct):
+    seconds: Annotated[float, Meta(ge=0.5, le=300)] = 10.0
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
@@ -119,6 +123,11 @@ PING = CommandType(
 )
 DOCTOR = CommandType("doctor", Nothing, "Check this device", changes=False, again=True)
 WHY = CommandType("why", Why, "Explain an event, or why there is none", changes=False, again=True)
+SUPPORT_BUNDLE = CommandType(
+    "support-bundle", Nothing, "Send all that somebody far away needs to help, without secrets",
+    changes=False, again=True,
+)  # fmt: skip
+IDENTIFY = CommandType("identify", Identify, "Blink, so that a person finds this device")
 CONFIG_GET = CommandType(
     "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True
 )
@@ -142,7 +151,7 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, WHY, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK,
-        MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH,
+        MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip
