@@ -1,7 +1,8 @@
-"""What a pipeline is made of: the stages that a model brings, and the ports beside them."""
+"""What a pipeline is made of: the stages that one model brings, and how they are replaced."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,9 +11,11 @@ from msgspec import Struct
 from edgeagent.decide.present import Numbered
 from edgeagent.decide.thought import Setup, Thought
 from edgeagent.types import Draft, Evidence, Joint, Prediction, Prepared, Sample
+from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 Found = tuple[Sequence[Prediction], Sequence[Thought]]
 """What was predicted in a sample, and what was thought of the candidates among it."""
@@ -45,6 +48,15 @@ class Runs(Protocol):
     def close(self) -> None: ...
 
 
+class Shares(Protocol):
+    """What a pipeline tells about a session that it shares (an `infer.sharing.Seat`)."""
+
+    waited_s: float
+
+    @property
+    def seats(self) -> int: ...
+
+
 class Notes(Protocol):
     """Where decisions are noted for people who ask why (a `decide.ring.Ring`)."""
 
@@ -68,12 +80,35 @@ class Second(Protocol):
 class Gates(Protocol):
     """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
 
+    strictness: float
     reason: str
     """Why the last sample was held back."""
+
+    @property
+    def selects(self) -> bool: ...
 
     def passes(self, sample: Sample) -> bool: ...
 
     def tally(self) -> dict[str, Any]: ...
+
+
+class Paces(Protocol):
+    """What spreads samples in time (a `capture.rhythm.Thinner`)."""
+
+    def takes(self, time_s: float) -> bool: ...
+
+
+class Acts(Protocol):
+    """What does the actions of plugins (an `agent.acting.Acting`)."""
+
+    def __call__(self, draft: Draft) -> None:
+        """Have them done; must not block."""
+
+    def loss(self) -> str:
+        """What they could not do, in words; empty = nothing."""
+
+    def close(self) -> None:
+        """Finish what waits, within a moment."""
 
 
 class Stages(Struct):
@@ -98,6 +133,8 @@ class Stages(Struct):
     """Of the last sample."""
     setup: Callable[[], Setup] = Setup
     """By what is decided now."""
+    seat: Shares | None = None
+    """None = the session is the pipeline's alone."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
     gate: Gates | None = None
@@ -109,3 +146,24 @@ class Stages(Struct):
     can't be, so they must end what is open. Called between two samples."""
     memory: Any = None
     """What there is to take over."""
+
+
+class Parked(Struct, frozen=True):
+    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
+
+    stages: Stages
+    open_stages: Callable[[], Stages]
+    watch: Watch
+
+
+class Change:
+    """Other stages for a running pipeline. `done` is set when they run, or can't."""
+
+    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
+        self.stages = stages
+        self.open_stages = open_stages
+        """How to open them again after errors."""
+        self.watch = watch
+        self.done = threading.Event()
+        self.before: Parked | None = None
+        """None where nothing was open before."""

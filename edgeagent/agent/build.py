@@ -21,6 +21,7 @@ from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, MqttConfig, PluginConfig, SourceConfig
 from edgeagent.config.paths import view_file
 from edgeagent.config.units import seconds
+from edgeagent.decide import ACTIONS
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
@@ -35,6 +36,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.infer.sharing import Sharing
     from edgeagent.update.proven import Proven
 
 
@@ -88,6 +90,8 @@ class Surroundings(Struct, frozen=True):
     """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
+    sharing: Sharing | None = None
+    """Where pipelines with one model meet; None = each has a session of its own."""
 
 
 class Plan(Struct, frozen=True):
@@ -219,13 +223,16 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
             raise UsageError(f"its source {source} can't be used: {unit.error}")
         _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
         units[input_] = unit
-    opener = _opener(around, name, plan.package)
+    opens = opener(around, name, plan.package)
     notes = around.notes(name, ", ".join(plan.sources.values())) if around.notes else None
+    idle = around.config.pipelines[name].unload_after
+    unload_s = seconds(idle) if idle else None
     if len(units) == 1:
         (unit,) = units.values()
-        return _present(
-            around, Pipeline(name, unit.subscribe(), around.outbox, opener, notes=notes)
+        pipeline = Pipeline(
+            name, unit.subscribe(), around.outbox, opens, notes=notes, unload_after_s=unload_s
         )
+        return _present(around, pipeline)
     if len({unit.source.live for unit in units.values()}) > 1:
         raise ConfigError(
             f"pipelines.{name}.sources: recordings can't be joined with what happens now",
@@ -238,11 +245,17 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         for (input_, unit), size in zip(units.items(), sizes, strict=True)
     }
     joiner = Joiner(mailboxes, within_s)
-    return _present(around, Pipeline(name, joiner, around.outbox, opener, notes=notes))
+    pipeline = Pipeline(name, joiner, around.outbox, opens, notes=notes, unload_after_s=unload_s)
+    return _present(around, pipeline)
 
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
     around.presents[pipeline.name] = pipeline.present
+    config = around.config.pipelines[pipeline.name]
+    if any(action not in ACTIONS for rule in config.rules for action in rule.do):
+        from edgeagent.agent.acting import Acting
+
+        pipeline.act = Acting(pipeline.name, config)
     return pipeline
 
 
@@ -308,7 +321,9 @@ def make_source(
     return source
 
 
-def _opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+def opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+    """What opens the stages of a pipeline with this package."""
+
     def open_stages() -> Stages:
         from edgeagent.agent.stages import open_stages as really_open
 

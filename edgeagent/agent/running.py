@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
 from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
-from edgeagent.config.units import seconds, size_bytes
+from edgeagent.config.units import size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
@@ -25,15 +26,16 @@ from edgeagent.errors import ConfigError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
-from edgeagent.store.settings import OutboxSettings
 from edgeagent.supervisor import Supervisor
 from edgeagent.update.boots import HEALTHY_AFTER_S
 
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.exchange import Exchange
+    from edgeagent.agent.governing import Governing
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.ports import Stage
 
@@ -45,6 +47,8 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
+_GOVERN_AFTER_S = 2.0
+"""What a board does for the start is no measure of its work."""
 
 
 class Agent:
@@ -73,6 +77,7 @@ class Agent:
         self.wishes: Wishes | None = None
         """None while nobody has wished for anything."""
         self.stage: Stage | None = None
+        self.governing: Governing | None = None
         self.renewed = False
         """It has ended to begin again with another configuration."""
         self._boots = boots
@@ -98,13 +103,18 @@ class Agent:
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
             lambda: self.outbox.allotment,
         )  # fmt: skip
+        self.server: Server | None = None
+        self.unserved = ""
+        """Why nothing answers HTTP, though it is asked for."""
 
     # --- life ------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Start everything, watch until told to stop, stop everything."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        if threading.current_thread() is threading.main_thread():
+            # Else it runs inside another program, which has the signals.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stopping.set())
         control = None
         try:
             self._start()
@@ -178,12 +188,17 @@ class Agent:
             self.made_wishes().start()
         if self.sync is not None:
             self.sync.start()
+        if config.serve is not None:
+            from edgeagent.agent.serving import serve
+
+            serve(self)
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
 
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
+        from edgeagent.infer.sharing import Sharing
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -197,12 +212,22 @@ class Agent:
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
             notes=self.decisions.ring,
+            sharing=Sharing(config.models.sessions),
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
         self._alive = (around, built)
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
+
+    def _govern(self) -> None:
+        """Have somebody look that the board stays cool, where pipelines go on for ever."""
+        if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
+            return
+        from edgeagent.agent.governing import Governing
+
+        self.governing = Governing(*self._alive)
+        self.supervisor.start(self.governing)
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -250,11 +275,15 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
+        govern_at: float | None = time.monotonic() + _GOVERN_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
+            if govern_at is not None and now >= govern_at:
+                govern_at = None
+                self._govern()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
@@ -315,6 +344,8 @@ class Agent:
         """Sources and pipelines first, then what they made is committed and, if the link is
         up, sent; three quarters of the time at most for all of it."""
         deadline = time.monotonic() + STOP_S
+        if self.server is not None:
+            self.server.stop()
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
         self.supervisor.stop(STOP_S / 3)
@@ -359,29 +390,3 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def outbox_settings(loaded: Loaded) -> OutboxSettings:
-    """How the configuration wants the outbox."""
-    outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
-    daily = storage.max_written_per_day
-    return OutboxSettings(
-        max_bytes=size_bytes(outbox.max),
-        when_full=outbox.when_full,
-        events_s=seconds(outbox.durability.events),
-        results_s=seconds(outbox.durability.results),
-        keep_sent_s=seconds(outbox.keep_sent),
-        blobs_bytes=size_bytes(outbox.blobs),
-        queue=outbox.queue,
-        confirm=sync.confirm,
-        collectors=tuple(sync.collectors),
-        resend_after_s=seconds(sync.resend_after),
-        priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
-        shares={
-            name: pipeline.share
-            for name, pipeline in loaded.config.pipelines.items()
-            if pipeline.share < 1.0
-        },
-        written_per_day=size_bytes(daily) if daily else None,
-        storage_bytes=size_bytes(storage.max),
-    )

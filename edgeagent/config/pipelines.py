@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -34,7 +34,8 @@ class Line(Struct, forbid_unknown_fields=True):
 class Rule(Struct, forbid_unknown_fields=True):
     when: str
     do: list[str] = field(default_factory=lambda: ["event"])
-    """What to do while it holds: event, snapshot, clip (both ask for an event too), state."""
+    """What to do while it holds: event, snapshot, clip (both ask for an event too), state, or an
+    action that a plugin offers: it is told when the event begins and when it ends."""
     name: str = ""
     """Under which `state` stands in the pipeline's state document; empty = `when` itself."""
 
@@ -183,6 +184,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     zones: dict[str, Zone] = field(default_factory=dict)
     lines: dict[str, Line] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options of the rules and actions of plugins, by their names."""
     clip: Clip | None = None
     limit: Limit = field(default_factory=Limit)
     gate: Gate | None = None
@@ -199,10 +202,14 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row without it before the event ends."""
     expect: Expect | None = None
     """What is rolled back if a new version of the model does not keep to it."""
+    unload_after: Duration | None = None
+    """Its model is unloaded when no sample was worth an inference for so long, and loaded again at
+    the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
-    """When the outbox is full: each step keeps twice as many of its results."""
+    """When the outbox is full, each step keeps twice as many of its results; of a session that is
+    shared it gets twice the time; the lowest rests first when the device can't do all."""
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """When the outbox is full: the part of it that this pipeline's results may take; with twice
     as much half of them are kept."""

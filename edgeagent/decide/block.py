@@ -40,6 +40,7 @@ class Seen(Struct, omit_defaults=True):
     refined: str = ""
     still: float = 0.0
     dwell: dict[str, float] = field(default_factory=dict)
+    plugged: dict[str, float] = field(default_factory=dict)
     scene: dict[str, Any] = field(default_factory=dict)
     """What else rules could ask."""
 
@@ -57,6 +58,7 @@ class Seen(Struct, omit_defaults=True):
         return Facts(
             self.label, self.score, pipeline, self.zones, self.age, self.track, self.count,
             self.speed, value, self.refined, self.lines, self.still, self.dwell, scene,
+            dict(self.plugged),
         )  # fmt: skip
 
 

@@ -170,6 +170,8 @@ def _seen(its: Thought) -> Seen:
     seen.value = None if math.isnan(facts.value) else _figures(facts.value)
     seen.refined, seen.still = facts.refined, round(facts.still, 3)
     seen.dwell = {zone: round(stay, 3) for zone, stay in facts.dwell.items()}
+    said = facts.plugged.items()
+    seen.plugged = {rule: _figures(its) for rule, its in said if not math.isnan(its)}
     seen.scene = _scene(facts.scene)
     if isinstance(its.prediction, Anomaly):
         seen.threshold = _figures(its.prediction.threshold)

@@ -111,6 +111,7 @@ WHY = {
     "unrecorded": ("record.events = false.", "Set record = { events = true }."),
     "nothing": ("The model saw no sign of it.", "edgeagent devices try SOURCE"),
     "gate": ("The gate held samples back.", "See pipelines.NAME.gate."),
+    "governor": ("The device was too hot or had no time for all samples.", "edgeagent status"),
     "paused": ("The pipeline is stopped or paused.", "edgeagent pipeline start NAME"),
     "skipped": ("Samples could not be used.", "edgeagent doctor"),
     "failed": ("The runtime refused samples.", "edgeagent doctor"),

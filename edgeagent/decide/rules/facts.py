@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from msgspec import Struct, field
@@ -41,17 +41,24 @@ CALLS: dict[str, tuple[Kind, str]] = {
     "dwell": ("duration", "zone"),
     "crossed": ("number", "line"),
     "value": ("number", "reading"),
+    "plugin": ("number", "rule"),
 }
 """Names that are asked about something: what they give, and what stands in their brackets.
 ``count('person')``: such things in this sample; ``inside('door')``: things that stand in that
 zone; ``dwell('door')``: how long this one has stood in it; ``crossed('gate')``,
 ``crossed('gate:in')``: crossings since the pipeline began; ``value('motor')``,
 ``value('motor.rms')``, ``value('imu.x')``: the newest value of another pipeline or of a source's
-channel, unless it is older than a minute."""
+channel, unless it is older than a minute. ``plugin('queue')``: what an installed rule says of this
+one."""
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WORDS_OF = {"day": DAYS, "clock": ("synced", "unsynced")}
 """The only texts that these names can equal."""
+
+
+def unasked(_facts: Facts) -> float:
+    """What a rule would say that was not asked then."""
+    return math.nan
 
 
 class Scene(Struct, eq=False):
@@ -67,6 +74,8 @@ class Scene(Struct, eq=False):
     """Seconds since the local midnight as a wall clock shows it; NaN = not to be trusted."""
     day: str = ""
     clock: str = "unsynced"
+    plugins: Mapping[str, Callable[[Facts], float]] = field(default_factory=dict)
+    """Rules of plugins that are asked, by name."""
 
 
 NOWHERE = Scene()
@@ -93,3 +102,5 @@ class Facts(Struct):
     dwell: Mapping[str, float] = field(default_factory=dict)
     """Seconds in the zones that it stands in."""
     scene: Scene = field(default_factory=lambda: NOWHERE)
+    plugged: dict[str, float] = field(default_factory=dict)
+    """What plugins' rules have said of it, as far as they were asked."""

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from edgeagent.decide.rules.clause import Test
-from edgeagent.decide.rules.facts import CALLS, WORDS_OF, Facts, Kind
+from edgeagent.decide.rules.facts import CALLS, WORDS_OF, Facts, Kind, unasked
 from edgeagent.decide.rules.tokens import Token, fault
 
 Span = tuple[float, float]
@@ -49,11 +49,12 @@ class Mentioned(Struct):
     zones: Named = field(default_factory=list)
     lines: Named = field(default_factory=list)
     readings: Named = field(default_factory=list)
+    plugins: Named = field(default_factory=list)
 
     def add(self, what: str, text: str, column: int) -> None:
-        """``what``: label, zone, line or reading."""
+        """``what``: label, zone, line, reading or rule."""
         {"label": self.labels, "zone": self.zones, "line": self.lines,
-         "reading": self.readings}[what].append((text, column))  # fmt: skip
+         "reading": self.readings, "rule": self.plugins}[what].append((text, column))  # fmt: skip
 
     def compared(self, left: Operand, right: Operand) -> None:
         """Take note of the texts that a label, a zone or a line is compared with."""
@@ -175,12 +176,24 @@ def _getter(operand: Operand) -> Callable[[Facts], Any]:
     return lambda _facts: value
 
 
+def _plugged(rule: str) -> Callable[[Facts], float]:
+    """Asked once about each thing; of what is asked about later, the answer is kept."""
+
+    def get(facts: Facts) -> float:
+        if rule not in facts.plugged:
+            facts.plugged[rule] = facts.scene.plugins.get(rule, unasked)(facts)
+        return facts.plugged[rule]
+
+    return get
+
+
 _ASKED: dict[str, Callable[[str], Callable[[Facts], Any]]] = {
     "count": lambda label: lambda facts: facts.scene.counts.get(label, 0),
     "inside": lambda zone: lambda facts: facts.scene.inside.get(zone, 0),
     "dwell": lambda zone: lambda facts: facts.dwell.get(zone, 0.0),
     "crossed": lambda line: lambda facts: facts.scene.crossed.get(line, 0),
     "value": lambda reading: lambda facts: facts.scene.values.get(reading, math.nan),
+    "plugin": _plugged,
 }
 assert _ASKED.keys() == CALLS.keys()
 

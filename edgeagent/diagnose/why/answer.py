@@ -14,8 +14,8 @@ class Answer(Struct):
     lines: list[str] = field(default_factory=list)
     remedy: str = ""
     cause: str = ""
-    """Stable word: event, threshold, rule, few, median, limit, unrecorded, nothing, gate, paused,
-    skipped, failed, source, link, outbox, off, not-running, not-kept"""
+    """Stable word: event, threshold, rule, few, median, limit, unrecorded, nothing, gate, governor,
+    paused, skipped, failed, source, link, outbox, off, not-running, not-kept"""
     facts: dict[str, Any] = field(default_factory=dict)
     """The same in figures."""
 

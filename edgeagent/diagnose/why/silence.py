@@ -199,6 +199,12 @@ def _held(its: Stretch, reason: str, held: int) -> Answer:
             f"{share} were thrown away: {its.pipeline} is stopped or paused, the last at {at}",
             cause="paused", remedy=f"edgeagent pipeline start {its.pipeline}",
         )  # fmt: skip
+    if kind in ("rest", "pace"):
+        said = what or "the device has no time for more"
+        return Answer(
+            f"{share} were left out by the governor: {said}, the last at {at}", cause="governor",
+            remedy="edgeagent status tells what it is short of; edgeagent doctor",
+        )  # fmt: skip
     verb = "could not be used" if kind == "skipped" else "were refused by the runtime"
     return Answer(
         f"{share} {verb}: {what}, the last at {at}", cause=kind, remedy="edgeagent doctor"
