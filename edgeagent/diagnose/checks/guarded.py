@@ -1,14 +1,13 @@
-"""Secrets that others can read, doors that stand open, pictures that show what they must not."""
+"""Secrets that others can read, orders of strangers, pictures that show what they must not."""
 
 from __future__ import annotations
 
-import ipaddress
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeagent.config.model import Config
+from edgeagent.config.model import Config, Serve
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
 from edgeagent.errors import EdgeAgentError
@@ -46,37 +45,36 @@ def secret_files(config: Config) -> Iterator[tuple[str, str]]:
         yield "mqtt.password_file", mqtt.password_file
     if mqtt.tls and mqtt.tls.key:
         yield "mqtt.tls.key", mqtt.tls.key
+    if config.serve is not None:
+        for key, file in _serving(config.serve):
+            yield f"serve.{key}", file
     for name, source in config.sources.items():
         if file := getattr(source, "password_file", ""):
             yield f"sources.{name}.password_file", file
 
 
+def _serving(serve: Serve) -> Iterator[tuple[str, str]]:
+    if serve.token_file:
+        yield "token_file", serve.token_file
+    if serve.tls and serve.tls.key:
+        yield "tls.key", serve.tls.key
+
+
 def exposure(context: Context) -> Iterator[Finding]:
-    """Doors to the network that nothing guards."""
-    told = False
+    """Orders by the broker that anybody could give."""
     config = context.config
-    if config.serve is not None:
-        host = config.serve.listen.rpartition(":")[0].strip("[]")
-        if not _loopback(host):
-            told = True
-            yield Finding(
-                "exposure", "problem", f"serve.listen = {config.serve.listen}: anybody in the "
-                "network may ask this device", "serve.listen",
-                'Set serve.listen = "127.0.0.1:8000" and reach it by ssh -L 8000:127.0.0.1:8000',
-            )  # fmt: skip
     remote = config.trust.require_signature == "never"
     risky = sorted(
         {"capture", "explain", "drill", "support-bundle", "restart"} & {*config.commands.allow}
     )
     if remote and risky and config.mqtt.host:
-        told = True
         yield Finding(
             "exposure", "problem", f"whoever may publish at the broker may {', '.join(risky)}",
             "commands.allow, trust.require_signature",
             'Set trust.require_signature = "protected", or take them out of commands.allow',
         )  # fmt: skip
-    if not told:
-        yield Finding("exposure", "ok", "nothing listens to the network")
+    else:
+        yield Finding("exposure", "ok", "orders that may hurt are guarded")
 
 
 def redaction(context: Context) -> Iterator[Finding]:
@@ -122,10 +120,3 @@ def _labels(context: Context, pipeline: Any) -> tuple[str, ...]:
         return tuple(context.find_model(pipeline.model, pipeline.version).labels)
     except EdgeAgentError:
         return ()  # `models` tells
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

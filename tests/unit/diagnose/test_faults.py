@@ -263,9 +263,6 @@ def wish(device: Device) -> None:
 PLANTED: dict[str, tuple[Callable[[Device], Any], str, str, str]] = {
     "a password that everybody may read": (
         secret, "secrets", "everybody on this device may read", "chmod o-rwx"),
-    "a door to the network": (
-        lambda its: its.config.append("serve.listen=0.0.0.0:8000"), "exposure",
-        "anybody in the network may ask", "ssh -L"),
     "orders of strangers": (
         signed_never, "exposure", "whoever may publish at the broker may restart", "protected"),
     "one pipeline hides, the other shows": (

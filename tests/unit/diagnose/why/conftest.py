@@ -99,6 +99,7 @@ class Device:
         ago_s: float = 0.0,
         prepare: Callable[[Any], Prepared] = lambda _: Prepared([]),
         paused: bool = False,
+        rest: str = "",
         model: str = "parts@1.2.0/int8",
         **keys: Any,
     ) -> None:
@@ -120,6 +121,7 @@ class Device:
             notes=self.decisions.ring(name, "cam"),
         )  # fmt: skip
         runner.pause(paused)
+        runner.rest(rest)
         runner.run()
 
     def why(

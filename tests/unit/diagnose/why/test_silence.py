@@ -89,6 +89,10 @@ NEAR: dict[str, tuple[list[Any], dict[str, Any], str, str]] = {
         [[]] * 9, {"paused": True}, "paused",
         rf"9 of 9 samples were thrown away: p is stopped or paused, the last at {AT}",
     ),
+    "resting, for the device is too hot": (
+        [[]] * 7, {"rest": "84 °C"}, "governor",
+        rf"7 of 7 samples were left out by the governor: 84 °C, the last at {AT}",
+    ),
     "no sample can be used": (
         [[]] * 4, {"prepare": refuse}, "skipped",
         rf"4 of 4 samples could not be used: 8x8 pixels are too few, the last at {AT}",
@@ -147,6 +151,28 @@ def test_what_the_agent_said_of_a_pipeline_without_samples(device: Device, plant
     device.decisions.state("degraded", [*reasons, *link], link)
     answer = device.why("p")
     assert answer.cause == cause and re.fullmatch(sentence, answer.sentence), answer.sentence
+
+
+def test_what_a_plugins_rule_said_is_kept(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can't be asked again: what it would say depends on what it remembers."""
+    asked: list[float] = []
+
+    class Queue:
+        def __init__(self, pipeline: str, options: Any) -> None:
+            pass
+
+        def __call__(self, facts: Any) -> float:
+            asked.append(facts.age)
+            return 2.5
+
+    monkeypatch.setattr("edgeagent.plugins.find", lambda kind, name: Queue)
+    monkeypatch.setattr("edgeagent.plugins.known", lambda kind: ("queue",))
+    device.run(
+        "p", [[seen(0.9)]] * 3, rules=[Rule("plugin('queue') > 4"), Rule("plugin('queue') > 9")]
+    )
+    answer = device.why("p")
+    assert "wants plugin('queue') > 4, and it was 2.5 at most" in answer.sentence, answer.sentence
+    assert len(asked) == 3, "once about each thing, however many rules ask"
 
 
 def test_events_that_cant_be_sent(device: Device) -> None:
