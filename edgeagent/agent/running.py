@@ -78,8 +78,7 @@ class Agent:
         """None while nobody has wished for anything."""
         self.stage: Stage | None = None
         self.governing: Governing | None = None
-        self.renewed = False
-        """It has ended to begin again with another configuration."""
+        self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
         self._reload = reload
         self.safe_mode = boots is not None and boots.safe_mode

@@ -260,7 +260,8 @@ def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Runn
         "model-rollback": "models rollback", "model-hold": "models hold",
         "model-unhold": "models unhold", "model-install": "models install",
         "model-remove": "models remove", "why": "why",
-        "support-bundle": "support-bundle", "identify": "identify",
+        "support-bundle": "support-bundle", "identify": "identify", "bench": "bench",
+        "tune": "tune",
     }  # fmt: skip
     # Both do much, and are tried elsewhere.
     costly = ("support-bundle", "identify")
