@@ -32,7 +32,9 @@ from edgeagent.cli import (
     sight,
     simulate,
     status,
+    support,
     tune,
+    why,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -119,6 +121,9 @@ app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("why")(why.why)
+app.command("support-bundle")(support.support_bundle)
+app.command("identify")(support.identify)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
