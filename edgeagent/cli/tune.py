@@ -46,7 +46,9 @@ def tune(
         typer.Option("--try", metavar="SETTINGS", help="Also: delegate=libx.so,threads=2,…"),
     ] = None,
     samples: Samples = None,
-    seconds: Annotated[float, typer.Option(min=2, max=3600, help="At most.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=2, max=3600, help="About so long, for each model.")
+    ] = 60.0,
     again: Annotated[bool, typer.Option("--again", help="Even if a choice still holds.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Go back to the defaults.")] = False,
     config: ConfigFile = None,

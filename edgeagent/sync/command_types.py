@@ -70,7 +70,7 @@ class Bench(Struct):
 class Tune(Struct):
     model: Model
     seconds: Annotated[float, Meta(ge=2, le=600)] = 60.0
-    """At most."""
+    """About so long it may take."""
 
 
 class OfModel(Struct):

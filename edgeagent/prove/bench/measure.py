@@ -76,6 +76,10 @@ def bench(
         for run in runs:
             tell(f"answers of {run.measured.title}")
             run.attempt(run.end)
+    after = machine(root)
+    if after.throttled and not result.machine.throttled:
+        slow = ", ".join(after.throttled)
+        result.notes.append(f"The processor was slowed down while this was measured: {slow}.")
     return result
 
 

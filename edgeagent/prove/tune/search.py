@@ -64,7 +64,7 @@ class Bars(Struct, frozen=True):
     samples: Sequence[Path] = ()
     """What to measure on; empty = the package's golden samples, else noise."""
     seconds: float = 60.0
-    """The whole search."""
+    """About so long the whole search may take."""
     timeout_s: float = 30.0
     seed: int = 7
 
@@ -153,10 +153,18 @@ class _Search:
 
     def run(self) -> Choice:
         with Stand(self.bars.timeout_s, self.stopped) as stand:
-            alive = self._first(stand)
-            alive = self._halve(stand, alive)
+            running = self._first(stand)
+            alive = self._halve(stand, running)
         finalists = self._finals(alive)
-        best = self._best(finalists)
+        keeping = self._keeping(finalists)
+        while not keeping:
+            # Memory is not known before: who was slower may keep the bars.
+            alive = [its for its in running if its.row.state == "lost" and its not in finalists]
+            if not alive:
+                raise self._nothing()
+            finalists = self._finals(alive)
+            keeping = self._keeping(finalists)
+        best = self._best(keeping)
         best.out("chosen", "")
         why = explain.explain(best, self.entries, self.default, finalists)
         ratio = best.row.ms / self.default.row.ms if best.row.ms and self.default.row.ms else 1.0
@@ -207,8 +215,6 @@ class _Search:
             kept = max(_FINALISTS, -(-len(alive) // 2))
             others = sorted((its for its in alive if its is not self.default), key=_ms)
             alive = [*(its for its in alive if its is self.default), *others[:kept]]
-            if len(others) <= kept and len(alive) <= _FINALISTS + 1:
-                break
             seconds *= 2
         return alive
 
@@ -232,6 +238,8 @@ class _Search:
                     tried[id(entry)] = probe.open(entry.candidate, self.bars.samples, 2 * _WARM_S)
                     told[id(entry)] = []
             for number in range(_FINAL_TURNS):
+                if number >= noise.LEAST_TURNS and self._left() <= 0:
+                    break
                 self.tell(f"{len(finalists)} candidates in turns ({number + 1} of {_FINAL_TURNS})")
                 turn = Turn(self._scenario, seconds, 3, 4.0, self.bars.seed + number)
                 running = [its for its in finalists if its.row.state == "lost"]
@@ -307,14 +315,15 @@ class _Search:
         parity = parity_of(opened, self.bars.samples, self.bars.timeout_s, self.stopped)
         return "" if parity is None or parity.holds else parity.sentence()
 
-    def _best(self, finalists: list[Entry]) -> Entry:
-        """The fastest that keeps the bars, or the defaults where nobody is surely faster."""
+    def _keeping(self, finalists: list[Entry]) -> list[Entry]:
+        """Those that keep the bars, the fastest first."""
         for entry in finalists:
             self._bar(entry, "p95_ms", self.bars.p95_ms, "one run in 20 takes", "ms")
             self._bar(entry, "pss_mb", self.bars.pss_mb, "its process needs", "MB")
-        keeping = sorted((its for its in finalists if its.row.state == "lost"), key=_ms)
-        if not keeping:
-            raise self._nothing()
+        return sorted((its for its in finalists if its.row.state == "lost"), key=_ms)
+
+    def _best(self, keeping: list[Entry]) -> Entry:
+        """The fastest, or the defaults where nobody is surely faster."""
         best = keeping[0]
         thrifty = [
             its for its in keeping
