@@ -55,7 +55,7 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, max=256, help="Samples that go together.")] = 1,
     samples: Samples = None,
     qps: Annotated[
-        float | None, typer.Option(min=0.01, help="server: queries a second [default: the most].")
+        float | None, typer.Option(min=0.1, help="server: queries a second [default: the most].")
     ] = None,
     bound: Annotated[
         float | None, typer.Option(min=0.001, metavar="MS", help="server: 99 % must keep it.")

@@ -114,7 +114,7 @@ def _arrivals(subject: Subject, turn: Turn, rng: random.Random, taken: Taken) ->
         due += rng.expovariate(turn.rate)
         number = rng.randrange(subject.samples)
         wait = due - time.perf_counter()
-        if due > last:
+        if due > last and taken.samples:
             return
         if wait > 0:
             time.sleep(wait)
