@@ -87,7 +87,8 @@ def bench(
     candidates = titled([first, *([_other(vs, first, config, data_dir)] if vs else [])])
     plan = Plan(
         scenarios=_scenarios(scenario or ["single"]), seconds=seconds,
-        most_s=max(60.0, 2 * seconds), seed=seed, rate=qps, bound_ms=bound, operators=ops,
+        most_s=max(60.0, 2 * seconds), starts=min(max(int(2 * seconds), 2), 8), seed=seed,
+        rate=qps, bound_ms=bound, operators=ops,
         samples=tuple(options.sample_files(samples or [])),
     )  # fmt: skip
     raise typer.Exit(0 if _measured(candidates, plan, plot, as_json) else 1)

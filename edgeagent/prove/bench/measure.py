@@ -70,9 +70,11 @@ def bench(
         for scenario in plan.scenarios:
             tell(f"{scenario}: {' and '.join(run.measured.title for run in runs)}")
             tallies = _scenario(scenario, [run for run in runs if run.opened], plan)
-            turns = [tallies[run.number].turns for run in runs if run.opened]
-            if len(turns) == 2 and scenario != "server":
-                result.versus[scenario] = noise.compare(turns[0], turns[1], seed=plan.seed)
+            told = [tallies[run.number] for run in runs if run.opened]
+            if len(told) == 2 and scenario != "server":
+                result.versus[scenario] = noise.compare(
+                    told[0].turns, told[1].turns, plan.seed, told[0].starts
+                )
         for run in runs:
             tell(f"answers of {run.measured.title}")
             run.attempt(run.end)
@@ -122,6 +124,7 @@ def _scenario(scenario: Scenario, runs: list[_Run], plan: Plan) -> dict[int, Tal
     percentile = PERCENTILE.get(scenario)
     enough = stopping.least_queries(percentile) if percentile else 1
     turns = max(plan.turns, noise.LEAST_TURNS)
+    each = max(-(-turns // plan.starts), 1) if len(runs) > 1 else 0
     spent, number = 0.0, 0
     while runs and (
         number < turns
@@ -132,6 +135,10 @@ def _scenario(scenario: Scenario, runs: list[_Run], plan: Plan) -> dict[int, Tal
         turn = Turn(
             scenario, plan.seconds / turns, seed=plan.seed + number, most_s=plan.most_s / turns
         )
+        if each and number and number % each == 0:
+            for run in runs:
+                run.attempt(run.begin_again)
+            runs = [run for run in runs if run.opened]
         for run in order.sample(runs, len(runs)):
             run.attempt(partial(run.turn, turn, tallies[run.number]))
         runs = [run for run in runs if run.opened]
@@ -156,7 +163,8 @@ class _Run:
         self._plan = plan
         self._meters = meters
         self._stopped = stopped
-        self._stack = stack
+        self._own = stack.enter_context(ExitStack())
+        self._starts = 0
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Do something with it, unless it has failed already; a failure is told in the result."""
@@ -170,24 +178,32 @@ class _Run:
 
     def begin(self) -> None:
         """Open it and look at what it answers."""
-        plan, its = self._plan, self.measured
-        probe = self._stack.enter_context(Probe(plan.timeout_s, self._stopped))
-        opened = probe.open(self._candidate, plan.samples, plan.warm_s)
-        self.opened = opened
+        its = self.measured
+        self.opened = opened = self._fresh()
         its.model, its.file = opened.told["model"], opened.told["file"]
         its.receipt, its.placement = opened.receipt.sentence(), opened.receipt.placement
         its.fallback = opened.receipt.fallback
         its.noise, its.samples = opened.told["made_up"], opened.told["samples"]
         its.opened_ms, its.first_ms = opened.told["opened_ms"], opened.told["first_ms"]
 
+    def begin_again(self) -> None:
+        """In a fresh process: its memory lies elsewhere."""
+        self._own.close()
+        self.opened = self._fresh()
+
+    def _fresh(self) -> Opened:
+        self._starts += 1
+        probe = self._own.enter_context(Probe(self._plan.timeout_s, self._stopped))
+        return probe.open(self._candidate, self._plan.samples, self._plan.warm_s)
+
     def turn(self, turn: Turn, tally: Tally) -> None:
         assert self.opened is not None
         if not self._meters:
-            tally.add(self.opened.turn(turn, self._plan.timeout_s), None)
+            tally.add(self.opened.turn(turn, self._plan.timeout_s), None, self._starts)
             return
         with energy.Metering(self._meters) as metering:
             taken = self.opened.turn(turn, self._plan.timeout_s)
-        tally.add(taken, metering.joules)
+        tally.add(taken, metering.joules, self._starts)
 
     def serve(self, tally: Tally) -> None:
         """Queries at random times: at the given rate, or at the highest that keeps the bound."""

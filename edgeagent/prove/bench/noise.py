@@ -1,9 +1,15 @@
 """Whether one thing is faster than another, or only seemed so.
 
 Both are measured in turns; within a turn the device is in the same state for both, so each turn
-gives one ratio of their medians, and the turns tell how much such ratios scatter by themselves.
-The interval is a percentile bootstrap over turns (Efron & Tibshirani 1993, chapter 13) of their
-trimmed mean. A turn is drawn whole: runs within it are not independent of one another.
+gives one ratio of their medians, and the turns tell how much such ratios scatter by themselves. A
+process is faster or slower than another one of the same program by some per cent, because of where
+its memory happens to lie, and stays so (Mytkowicz et al., "Producing wrong data without doing
+anything obviously wrong!", ASPLOS 2009): so turns come from several starts of both, and what is
+told apart must hold over starts (Kalibera & Jones, "Rigorous benchmarking in reasonable time",
+ISMM 2013).
+
+The interval is a bootstrap of the mean over starts, each drawn whole (Efron & Tibshirani 1993,
+chapter 13), widened as Student's distribution is wider than the normal one for so few.
 """
 
 from __future__ import annotations
@@ -17,7 +23,10 @@ from msgspec import Struct
 
 _DRAWS = 2000
 _TRIMMED = 0.2
-"""Share of the turns left out at each end: something else ran on the device."""
+"""Share of the turns of a start left out at each end: something else ran on the device."""
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantiles of Student's distribution, by degrees of freedom from 1."""
+_NORMAL = 1.960
 LEAST_TURNS = 8
 _MATTERS = 0.01
 """A difference below this is not worth the name, however surely it is there."""
@@ -31,6 +40,8 @@ class Ratio(Struct, frozen=True):
     high: float
     """The interval that holds the true ratio with ``confidence``."""
     turns: int
+    starts: int
+    """Fresh processes of each."""
     confidence: float = 0.95
 
     @property
@@ -53,7 +64,7 @@ class Ratio(Struct, frozen=True):
         """``B takes 1.32 × as long as A (1.28 to 1.36 with 95 % confidence, 20 turns)``."""
         interval = (
             f"{self.low:.3f} to {self.high:.3f} with {self.confidence:.0%} confidence, "
-            f"{self.turns} turns"
+            f"{self.turns} turns in {self.starts} starts"
         )
         if not self.differs:
             return f"no difference between {second} and {first} can be told (ratio {interval})"
@@ -66,21 +77,35 @@ def compare(
     first: Sequence[Sequence[float]],
     second: Sequence[Sequence[float]],
     seed: int = 0,
-    confidence: float = 0.95,
+    starts: Sequence[int] | None = None,
 ) -> Ratio:
-    """Latencies of both, turn by turn. The same seed gives the same interval."""
-    logs = [
-        math.log(median(theirs)) - math.log(median(ours))
-        for ours, theirs in zip(first, second, strict=True)
-    ]
+    """Latencies of both, turn by turn. The same seed gives the same interval.
+
+    Args:
+        first: of each turn of the first one.
+        second: likewise.
+        seed: of the bootstrap.
+        starts: number of the start that each turn belongs to; None = each turn is its own.
+    """
+    groups: dict[int, list[float]] = {}
+    for turn, (ours, theirs) in enumerate(zip(first, second, strict=True)):
+        apart = math.log(median(theirs)) - math.log(median(ours))
+        groups.setdefault(starts[turn] if starts else turn, []).append(apart)
+    means = [_trimmed(group) for group in groups.values()]
     rng = random.Random(seed)
-    drawn = sorted(_trimmed(rng.choices(logs, k=len(logs))) for _ in range(_DRAWS))
-    tail = (1.0 - confidence) / 2
-    # A bootstrap of n values is too narrow by n / (n − 1): their scatter about their own mean.
-    middle, widen = _trimmed(logs), math.sqrt(len(logs) / max(len(logs) - 1, 1))
-    low, high = (drawn[min(int(share * _DRAWS), _DRAWS - 1)] for share in (tail, 1 - tail))
+    drawn = sorted(_trimmed(rng.choices(means, k=len(means))) for _ in range(_DRAWS))
+    middle, widen = _trimmed(means), _widening(len(means))
+    low, high = drawn[int(0.025 * _DRAWS)], drawn[int(0.975 * _DRAWS)]
     low, high = middle + (low - middle) * widen, middle + (high - middle) * widen
-    return Ratio(math.exp(middle), math.exp(low), math.exp(high), len(logs), confidence)
+    return Ratio(math.exp(middle), math.exp(low), math.exp(high), len(first), len(groups))
+
+
+def _widening(count: int) -> float:
+    """Times that a bootstrap of so few values is too narrow."""
+    if count < 2:
+        return 1.0
+    student = _STUDENT[count - 2] if count - 2 < len(_STUDENT) else _NORMAL
+    return student / _NORMAL * math.sqrt(count / (count - 1))
 
 
 def _trimmed(values: Sequence[float]) -> float:

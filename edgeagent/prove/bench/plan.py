@@ -64,7 +64,9 @@ class Plan(Struct, frozen=True):
     most_s: float = 60.0
     """Above `seconds` only as long as there are too few queries to promise a percentile, and
     never above this."""
-    turns: int = 20
+    turns: int = 24
+    starts: int = 8
+    """Where two are compared: processes of each, over which the turns are spread."""
     warm_s: float = 0.3
     samples: tuple[Path, ...] = ()
     seed: int = 7

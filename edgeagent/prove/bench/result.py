@@ -142,6 +142,8 @@ class Tally:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.turns: list[list[float]] = []
+        self.starts: list[int] = []
+        """Of each turn, in which process it was."""
         self._stages: dict[str, list[float]] = {"prepare": [], "infer": [], "interpret": []}
         self.samples = 0
         self.seconds = 0.0
@@ -153,8 +155,9 @@ class Tally:
         """Of all queries, seconds."""
         return [latency for turn in self.turns for latency in turn]
 
-    def add(self, taken: dict[str, Any], joules: float | None) -> None:
+    def add(self, taken: dict[str, Any], joules: float | None, start: int = 0) -> None:
         """A turn, as `worker` tells it."""
+        self.starts.append(start)
         self.turns.append(taken["latencies"])
         for name, durations in self._stages.items():
             durations += taken[name]

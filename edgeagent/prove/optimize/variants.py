@@ -233,7 +233,7 @@ class _Work:
             Candidate(self.folder, Runtime(variant=variant.file), title=variant.file)
             for _, variant in there
         ]
-        plan = Plan(seconds=self.wish.seconds, turns=8, most_s=2 * self.wish.seconds)
+        plan = Plan(seconds=self.wish.seconds, turns=8, starts=1, most_s=2 * self.wish.seconds)
         result = bench(candidates, plan, self.tell)
         self.notes += result.notes
         for (judged, variant), measured in zip(there, result.candidates, strict=True):

@@ -10,6 +10,9 @@ from edgeagent.prove.bench import noise
 if TYPE_CHECKING:
     from edgeagent.prove.tune.search import Entry
 
+WORTH = 0.97
+"""Time of the defaults below which something else replaces them: by so much two processes of the
+same configuration differ (see `noise`), and here each has one."""
 _NOTICED = 1.03
 
 
@@ -46,7 +49,7 @@ def _chosen(best: Entry, default: Entry) -> str:
     if default.row.state != "lost":
         return f"the defaults will not do: {default.row.why}"
     surely = noise.compare(default.turns, best.turns) if default.turns and best.turns else None
-    if surely is not None and surely.faster:
+    if surely is not None and surely.faster and surely.ratio < WORTH:
         return (
             f"{surely.ratio:.2f} × the time of the defaults ({surely.low:.2f} to {surely.high:.2f})"
         )

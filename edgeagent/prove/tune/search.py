@@ -333,7 +333,9 @@ class _Search:
         if best is self.default or self.default not in keeping:
             return best
         surely = noise.compare(self.default.turns, best.turns, self.bars.seed)
-        return best if surely.faster or self._thriftier(best) else self.default
+        if surely.faster and surely.ratio < explain.WORTH:
+            return best
+        return best if self._thriftier(best) else self.default
 
     def _thriftier(self, entry: Entry) -> bool:
         """Whether it is as fast as the defaults for less."""

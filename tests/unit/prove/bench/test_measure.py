@@ -13,7 +13,7 @@ from edgeagent.prove.bench.result import Measured, Result
 
 pytest.importorskip("ai_edge_litert")
 
-QUICK = Plan(seconds=0.3, turns=8, warm_s=0.02, timeout_s=30.0)
+QUICK = Plan(seconds=0.3, turns=8, starts=2, warm_s=0.02, timeout_s=30.0)
 
 
 @pytest.fixture

@@ -41,6 +41,31 @@ def test_the_interval_is_the_same_for_the_same_seed() -> None:
     assert compare(*turns, seed=3) != compare(*turns, seed=4)
 
 
+def processes(rng: random.Random, factor: float) -> tuple[list, list, list[int]]:
+    """The same over eight starts of both: a process is some per cent faster than another one of
+    the same program, and stays so."""
+    first, second, starts = [], [], []
+    for start in range(8):
+        ours, theirs = measured(rng, factor, turns=3)
+        luck = [math.exp(rng.gauss(0, 0.03)) for _ in range(2)]
+        first += [[value * luck[0] for value in turn] for turn in ours]
+        second += [[value * luck[1] for value in turn] for turn in theirs]
+        starts += [start] * 3
+    return first, second, starts
+
+
+def test_a_lucky_process_is_no_difference() -> None:
+    rng = random.Random(9)
+    called = 0
+    for seed in range(100):
+        first, second, starts = processes(rng, 1.0)
+        called += compare(first, second, seed, starts).differs
+    assert called <= 8
+    first, second, starts = processes(rng, 1.15)
+    ratio = compare(first, second, 0, starts)
+    assert ratio.slower and (ratio.turns, ratio.starts) == (24, 8)
+
+
 def test_one_disturbed_turn_decides_nothing() -> None:
     first, second = measured(random.Random(8), 1.0)
     second[3] = [100 * value for value in second[3]]
