@@ -77,8 +77,7 @@ def bench(
     from edgeagent.config.model import Runtime
     from edgeagent.prove.bench.plan import Candidate, Plan
 
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise UsageError(f"--plot {plot}: it draws SVG", remedy="Name a file that ends in .svg.")
+    _check_plot(plot)
     runtime = Runtime(
         variant=variant, delegate=delegate, provider=provider, threads=threads,
         options=_pairs("--option", option or []),
@@ -92,6 +91,11 @@ def bench(
         samples=tuple(options.sample_files(samples or [])),
     )  # fmt: skip
     raise typer.Exit(0 if _measured(candidates, plan, plot, as_json) else 1)
+
+
+def _check_plot(plot: Path | None) -> None:
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {plot}: it draws SVG", remedy="Name a file that ends in .svg.")
 
 
 def _measured(candidates: list[Candidate], plan: Plan, plot: Path | None, as_json: bool) -> bool:
