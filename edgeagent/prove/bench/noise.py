@@ -28,7 +28,7 @@ _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.22
 """97.5 % quantiles of Student's distribution, by degrees of freedom from 1."""
 _NORMAL = 1.960
 LEAST_TURNS = 8
-_MATTERS = 0.01
+_MATTERS = 0.02
 """A difference below this is not worth the name, however surely it is there."""
 
 
