@@ -253,6 +253,8 @@ class Pipeline:
             self._failures += 1
             self._state, self._reason = "degraded", str(error)
             if self._failures >= _FAILURES_BEFORE_REOPEN:
+                if stages.gave_up is not None:
+                    stages.gave_up(str(error))
                 raise
         else:
             if self._failures or self._skipped_in_a_row:
@@ -351,11 +353,12 @@ class Pipeline:
             detail["unloaded"] = True
         if stages is not None and stages.seat is not None:
             detail["sharing"] = stages.seat.seats
+        loss = stages.loss if stages is not None else ""
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
-            loss = stages.second.loss()
-            if loss and state == "ok":
-                state, reason = "degraded", loss
+            loss = loss or stages.second.loss()
+        if loss and state == "ok":
+            state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)
 
 

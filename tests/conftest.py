@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,19 @@ def assets() -> Path:
 def full() -> bool:
     """Whether long tests run whole (EDGEAGENT_TESTS=full)."""
     return os.environ.get("EDGEAGENT_TESTS") == "full"
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TFLite delegate compiled from toy_delegate.c, which says what it can be told to do."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: the toy delegate can't be built")
+    library = tmp_path_factory.mktemp("toy") / "libtoy.so"
+    source = ROOT / "tests" / "unit" / "infer" / "toy_delegate.c"
+    command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return library
 
 
 @pytest.fixture(autouse=True)

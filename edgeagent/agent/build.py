@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
     from edgeagent.infer.sharing import Sharing
+    from edgeagent.update.delegated import Delegated
     from edgeagent.update.proven import Proven
 
 
@@ -86,6 +87,8 @@ class Surroundings(Struct, frozen=True):
     """Where topics of other devices come from."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
+    delegated: Callable[[], Delegated] | None = None
+    """What may be loaded of other vendors' libraries; None = all, in this process."""
     sharing: Sharing | None = None
     """Where pipelines with one model meet; None = each has a session of its own."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
@@ -11,7 +12,7 @@ from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.track import DOUBTFUL, TASKS
-from edgeagent.errors import ConfigError, InferenceError, InputError
+from edgeagent.errors import ConfigError, InferenceError, InputError, ModelError, Unavailable
 from edgeagent.infer import Session, open_package
 from edgeagent.infer.sharing import Seat
 from edgeagent.manifest import Package, Variant
@@ -45,11 +46,12 @@ def open_stages(
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
     find = _tried(around, pipeline, find or around.library.find)
-    if around.proven is not None:
+    aside = _aside(around, package, pipeline.runtime)
+    if around.proven is not None and aside is None:
         around.proven.ensure(package, pipeline.runtime)
     opens = _opens(around, pipeline)
     finder = _finder(find(hide, ""), opens) if hide else None
-    return stages_for(
+    stages = stages_for(
         name,
         package,
         pipeline,
@@ -62,14 +64,30 @@ def open_stages(
         presents=around.presents,
         opens=opens,
     )
+    if aside is not None and not aside:
+        stages.gave_up = partial(_gave_up, around, package, pipeline.runtime)
+    return stages
+
+
+def _aside(around: Surroundings, package: Package, runtime: Runtime) -> Mapping[str, str] | None:
+    """Delegates and providers that must not be loaded now, and why; None = it asks for none."""
+    from edgeagent.infer.delegates import accelerators
+
+    names = accelerators(package, runtime)
+    if not names or around.delegated is None:
+        return None
+    return around.delegated().aside(package, runtime)
+
+
+def _gave_up(around: Surroundings, package: Package, runtime: Runtime, reason: str) -> None:
+    if around.delegated is not None:
+        around.delegated().gave_up(package, runtime, reason)
 
 
 def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
     """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
     of priority counts is what it counts in the outbox: twice as much."""
     sharing = around.sharing
-    if sharing is None:
-        return open_package
     uses = Counter(
         model
         for its in around.config.pipelines.values()
@@ -78,9 +96,16 @@ def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
     )
 
     def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
-        if uses[package.name] < 2:
-            return open_package(package, runtime)
-        return sharing.open(package, runtime, weight=2.0**pipeline.priority)
+        aside = _aside(around, package, runtime) or {}
+        try:
+            if sharing is None or uses[package.name] < 2:
+                return open_package(package, runtime, aside)
+            return sharing.open(package, runtime, 2.0**pipeline.priority, aside)
+        except ModelError as error:
+            if aside:
+                # What it can't run without may be back later.
+                raise Unavailable(str(error), remedy=error.remedy) from error
+            raise
 
     return opens
 
@@ -158,6 +183,7 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        loss=predictor.receipt.fallback,
         seat=predictor.session if isinstance(predictor.session, Seat) else None,
         second=cascade,
         threshold=threshold,

@@ -3,14 +3,19 @@
  * The declarations follow the stable C interface of external delegates (create, destroy) and
  * the beginnings of the structs that a delegate must see. Options:
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
- *   fail  create | prepare | invoke
+ *   most  so many operators are taken at most
+ *   fail  create | prepare | invoke | crash | hang (both at creation)
  *   add   a number that is added to every byte, to give wrong answers
+ *   slow  milliseconds that every run takes longer
+ *   device  a file that stands for its device: without it nothing works
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 typedef enum { OK = 0, FAILED = 1 } Status;
 typedef struct { int size; int data[]; } Ints;
@@ -68,11 +73,15 @@ typedef struct Delegate {
   void *builder;
 } Delegate;
 
-static int take = 22, add = 0;
-static char failing[16];
+static int take = 22, most = 1000, add = 0, slow = 0;
+static char failing[16], device[512];
+
+static bool lost(void) { return device[0] && access(device, F_OK) != 0; }
 
 static Status kernel_invoke(Context *context, Node *node) {
-  if (!strcmp(failing, "invoke")) {
+  struct timespec pause = {slow / 1000, slow % 1000 * 1000000L};
+  if (slow) nanosleep(&pause, NULL);
+  if (!strcmp(failing, "invoke") || lost()) {
     context->report(context, "toy: device lost");
     return FAILED;
   }
@@ -102,7 +111,8 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
     Node *node;
     Registration *registration;
     context->node(context, plan->data[i], &node, &registration);
-    if (registration->builtin_code == take) wanted->data[wanted->size++] = plan->data[i];
+    if (registration->builtin_code == take && wanted->size < most)
+      wanted->data[wanted->size++] = plan->data[i];
   }
   Registration kernel = {.prepare = kernel_prepare, .invoke = kernel_invoke,
                          .custom_name = "ToyDelegate", .version = 1};
@@ -113,13 +123,18 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, add = 0, failing[0] = 0;
+  take = 22, most = 1000, add = 0, slow = 0, failing[0] = device[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
+    if (!strcmp(keys[i], "most")) most = atoi(values[i]);
+    if (!strcmp(keys[i], "slow")) slow = atoi(values[i]);
+    if (!strcmp(keys[i], "device")) strncpy(device, values[i], sizeof device - 1);
     if (!strcmp(keys[i], "fail")) strncpy(failing, values[i], sizeof failing - 1);
   }
-  if (!strcmp(failing, "create")) {
+  if (!strcmp(failing, "crash")) abort();
+  while (!strcmp(failing, "hang")) sleep(1);
+  if (!strcmp(failing, "create") || lost()) {
     report("toy: no device found");
     return NULL;
   }
