@@ -85,7 +85,7 @@ class Delegated:
                 probe = self._probes[mark] = _Probe(self, form, mark)
                 probe.start()
         probe.settled.wait(max(0.0, probe.began + WAIT_S - time.monotonic()))
-        reason = probe.reason
+        reason = probe.without()
         return dict.fromkeys(form.names, reason) if reason else {}
 
     def gave_up(self, package: Package, runtime: Runtime, reason: str) -> None:
@@ -141,6 +141,14 @@ class _Probe(threading.Thread):
         self._delegated = delegated
         self._form = form
         self._mark = mark
+        self._lock = threading.Lock()
+        self._missed = False
+
+    def without(self) -> str:
+        """Why somebody begins without the delegate now; empty = it may be loaded."""
+        with self._lock:
+            self._missed = self._missed or bool(self.reason)
+            return self.reason
 
     def run(self) -> None:
         delegated, stopped = self._delegated, self._delegated.stopped
@@ -163,10 +171,10 @@ class _Probe(threading.Thread):
                 stopped.wait(10 * _LOOK_S)
                 continue
             if not fault:
-                late = self.settled.is_set()
-                self.reason = ""
+                with self._lock:
+                    self.reason = ""
                 self.settled.set()
-                delegated.back(self._form, self._mark, late=late)
+                delegated.back(self._form, self._mark, late=self._missed)
                 return
             delegated.put_aside(self._form, self._mark, fault)
 
