@@ -14,7 +14,7 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Meter
-from edgeagent.stages import Change, Gates, Inbox, Paces, Parked, Sink, Stages
+from edgeagent.stages import Acts, Change, Gates, Inbox, Paces, Parked, Sink, Stages
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -54,6 +54,8 @@ class Pipeline:
         """How it behaves under the present version of its model."""
         self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
+        self.act: Acts | None = None
+        """Told of events on which plugins act."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -115,6 +117,8 @@ class Pipeline:
             self.watch.began(str(draft.data.get("label", "")))
         self.present.note(draft, self._outbox.append(draft))
         self.meter.records += 1
+        if draft.actions and self.act is not None:
+            self.act(draft)
 
     # --- run loop --------------------------------------------------------------------------
 
@@ -159,6 +163,8 @@ class Pipeline:
         finally:
             stages, self._stages = self._running, None
             stages.session.close()
+            if self.act is not None:
+                self.act.close()
 
     @property
     def _running(self) -> Stages:
@@ -357,6 +363,8 @@ class Pipeline:
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
             loss = loss or stages.second.loss()
+        if self.act is not None:
+            loss = loss or self.act.loss()
         if loss and state == "ok":
             state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)

@@ -79,6 +79,19 @@ class Paces(Protocol):
     def takes(self, time_s: float) -> bool: ...
 
 
+class Acts(Protocol):
+    """What does the actions of plugins (an `agent.acting.Acting`)."""
+
+    def __call__(self, draft: Draft) -> None:
+        """Have them done; must not block."""
+
+    def loss(self) -> str:
+        """What they could not do, in words; empty = nothing."""
+
+    def close(self) -> None:
+        """Finish what waits, within a moment."""
+
+
 class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 

@@ -34,6 +34,8 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
     reasons += storage_reasons(agent, stats)
+    if agent.unserved:
+        reasons.append(f"serve: {agent.unserved}")
     if agent.sync is not None:
         reasons += agent.sync.reasons()
     if agent.safe_mode:

@@ -19,7 +19,6 @@ from edgeagent.update.cooloff import CoolOff
 from edgeagent.update.delegated import Delegated, Form
 
 if TYPE_CHECKING:
-    from edgeagent.config.model import Runtime
     from edgeagent.manifest import Package
     from edgeagent.stages import Sink
 
@@ -44,23 +43,23 @@ def open_delegated(
         at_ns, mono_ms = clock.wall_ns(), clock.mono_ms()
         outbox.append(Draft("health", at_ns=at_ns, mono_ms=mono_ms, data=data))
         found = alive()
-        for pipeline in lacking(*found, form.package, form.runtime) if found else ():
+        for pipeline in lacking(found[1], form.package) if found else ():
             if phase == "new" and pipeline.stages is not None:
                 # It began before the answer came.
                 pipeline.stages.loss = reason
 
-    def ready(package: Package, runtime: Runtime) -> None:
+    def ready(package: Package) -> None:
         found = alive()
         if found is not None:
-            give_back(*found, package, runtime)
+            give_back(*found, package)
 
     return Delegated(CoolOff(folder / FILE), ready, tell)
 
 
-def give_back(around: Surroundings, built: Built, package: Package, runtime: Runtime) -> None:
+def give_back(around: Surroundings, built: Built, package: Package) -> None:
     """Have pipelines that run this package without its delegate run with it again, from one sample
     to the next."""
-    for pipeline in list(lacking(around, built, package, runtime)):
+    for pipeline in list(lacking(built, package)):
         name = pipeline.name
         try:
             opens = opener(around, name, plan_of(around, name).package)
@@ -72,13 +71,11 @@ def give_back(around: Surroundings, built: Built, package: Package, runtime: Run
             log.info("%s runs on its delegate again: %s", name, fresh.receipt)
 
 
-def lacking(
-    around: Surroundings, built: Built, package: Package, runtime: Runtime
-) -> Iterator[Pipeline]:
-    """Pipelines that run this package so, but without what they asked for."""
-    for name, pipeline in built.pipelines.items():
+def lacking(built: Built, package: Package) -> Iterator[Pipeline]:
+    """Pipelines that run this package without what they asked for."""
+    for pipeline in built.pipelines.values():
         stages = pipeline.stages if isinstance(pipeline, Pipeline) else None
-        if stages is None or not stages.loss or around.config.pipelines[name].runtime != runtime:
+        if stages is None or not stages.loss:
             continue
         if stages.memory is not None and stages.memory.package.folder == package.folder:
             assert isinstance(pipeline, Pipeline)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.keeping import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
-from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
@@ -24,7 +24,6 @@ from edgeagent.errors import ConfigError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
-from edgeagent.store.settings import OutboxSettings
 from edgeagent.supervisor import Supervisor
 from edgeagent.update.boots import HEALTHY_AFTER_S
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.governing import Governing
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.delegated import Delegated
     from edgeagent.update.ports import Stage
@@ -77,8 +77,7 @@ class Agent:
         self.stage: Stage | None = None
         self.governing: Governing | None = None
         self.delegated: Delegated | None = None
-        self.renewed = False
-        """It has ended to begin again with another configuration."""
+        self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
         self._reload = reload
         self.safe_mode = boots is not None and boots.safe_mode
@@ -98,13 +97,18 @@ class Agent:
             machine=machine_hash(),
         )
         self.commands: Commands | None = None
+        self.server: Server | None = None
+        self.unserved = ""
+        """Why nothing answers HTTP, though it is asked for."""
 
     # --- life ------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Start everything, watch until told to stop, stop everything."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        if threading.current_thread() is threading.main_thread():
+            # Else it runs inside another program, which has the signals.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stopping.set())
         control = None
         try:
             self._start()
@@ -178,6 +182,10 @@ class Agent:
             self.made_wishes().start()
         if self.sync is not None:
             self.sync.start()
+        if config.serve is not None:
+            from edgeagent.agent.serving import serve
+
+            serve(self)
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
 
@@ -196,7 +204,7 @@ class Agent:
         library = Library(default_folders(self.folder, config.models.path))
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
-            broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+            broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
             sharing=Sharing(config.models.sessions), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
@@ -318,6 +326,8 @@ class Agent:
         """Sources and pipelines first, then what they made is committed and, if the link is
         up, sent; three quarters of the time at most for all of it."""
         deadline = time.monotonic() + STOP_S
+        if self.server is not None:
+            self.server.stop()
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
         if self.delegated is not None:
@@ -372,29 +382,3 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def outbox_settings(loaded: Loaded) -> OutboxSettings:
-    """How the configuration wants the outbox."""
-    outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
-    daily = storage.max_written_per_day
-    return OutboxSettings(
-        max_bytes=size_bytes(outbox.max),
-        when_full=outbox.when_full,
-        events_s=seconds(outbox.durability.events),
-        results_s=seconds(outbox.durability.results),
-        keep_sent_s=seconds(outbox.keep_sent),
-        blobs_bytes=size_bytes(outbox.blobs),
-        queue=outbox.queue,
-        confirm=sync.confirm,
-        collectors=tuple(sync.collectors),
-        resend_after_s=seconds(sync.resend_after),
-        priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
-        shares={
-            name: pipeline.share
-            for name, pipeline in loaded.config.pipelines.items()
-            if pipeline.share < 1.0
-        },
-        written_per_day=size_bytes(daily) if daily else None,
-        storage_bytes=size_bytes(storage.max),
-    )

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
+from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError, ModelError, Unavailable
 from edgeagent.infer import Session, open_package
+from edgeagent.infer.delegates import accelerators, on_processor
 from edgeagent.infer.sharing import Seat
 from edgeagent.manifest import Package, Variant
 from edgeagent.pipeline import Stages
@@ -45,11 +48,10 @@ def open_stages(
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    find = _tried(around, pipeline, find or around.library.find)
-    aside = _aside(around, package, pipeline.runtime)
-    if around.proven is not None and aside is None:
-        around.proven.ensure(package, pipeline.runtime)
-    opens = _opens(around, pipeline)
+    find = find or around.library.find
+    folder = around.folder if around.config.models.tuned else None
+    accelerated: dict[Path, Runtime] = {}
+    opens = as_tuned(_opens(around, pipeline, accelerated), folder, around.proven)
     finder = _finder(find(hide, ""), opens) if hide else None
     stages = stages_for(
         name,
@@ -64,29 +66,18 @@ def open_stages(
         presents=around.presents,
         opens=opens,
     )
-    if aside is not None and not aside:
-        stages.gave_up = partial(_gave_up, around, package, pipeline.runtime)
+    runtime = accelerated.get(package.folder)
+    if runtime is not None and around.delegated is not None:
+        stages.gave_up = partial(around.delegated().gave_up, package, runtime)
     return stages
 
 
-def _aside(around: Surroundings, package: Package, runtime: Runtime) -> Mapping[str, str] | None:
-    """Delegates and providers that must not be loaded now, and why; None = it asks for none."""
-    from edgeagent.infer.delegates import accelerators
-
-    names = accelerators(package, runtime)
-    if not names or around.delegated is None:
-        return None
-    return around.delegated().aside(package, runtime)
-
-
-def _gave_up(around: Surroundings, package: Package, runtime: Runtime, reason: str) -> None:
-    if around.delegated is not None:
-        around.delegated().gave_up(package, runtime, reason)
-
-
-def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
+def _opens(
+    around: Surroundings, pipeline: PipelineConfig, accelerated: dict[Path, Runtime]
+) -> Opens:
     """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
-    of priority counts is what it counts in the outbox: twice as much."""
+    of priority counts is what it counts in the outbox: twice as much. ``accelerated`` is told the
+    folder of each package that runs with a vendor's library, and how."""
     sharing = around.sharing
     uses = Counter(
         model
@@ -96,7 +87,13 @@ def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
     )
 
     def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
-        aside = _aside(around, package, runtime) or {}
+        aside: Mapping[str, str] = {}
+        if around.delegated is not None and accelerators(package, runtime):
+            aside = around.delegated().aside(package, runtime)
+            if not aside:
+                accelerated[package.folder] = runtime
+            elif around.proven is not None:
+                around.proven.ensure(package, on_processor(runtime))
         try:
             if sharing is None or uses[package.name] < 2:
                 return open_package(package, runtime, aside)
@@ -108,21 +105,6 @@ def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
             raise
 
     return opens
-
-
-def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
-    """Find further models, and only those that do not take this process down."""
-    proven = around.proven
-    if proven is None:
-        return find
-
-    def tried(model: str, version: str) -> Package:
-        package = find(model, version)
-        asked = (its.runtime for its in pipeline.refine.values() if its.model == model)
-        proven.ensure(package, next(asked, Runtime()))
-        return package
-
-    return tried
 
 
 def _finder(package: Package, opens: Opens) -> Predictor:
@@ -138,7 +120,6 @@ def stages_for(
     privacy: Privacy | None = None,
     config_hash: str = "",
     finder: Predictor | None = None,
-    runtime: Runtime | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Find | None = None,
@@ -154,7 +135,7 @@ def stages_for(
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder, opens)
+    predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -165,7 +146,7 @@ def stages_for(
         cascade = None
         if pipeline.refine and find:
             cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold
+                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
             )
     except BaseException:
         _Together(predictor, finder).close()

@@ -36,6 +36,7 @@ from edgeagent.config.sensors import (
     SourceConfig,
     SysfsConfig,
 )
+from edgeagent.config.serving import Serve, ServedModel, ServeTls, Split
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
@@ -117,11 +118,14 @@ __all__ = [
     "SensorKeys",
     "SerialConfig",
     "Serve",
+    "ServeTls",
+    "ServedModel",
     "Share",
     "Sight",
     "SnapshotConfig",
     "SourceConfig",
     "SourceKeys",
+    "Split",
     "Storage",
     "Sync",
     "SyntheticConfig",
@@ -277,15 +281,14 @@ class Metrics(Struct, forbid_unknown_fields=True):
     every: Duration = "60 s"
 
 
-class Serve(Struct, forbid_unknown_fields=True):
-    listen: str = "127.0.0.1:8000"
-
-
 class Models(Struct, forbid_unknown_fields=True):
     path: list[str] = field(default_factory=list)
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    tuned: bool = True
+    """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
+    say otherwise."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""

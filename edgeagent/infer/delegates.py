@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from edgeagent.errors import ModelError
 from edgeagent.infer.modelfile import first_line
 
@@ -77,6 +79,11 @@ def accelerators(package: Package, runtime: Runtime) -> tuple[str, ...]:
         its = variant.requires
         asked += [its[key] for key in ("delegate", "provider") if its.get(key)]
     return tuple(dict.fromkeys(asked))
+
+
+def on_processor(runtime: Runtime) -> Runtime:
+    """The same, without what is configured of others."""
+    return replace(runtime, delegate="", provider="", options={}, require=False)
 
 
 def load_external(load: Loader, delegate: str, options: Mapping[str, str]) -> Any:

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from edgeagent.config.model import Runtime
 from edgeagent.errors import Busy, ProofFailed
-from edgeagent.infer.delegates import accelerators, title_of
+from edgeagent.infer.delegates import accelerators, on_processor, title_of
 from edgeagent.manifest import Package
 from edgeagent.update.cooloff import CoolOff, pair_of
 from edgeagent.update.proven import mark_of
@@ -32,7 +31,7 @@ _PROBE_S = 120.0
 _RUNS, _RUN_S = 20, 3.0
 _LOOK_S = 0.5
 
-Ready = Callable[[Package, Runtime], None]
+Ready = Callable[[Package], None]
 
 
 class Form(Struct, frozen=True):
@@ -54,7 +53,7 @@ class Delegated:
     Args:
         cooloff: what failed, on disk.
         ready: called, on a thread of its own, when a form that was put aside or took long may be
-            used: with its package and runtime.
+            used: with its package.
         tell: told of each that is put aside (``new``) or back (``end``): form, phase, reason.
     """
 
@@ -114,7 +113,7 @@ class Delegated:
         if failed and self._tell is not None:
             self._tell(form, "end", f"{form.title} runs {_title(form.package)} again")
         if late and self._ready is not None and not self._stopped.is_set():
-            self._ready(form.package, form.runtime)
+            self._ready(form.package)
 
     def stop(self) -> None:
         """End what is being tried."""
@@ -192,9 +191,9 @@ def tried(form: Form, stopped: threading.Event) -> str:
     limits = Limits(calls=_RUNS, seconds=_RUN_S, timeout_s=_PROBE_S)
     folder, title = form.package.folder, _title(form.package)
     said = f"{form.title} is put aside"
-    plain = replace(form.runtime, delegate="", provider="", options={}, require=False)
+    plain = on_processor(form.runtime)
 
-    def on_processor() -> None:
+    def without() -> None:
         prove_in_child(folder, limits=limits, runtime=plain, aside=form.names, stopped=stopped)
 
     try:
@@ -206,7 +205,7 @@ def tried(form: Form, stopped: threading.Event) -> str:
     except ProofFailed as error:
         if not error.died:
             try:
-                on_processor()
+                without()
             except ProofFailed:
                 return ""  # The model itself is at fault, which opening it tells.
         return f"{said}: running {title} with it in a process of its own, {error}"

@@ -69,8 +69,11 @@ def test_one_that_works_is_tried_in_a_child_and_then_runs(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"fail": "crash"}, "it took its process down, with SIGABRT"),
-        ({"fail": "hang"}, "libtoy.so is tried in a process of its own, and has not answered yet"),
+        ({"fail": "crash-load"}, "it took its process down, with SIGABRT"),
+        (
+            {"fail": "hang-load"},
+            "libtoy.so is tried in a process of its own, and has not answered yet",
+        ),
         ({"add": "90"}, "it does not answer its own golden samples here"),
     ],
 )
@@ -90,7 +93,7 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
     assert any(words in reason for reason in status["reasons"])
     assert "fell back" in door(status)["receipt"]
     assert agent.process is not None and agent.process.poll() is None
-    if options.get("fail") != "hang":
+    if options.get("fail") != "hang-load":
         (failure,) = json.loads((agent.data / "delegates.json").read_text())["failed"].values()
         assert words in failure["reason"]
         assert "it is tried again in 10 min" in door(status)["reason"]
@@ -102,7 +105,7 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
 
 
 def test_under_require_nothing_runs_without_it(run: Run) -> None:
-    agent = run(require=True, fail="crash", python=(sys.executable, "-m", "edgeagent.agent"))
+    agent = run(require=True, fail="crash-load", python=(sys.executable, "-m", "edgeagent.agent"))
     status = agent.until(lambda status: door(status)["state"] == "down" and status)
     assert "it took its process down" in door(status)["reason"]
     assert door(status)["steps"] == 0

@@ -268,7 +268,7 @@ def test_a_shadow_tells_disagreements_and_gives_no_results(
     running = run({"door": {**EVERY, "snapshot": True}}, pace="true", fps=50)
     running.steps(20)
     with pytest.raises(Refused) as caught:
-        running.stage.shadow(bad, 2.0, threading.Event())
+        running.stage.shadow(bad, 4.0, threading.Event())
     assert caught.value.reason == "shadow"
     assert "calls cracked" in str(caught.value)
     assert {d.model.partition("/")[0] for d in running.sink.drafts} == {"parts@1.0.0"}

@@ -41,7 +41,7 @@ MODELS = {
         64,
     ),
 }
-WORKING = {"as it is": {}, "lies": {"add": "7"}, "slow": {"slow": "5"},
+WORKING = {"as it is": {}, "lies": {"add": "7"}, "slow": {"slow": "5000"},
            "will lose its device": {"fail": "invoke"}}  # fmt: skip
 FAILING = {"create": "refuses to start: toy: no device found", "prepare": "toy: no such firmware"}
 

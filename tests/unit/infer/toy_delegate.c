@@ -4,18 +4,23 @@
  * the beginnings of the structs that a delegate must see. Options:
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
  *   most  so many operators are taken at most
- *   fail  create | prepare | invoke | crash | hang (both at creation)
+ *   fail  create | prepare | invoke | crash | hang (the last two when it runs)
+ *         | crash-load | hang-load (at creation)
  *   add   a number that is added to every byte, to give wrong answers
- *   slow  milliseconds that every run takes longer
+ *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
  *   device  a file that stands for its device: without it nothing works
  */
+#define _DEFAULT_SOURCE
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#ifndef SLOW
+#define SLOW 0
+#endif
 
 typedef enum { OK = 0, FAILED = 1 } Status;
 typedef struct { int size; int data[]; } Ints;
@@ -73,18 +78,19 @@ typedef struct Delegate {
   void *builder;
 } Delegate;
 
-static int take = 22, most = 1000, add = 0, slow = 0;
+static int take = 22, most = 1000, add = 0, slow = SLOW;
 static char failing[16], device[512];
 
 static bool lost(void) { return device[0] && access(device, F_OK) != 0; }
 
 static Status kernel_invoke(Context *context, Node *node) {
-  struct timespec pause = {slow / 1000, slow % 1000 * 1000000L};
-  if (slow) nanosleep(&pause, NULL);
   if (!strcmp(failing, "invoke") || lost()) {
     context->report(context, "toy: device lost");
     return FAILED;
   }
+  if (!strcmp(failing, "crash")) abort();
+  while (!strcmp(failing, "hang")) sleep(1);
+  if (slow) usleep((useconds_t)slow);
   /* The border of a partition has no order: the shape may come before the values. */
   Tensor *out = &context->tensors[node->outputs->data[0]], *in = NULL;
   for (int i = 0; i < node->inputs->size && !in; i++)
@@ -123,7 +129,7 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, most = 1000, add = 0, slow = 0, failing[0] = device[0] = 0;
+  take = 22, most = 1000, add = 0, slow = SLOW, failing[0] = device[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
@@ -132,8 +138,8 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
     if (!strcmp(keys[i], "device")) strncpy(device, values[i], sizeof device - 1);
     if (!strcmp(keys[i], "fail")) strncpy(failing, values[i], sizeof failing - 1);
   }
-  if (!strcmp(failing, "crash")) abort();
-  while (!strcmp(failing, "hang")) sleep(1);
+  if (!strcmp(failing, "crash-load")) abort();
+  while (!strcmp(failing, "hang-load")) sleep(1);
   if (!strcmp(failing, "create") || lost()) {
     report("toy: no device found");
     return NULL;

@@ -89,7 +89,7 @@ def test_one_that_takes_long_is_waited_for_and_given_back(
 ) -> None:
     monkeypatch.setattr(delegated, "WAIT_S", 0.1)
     ready: list[Package] = []
-    its = Delegated(CoolOff(tmp_path / "d.json"), lambda package, _: ready.append(package))
+    its = Delegated(CoolOff(tmp_path / "d.json"), ready.append)
     tried.may.clear()
     began = time.monotonic()
     reason = its.aside(parts, ASKED)["/opt/libnpu.so"]
@@ -111,7 +111,7 @@ def test_one_that_fails_is_put_aside_and_back_after_a_while(
     ready = threading.Event()
     its = Delegated(
         CoolOff(file),
-        lambda *_: ready.set(),
+        lambda _: ready.set(),
         lambda form, phase, reason: told.append((phase, reason)),
     )
     tried.answers = ["it crashed", "it crashed again"]
