@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class CoolOff:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._lock = threading.Lock()
 
     def failure(self, mark: str) -> Failure | None:
         """What is remembered against it."""
@@ -81,29 +83,33 @@ class CoolOff:
 
     def add(self, mark: str, names: Sequence[str], reason: str) -> Failure:
         """It failed, once more."""
-        known = self._read()
-        before = known.failed.pop(mark, None)
-        changed = [its for its in (_changed(known.good.get(name), name) for name in names) if its]
-        failure = Failure(
-            names=tuple(names),
-            reason=f"{reason} ({'; '.join(changed)})" if changed else reason,
-            times=(before.times if before else 0) + 1,
-            boot=clock.boot_id(),
-            at_s=clock.mono_ms() / 1e3,
-        )
-        known.failed[mark] = failure
-        self._write(known)
-        return failure
+        with self._lock:
+            known = self._read()
+            before = known.failed.pop(mark, None)
+            changed = [
+                its for its in (_changed(known.good.get(name), name) for name in names) if its
+            ]
+            failure = Failure(
+                names=tuple(names),
+                reason=f"{reason} ({'; '.join(changed)})" if changed else reason,
+                times=(before.times if before else 0) + 1,
+                boot=clock.boot_id(),
+                at_s=clock.mono_ms() / 1e3,
+            )
+            known.failed[mark] = failure
+            self._write(known)
+            return failure
 
     def worked(self, mark: str, names: Sequence[str]) -> bool:
         """It works. Returns whether it had failed before."""
-        known = self._read()
-        failed = known.failed.pop(mark, None) is not None
-        good = known.good | {name: pair_of(name) for name in names}
-        if failed or good != known.good:
-            known.good = good
-            self._write(known)
-        return failed
+        with self._lock:
+            known = self._read()
+            failed = known.failed.pop(mark, None) is not None
+            good = known.good | {name: pair_of(name) for name in names}
+            if failed or good != known.good:
+                known.good = good
+                self._write(known)
+            return failed
 
     def _read(self) -> _File:
         try:

@@ -107,12 +107,12 @@ class Delegated:
         if self._tell is not None:
             self._tell(form, "new", failure.sentence)
 
-    def back(self, form: Form, mark: str, *, late: bool) -> None:
-        """It has proven itself. ``late``: somebody runs without it meanwhile."""
-        failed = self._cooloff.worked(mark, form.names)
+    def back(self, form: Form, *, failed: bool, missed: bool) -> None:
+        """It has proven itself. ``failed``: it had not before; ``missed``: somebody has begun
+        without it."""
         if failed and self._tell is not None:
             self._tell(form, "end", f"{form.title} runs {_title(form.package)} again")
-        if late and self._ready is not None and not self._stopped.is_set():
+        if missed and self._ready is not None and not self._stopped.is_set():
             self._ready(form.package)
 
     def stop(self) -> None:
@@ -170,10 +170,11 @@ class _Probe(threading.Thread):
                 stopped.wait(10 * _LOOK_S)
                 continue
             if not fault:
+                failed = delegated.cooloff.worked(self._mark, self._form.names)
                 with self._lock:
                     self.reason = ""
                 self.settled.set()
-                delegated.back(self._form, self._mark, late=self._missed)
+                delegated.back(self._form, failed=failed, missed=self._missed)
                 return
             delegated.put_aside(self._form, self._mark, fault)
 
