@@ -22,8 +22,8 @@ Cause = Literal["heat", "memory"]
 RATE = "rate"
 _CRAWL = 0.05
 """Share of the frames that is always left."""
-_TELL = 0.1
-"""The rate is told anew when it has changed by that share."""
+_TELL, _TELL_LEAST = 0.1, 0.05
+"""The rate is told anew when it has changed by a tenth, and by a twentieth of the full one."""
 _HEAT_SETTLE_S, _HEAT_PATIENCE_S = 30.0, 120.0
 _MEMORY_SETTLE_S, _MEMORY_PATIENCE_S = 6.0, 60.0
 """The kernel's average over ten seconds must have heard of a step before the next is taken, and
@@ -170,7 +170,7 @@ class Governor:
         self.share = share
         told = self._told_share
         back = share == 1.0
-        if abs(share - told) < _TELL * told and not (back and told < 1.0):
+        if abs(share - told) < max(_TELL * told, _TELL_LEAST) and not (back and told < 1.0):
             return
         phase: Literal["new", "update", "end"] = "new" if told == 1.0 else "update"
         said = f"frame rate at {share:.0%}"

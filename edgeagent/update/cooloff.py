@@ -19,6 +19,8 @@ from edgeagent.infer.delegates import find_library_file
 
 log = logging.getLogger("edgeagent.models")
 
+DEADLY = 2
+"""The process may end so often while a delegate is used before that is believed to be its fault."""
 FIRST_S, LONGEST_S = 600.0, 86_400.0
 """The first pause; each failure after that doubles it, to a day at most."""
 _KEPT = 50
@@ -64,7 +66,16 @@ class Failure(Struct):
         return max(0.0, self.at_s + self.pause_s - clock.mono_ms() / 1e3)
 
 
+class _Use(Struct):
+    boot: str
+    ends: int = 0
+    """How often the process ended without a word while it was used."""
+    now: bool = False
+    """It is used by a process that has not ended in good order."""
+
+
 class _File(Struct):
+    used: dict[str, _Use] = field(default_factory=dict)
     failed: dict[str, Failure] = field(default_factory=dict)
     good: dict[str, dict[str, str]] = field(default_factory=dict)
     """Delegate → library and driver with which it worked last."""
@@ -100,6 +111,37 @@ class CoolOff:
             self._write(known)
             return failure
 
+    def deadly(self, mark: str) -> int:
+        """How often this agent ended without a word while it ran on it, since the machine started:
+        a lost supply ends that too, and is nobody's fault. Once told, it is forgotten where it is
+        enough to put it aside."""
+        with self._lock:
+            known = self._read()
+            use = known.used.get(mark)
+            if use is None or use.boot != clock.boot_id():
+                return 0
+            ends = use.ends + use.now
+            known.used[mark] = _Use(use.boot, 0 if ends >= DEADLY else ends)
+            self._write(known)
+            return ends
+
+    def begun(self, mark: str) -> None:
+        """This process runs on it from now on."""
+        with self._lock:
+            known = self._read()
+            boot, use = clock.boot_id(), known.used.get(mark)
+            ends = use.ends if use is not None and use.boot == boot else 0
+            known.used[mark] = _Use(boot, ends, now=True)
+            self._write(known)
+
+    def ended(self, marks: Sequence[str]) -> None:
+        """This process ends in good order."""
+        with self._lock:
+            known = self._read()
+            for mark in marks:
+                known.used.pop(mark, None)
+            self._write(known)
+
     def worked(self, mark: str, names: Sequence[str]) -> bool:
         """It works. Returns whether it had failed before."""
         with self._lock:
@@ -119,6 +161,7 @@ class CoolOff:
 
     def _write(self, known: _File) -> None:
         known.failed = dict(list(known.failed.items())[-_KEPT:])
+        known.used = dict(list(known.used.items())[-_KEPT:])
         part = self._file.with_suffix(".part")
         try:
             part.write_text(json.dumps(msgspec.to_builtins(known), indent=1), encoding="utf-8")

@@ -19,7 +19,7 @@ from edgeagent.config.model import Runtime
 from edgeagent.errors import Busy, ProofFailed
 from edgeagent.infer.delegates import accelerators, on_processor, title_of
 from edgeagent.manifest import Package
-from edgeagent.update.cooloff import CoolOff, pair_of
+from edgeagent.update.cooloff import DEADLY, CoolOff, pair_of
 from edgeagent.update.proven import mark_of
 
 log = logging.getLogger("edgeagent.models")
@@ -116,8 +116,9 @@ class Delegated:
             self._ready(form.package)
 
     def stop(self) -> None:
-        """End what is being tried."""
+        """End what is being tried; what is used ends in good order."""
         self._stopped.set()
+        self._cooloff.ended(list(self._probes))
 
     @property
     def stopped(self) -> threading.Event:
@@ -150,7 +151,8 @@ class _Probe(threading.Thread):
             return self.reason
 
     def run(self) -> None:
-        delegated, stopped = self._delegated, self._delegated.stopped
+        delegated, stopped, form = self._delegated, self._delegated.stopped, self._form
+        title = _title(form.package)
         while not stopped.is_set():
             failure = delegated.cooloff.failure(self._mark)
             if failure is not None and failure.waits_s > 0:
@@ -159,24 +161,30 @@ class _Probe(threading.Thread):
                 while failure.waits_s > 0 and not stopped.wait(_LOOK_S):
                     continue
                 continue
+            ends = delegated.cooloff.deadly(self._mark)
+            if ends >= DEADLY:
+                said = f"the agent ended without a word {ends} times while {title} ran on it"
+                delegated.put_aside(form, self._mark, f"{form.title} is put aside: {said}")
+                continue
             try:
                 # Of most devices there is one, and one process can use it at a time.
                 with delegated.trying:
-                    fault = tried(self._form, stopped)
+                    fault = tried(form, stopped)
             except Busy as error:
                 # No process can be started now: that is no fault of the delegate.
-                self.reason = f"{self._form.title} can't be tried: {error}"
+                self.reason = f"{form.title} can't be tried: {error}"
                 self.settled.set()
                 stopped.wait(10 * _LOOK_S)
                 continue
             if not fault:
-                failed = delegated.cooloff.worked(self._mark, self._form.names)
+                failed = delegated.cooloff.worked(self._mark, form.names)
+                delegated.cooloff.begun(self._mark)
                 with self._lock:
                     self.reason = ""
                 self.settled.set()
-                delegated.back(self._form, failed=failed, missed=self._missed)
+                delegated.back(form, failed=failed, missed=self._missed)
                 return
-            delegated.put_aside(self._form, self._mark, fault)
+            delegated.put_aside(form, self._mark, fault)
 
 
 def form_of(package: Package, runtime: Runtime) -> Form | None:

@@ -106,9 +106,8 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
 
 def test_under_require_nothing_runs_without_it(run: Run) -> None:
     agent = run(require=True, fail="crash-load", python=(sys.executable, "-m", "edgeagent.agent"))
-    status = agent.until(lambda status: door(status)["state"] == "down" and status)
-    assert "it took its process down" in door(status)["reason"]
-    assert door(status)["steps"] == 0
+    agent.until(lambda status: "it took its process down" in door(status)["reason"])
+    assert door(agent.client.status())["steps"] == 0
 
 
 def test_one_that_takes_nothing_is_told(run: Run) -> None:
@@ -117,8 +116,8 @@ def test_one_that_takes_nothing_is_told(run: Run) -> None:
     assert "libtoy.so takes none of the model's" in door(status)["reason"]
     agent.stop()
     agent = run(take="-1", require=True)
-    status = agent.until(lambda status: door(status)["state"] == "down" and status)
-    assert "libtoy.so takes none of the model's" in door(status)["reason"]
+    agent.until(lambda status: "takes none of the model's" in door(status)["reason"])
+    assert door(agent.client.status())["steps"] == 0
 
 
 def test_one_that_loses_its_device_is_back_when_the_device_is(run: Run, tmp_path: Path) -> None:
@@ -143,3 +142,27 @@ def test_one_that_loses_its_device_is_back_when_the_device_is(run: Run, tmp_path
     status = agent.until(lambda status: runs(status, "ok") and status)
     assert "1 of " in door(status)["receipt"] or "fell back" not in door(status)["receipt"]
     assert status["state"] == "online"
+
+
+def test_one_that_takes_the_agent_down_again_and_again_is_put_aside(
+    run: Run, tmp_path: Path
+) -> None:
+    """In the field, long after it was tried: the service manager starts the agent anew, twice."""
+    device = tmp_path / "npu0"
+    device.touch()
+    agent = run(
+        python=(sys.executable, "-m", "edgeagent.agent"), fail="crash-lost", device=str(device)
+    )
+    for _ in range(2):
+        agent.until(lambda status: runs(status, "ok"))
+        device.unlink()
+        assert agent.wait() < 0
+        device.touch()
+        agent.start()
+    status = agent.until(lambda status: runs(status, "degraded") and status)
+    assert (
+        "the agent ended without a word 2 times while parts@1.0.0 ran on it"
+        in (door(status)["reason"])
+    )
+    device.unlink()
+    agent.until(lambda status: door(status)["steps"] > 40)

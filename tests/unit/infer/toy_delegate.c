@@ -5,7 +5,7 @@
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
  *   most  so many operators are taken at most
  *   fail  create | prepare | invoke | crash | hang (the last two when it runs)
- *         | crash-load | hang-load (at creation)
+ *         | crash-load | hang-load (at creation) | crash-lost (without its device)
  *   add   a number that is added to every byte, to give wrong answers
  *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
  *   device  a file that stands for its device: without it nothing works
@@ -84,6 +84,7 @@ static char failing[16], device[512];
 static bool lost(void) { return device[0] && access(device, F_OK) != 0; }
 
 static Status kernel_invoke(Context *context, Node *node) {
+  if (!strcmp(failing, "crash-lost") && lost()) abort();
   if (!strcmp(failing, "invoke") || lost()) {
     context->report(context, "toy: device lost");
     return FAILED;

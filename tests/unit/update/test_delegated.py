@@ -150,6 +150,31 @@ def test_a_lost_device_is_put_aside(parts: Package, tried: Tried, tmp_path: Path
     its.stop()
 
 
+def test_one_under_which_the_agent_dies_is_put_aside(
+    parts: Package, tried: Tried, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "delegates.json"
+    for _ in range(2):
+        assert Delegated(CoolOff(file)).aside(parts, ASKED) == {}
+        # … and its process is gone.
+    reason = Delegated(CoolOff(file)).aside(parts, ASKED)["/opt/libnpu.so"]
+    assert "the agent ended without a word 2 times" in reason
+    assert tried.times == 2
+
+
+def test_an_orderly_end_or_a_lost_supply_is_no_death(
+    parts: Package, tried: Tried, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "delegates.json"
+    for _ in range(4):
+        its = Delegated(CoolOff(file))
+        assert its.aside(parts, ASKED) == {}
+        its.stop()
+    for boot in ("a", "b", "c", "d"):
+        monkeypatch.setattr(clock, "boot_id", lambda boot=boot: boot)
+        assert Delegated(CoolOff(file)).aside(parts, ASKED) == {}
+
+
 def test_pauses_double_up_to_a_day(tmp_path: Path) -> None:
     account = CoolOff(tmp_path / "d.json")
     pauses = [account.add("mark", ("npu",), "it crashed").pause_s for _ in range(10)]
