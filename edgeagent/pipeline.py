@@ -148,7 +148,8 @@ class Pipeline:
                     continue
                 recorded = sample.stream_ms is not None
                 self.meter.taken += 1
-                if self.pace is not None and not recorded and self._too_soon(self.pace, sample):
+                pace = self.pace
+                if pace is not None and not recorded and self._too_soon(pace, sample):
                     continue
                 gate = self._running.gate
                 if gate is None or self._passes(gate, sample):
