@@ -192,7 +192,7 @@ class Agent:
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
-        from edgeagent.infer.sharing import Sharing
+        from edgeagent.update.compatible import shared_models
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -202,10 +202,15 @@ class Agent:
 
             self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
+        sharing = None
+        if shared_models(config):
+            from edgeagent.infer.sharing import Sharing
+
+            sharing = Sharing(config.models.sessions)
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
-            sharing=Sharing(config.models.sessions), delegated=self.made_delegated,
+            sharing=sharing, delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources

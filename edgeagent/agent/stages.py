@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,11 @@ from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError, ModelError, Unavailable
 from edgeagent.infer import Session, open_package
 from edgeagent.infer.delegates import accelerators, on_processor
-from edgeagent.infer.sharing import Seat
 from edgeagent.manifest import Package, Variant
 from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Opens, Predictor
 from edgeagent.types import Draft, Evidence, Prediction, Sample
-from edgeagent.update.compatible import named
+from edgeagent.update.compatible import shared_models
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from edgeagent.decide.present import Present
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
+    from edgeagent.stages import Shares
 
 
 Find = Callable[[str, str], Package]
@@ -79,12 +78,7 @@ def _opens(
     of priority counts is what it counts in the outbox: twice as much. ``accelerated`` is told the
     folder of each package that runs with a vendor's library, and how."""
     sharing = around.sharing
-    uses = Counter(
-        model
-        for its in around.config.pipelines.values()
-        if its.enabled
-        for model in {named(its.model), named(its.redact.model) if its.redact else ""}
-    )
+    shared = shared_models(around.config)
 
     def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
         aside: Mapping[str, str] = {}
@@ -95,7 +89,7 @@ def _opens(
             elif around.proven is not None:
                 around.proven.ensure(package, on_processor(runtime))
         try:
-            if sharing is None or uses[package.name] < 2:
+            if sharing is None or not shared & {package.name, str(package.folder)}:
                 return open_package(package, runtime, aside)
             return sharing.open(package, runtime, 2.0**pipeline.priority, aside)
         except ModelError as error:
@@ -105,6 +99,12 @@ def _opens(
             raise
 
     return opens
+
+
+def _seat(session: Any) -> Shares | None:
+    """The session as one that is shared; None = it is not. Where nothing is shared, that module is
+    not loaded."""
+    return session if hasattr(session, "waited_s") else None
 
 
 def _finder(package: Package, opens: Opens) -> Predictor:
@@ -165,7 +165,7 @@ def stages_for(
         finish=memory.finish,
         standing=memory.standing,
         loss=predictor.receipt.fallback,
-        seat=predictor.session if isinstance(predictor.session, Seat) else None,
+        seat=_seat(predictor.session),
         second=cascade,
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),

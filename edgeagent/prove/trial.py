@@ -111,7 +111,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     tell(doing="was being opened")
     try:
         package = load_package(Path(ask["folder"]))
-        aside = dict.fromkeys(ask["aside"], "it is put aside")
+        aside = dict.fromkeys(ask.get("aside", ()), "it is put aside")
         predictor = Predictor(
             package,
             Runtime(**ask["runtime"]),

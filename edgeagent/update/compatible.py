@@ -55,6 +55,19 @@ def named(model: str) -> str:
     return "" if "/" in model else model.partition("@")[0]
 
 
+def shared_models(config: Config) -> set[str]:
+    """Names (or folders) of models that several pipelines run, or have found what must be hidden."""
+    seen: set[str] = set()
+    shared: set[str] = set()
+    for its in config.pipelines.values():
+        if its.enabled:
+            wanted = {its.model, its.redact.model if its.redact else ""} - {""}
+            models = {named(model) or model for model in wanted}
+            shared |= seen & models
+            seen |= models
+    return shared
+
+
 def pinned(pipeline: Pipeline) -> str:
     """The version that the configuration insists on; empty = whatever is committed."""
     return pipeline.version or pipeline.model.partition("@")[2]
