@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
-from edgeagent.agent.keeping import outbox_settings
+from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
+from edgeagent.config.units import size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
@@ -97,6 +99,10 @@ class Agent:
             machine=machine_hash(),
         )
         self.commands: Commands | None = None
+        self.decisions = Decisions(
+            folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
+            lambda: self.outbox.allotment,
+        )  # fmt: skip
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -109,6 +115,7 @@ class Agent:
             # Else it runs inside another program, which has the signals.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(signal.SIGHUP, lambda *_: self.renew())
         control = None
         try:
             self._start()
@@ -191,8 +198,7 @@ class Agent:
 
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
-        from edgeagent.agent.build import Surroundings, build
-        from edgeagent.update.compatible import shared_models
+        from edgeagent.agent.build import Surroundings, build, sharing_of
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -202,15 +208,10 @@ class Agent:
 
             self.exchange = Exchange()
         library = Library(default_folders(self.folder, config.models.path))
-        sharing = None
-        if shared_models(config):
-            from edgeagent.infer.sharing import Sharing
-
-            sharing = Sharing(config.models.sessions)
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
-            sharing=sharing, delegated=self.made_delegated,
+            notes=self.decisions.ring, sharing=sharing_of(config), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -293,6 +294,7 @@ class Agent:
                 raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
+            self.decisions.tick()
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -300,6 +302,14 @@ class Agent:
             if self._until_done and self._done():
                 log.info("all sources have ended, everything is delivered or kept")
                 return
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Have something done on the thread for long work."""
+        if self.commands is not None:
+            self.commands.submit_job(work)
+
+    def _sources_details(self) -> dict[str, dict[str, Any]]:
+        return {name: unit.health().detail for name, unit in self.sources.items()}
 
     def _look_at_clock(self) -> None:
         if not self.clock_trusted and clock.synced():
@@ -313,6 +323,7 @@ class Agent:
         if said == self._said:
             return
         self._said = said
+        self.decisions.state(state, reasons, self.sync.reasons() if self.sync else ())
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
         (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
         if self.sync is not None:
@@ -338,6 +349,7 @@ class Agent:
         if self.delegated is not None:
             self.delegated.stop()
         self.supervisor.stop(STOP_S / 3)
+        self.decisions.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))

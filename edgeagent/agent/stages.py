@@ -12,13 +12,14 @@ from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
+from edgeagent.decide.thought import Setup
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError, ModelError, Unavailable
 from edgeagent.infer import Session, open_package
 from edgeagent.infer.delegates import accelerators, on_processor
 from edgeagent.manifest import Package, Variant
-from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Opens, Predictor
+from edgeagent.stages import Found, Stages
 from edgeagent.types import Draft, Evidence, Prediction, Sample
 from edgeagent.update.compatible import shared_models
 
@@ -165,6 +166,8 @@ def stages_for(
         finish=memory.finish,
         standing=memory.standing,
         loss=predictor.receipt.fallback,
+        found=memory.found,
+        setup=memory.setup,
         seat=_seat(predictor.session),
         second=cascade,
         threshold=threshold,
@@ -228,6 +231,12 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
+
+    def found(self) -> Found:
+        return self.decide.last
+
+    def setup(self) -> Setup:
+        return self.decide.setup()
 
 
 def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:

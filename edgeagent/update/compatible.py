@@ -56,7 +56,7 @@ def named(model: str) -> str:
 
 
 def shared_models(config: Config) -> set[str]:
-    """Names (or folders) of models that several pipelines run, or have found what must be hidden."""
+    """Names (or folders) of models that several pipelines run, or hide things by."""
     seen: set[str] = set()
     shared: set[str] = set()
     for its in config.pipelines.values():

@@ -1,18 +1,14 @@
-"""How the configuration wants records to be kept."""
+"""How the configuration wants the outbox."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from edgeagent.config.load import Loaded
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.store.settings import OutboxSettings
 
-if TYPE_CHECKING:
-    from edgeagent.config.load import Loaded
-
 
 def outbox_settings(loaded: Loaded) -> OutboxSettings:
-    """How the configuration wants the outbox."""
+    """Sizes, times and priorities of its outbox."""
     outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
     daily = storage.max_written_per_day
     return OutboxSettings(
