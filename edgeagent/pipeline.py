@@ -34,8 +34,8 @@ class Pipeline:
     """One pipeline on its own thread. Opens its stages there, so that a slow or broken model
     holds up nobody else.
 
-    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``. A model that
-    was not asked for ``unload_after_s`` is closed until it is.
+    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``. A model that is
+    not asked for ``unload_after_s`` is closed until it is.
     """
 
     def __init__(
@@ -73,9 +73,7 @@ class Pipeline:
         self.pace: Paces | None = None
         """Which of the samples that happen now it has the time for; None = all."""
         self._rest = ""
-        self._unload_after_s = unload_after_s
-        self._unload = threading.Event()
-        self._asleep = False
+        self._unload_after_s, self._unload, self._asleep = unload_after_s, threading.Event(), False
         self.stepped_at = time.monotonic()
         """When it last had something to do (time.monotonic())."""
         self._failures = 0
@@ -221,10 +219,8 @@ class Pipeline:
 
     def _may_sleep(self) -> bool:
         """Whether nobody needs the model now."""
-        if self._unload.is_set():
-            return True
-        idle = self._unload_after_s
-        return idle is not None and time.monotonic() - self.stepped_at > idle
+        idle_s, after_s = time.monotonic() - self.stepped_at, self._unload_after_s
+        return self._unload.is_set() or (after_s is not None and idle_s > after_s)
 
     def _sleep(self) -> None:
         """Close the model; what it remembers (tracks, open events) stays."""

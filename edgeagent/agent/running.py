@@ -48,8 +48,7 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
-_GOVERN_AFTER_S = 2.0
-"""What a board does for the start is no measure of its work."""
+_GOVERN_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
 
 
 class Agent:
