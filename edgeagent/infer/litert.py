@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 _FOREIGN = (ValueError, RuntimeError, TypeError, AttributeError, SystemError, MemoryError)
 _UNRESOLVED = re.compile(r"unresolved custom op: ([^\s.]+)")
 _UNKNOWN = re.compile(r"op for builtin opcode '(\w+)' version '(\d+)'")
-_RECURRENT = re.compile("LSTM|RNN|SVDF")  # they keep variable tensors from call to call
+_RECURRENT = re.compile("LSTM|RNN|SVDF")
+"""Operators that keep variable tensors from call to call."""
 _JOINED = re.compile(r"[.\s]*(?=Node number \d|Restored original|Failed to apply)")
 """Where LiteRT joins several messages without anything between them."""
 _announced = threading.Event()
@@ -208,7 +209,7 @@ class LiteRtSession:
         return receipt.place_litert(nodes, self._vendor.makers(nodes))
 
     def hand_over(self) -> None:
-        """See `Session.hand_over`."""
+        """Let go: the next thread that runs the session owns it."""
         self._owner = None
 
     def close(self) -> None:
@@ -226,15 +227,19 @@ class LiteRtSession:
         with self._claiming:
             if self._closed:
                 raise InferenceError(f"{self._path}: the session is closed")
-            alive = threading.enumerate() if self._owner is not None else ()
-            owner = next((its.name for its in alive if its.ident == self._owner), "")
-            if owner:
-                raise InferenceError(
-                    f"{self._path}: thread {threading.current_thread().name!r} ran a session "
-                    f"that belongs to thread {owner!r}",
-                    remedy="Open a session per thread, or hand this one over first.",
-                )
+            if self._owner is not None:
+                self._check_owner(self._owner)
             self._owner = threading.get_ident()
+
+    def _check_owner(self, owner: int) -> None:
+        """A thread that has ended owns nothing."""
+        alive = {thread.ident: thread.name for thread in threading.enumerate()}
+        if owner in alive:
+            raise InferenceError(
+                f"{self._path}: thread {threading.current_thread().name!r} ran a session "
+                f"that belongs to thread {alive[owner]!r}",
+                remedy="Open a session per thread, or hand this one over first.",
+            )
 
     def _allocate_first(self) -> bool:
         """Plan memory; False = the default shape can't be, so wait for the first input's."""
