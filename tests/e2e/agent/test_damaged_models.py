@@ -15,21 +15,21 @@ from edgeagent.testing.agent import AgentProcess
 
 pytest.importorskip("onnxruntime")
 
-AT_ONCE = 20
+COUNT, AT_ONCE = 200, 20
 
 
 @pytest.mark.timeout(900)
-def test_the_agent_never_dies_of_a_model(repository: Path, tmp_path: Path, full: bool) -> None:
+@pytest.mark.usefixtures("in_full")
+def test_the_agent_never_dies_of_a_model(repository: Path, tmp_path: Path) -> None:
     good = load_package(repository / "models" / "parts" / "1.0.0")
     told: Counter[str] = Counter()
-    count = 200 if full else 6
-    for first in range(0, count, AT_ONCE):
-        seeds = range(first, min(count, first + AT_ONCE))
+    for first in range(0, COUNT, AT_ONCE):
+        seeds = range(first, first + AT_ONCE)
         for seed in seeds:
             spoil.damaged(good, tmp_path / f"models-{seed}" / "parts" / f"1.{seed}.0", seed)
         told += Counter(outcomes(tmp_path, list(seeds)))
     print(dict(told))
-    assert told.total() == count
+    assert told.total() == COUNT
     assert told["down"], "no damage did any harm: the test tests nothing"
 
 

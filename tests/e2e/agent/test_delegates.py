@@ -17,6 +17,7 @@ from edgeagent.testing.agent import AgentProcess
 pytest.importorskip("ai_edge_litert")
 
 IN_TIME_S = 5.0
+CRASHES = {"fail": "crash-load"}
 SOON = (
     sys.executable,
     "-c",
@@ -59,6 +60,7 @@ def runs(status: dict[str, Any], state: str) -> bool:
     return door(status)["state"] == state and door(status)["steps"] > 5
 
 
+@pytest.mark.usefixtures("in_full")
 def test_one_that_works_is_tried_in_a_child_and_then_runs(run: Run) -> None:
     agent = run()
     status = agent.until(lambda status: runs(status, "ok") and status)
@@ -69,7 +71,7 @@ def test_one_that_works_is_tried_in_a_child_and_then_runs(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"fail": "crash-load"}, "it took its process down, with SIGABRT"),
+        (CRASHES, "it took its process down, with SIGABRT"),
         (
             {"fail": "hang-load"},
             "libtoy.so is tried in a process of its own, and has not answered yet",
@@ -78,8 +80,10 @@ def test_one_that_works_is_tried_in_a_child_and_then_runs(run: Run) -> None:
     ],
 )
 def test_a_bad_one_leaves_the_agent_on_the_processor(
-    run: Run, options: dict[str, str], words: str
+    run: Run, options: dict[str, str], words: str, full: bool
 ) -> None:
+    if options != CRASHES and not full:
+        pytest.skip("runs only with EDGEAGENT_TESTS=full")
     began = time.monotonic()
     agent = run(python=(sys.executable, "-m", "edgeagent.agent"), **options)
     # What starting takes without any delegate is not its fault.
@@ -104,12 +108,14 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
         assert "fail" in options or agent.log.count("is put aside: running") == 1
 
 
+@pytest.mark.usefixtures("in_full")
 def test_under_require_nothing_runs_without_it(run: Run) -> None:
     agent = run(require=True, fail="crash-load", python=(sys.executable, "-m", "edgeagent.agent"))
     agent.until(lambda status: "it took its process down" in door(status)["reason"])
     assert door(agent.client.status())["steps"] == 0
 
 
+@pytest.mark.usefixtures("in_full")
 def test_one_that_takes_nothing_is_told(run: Run) -> None:
     agent = run(take="-1")
     status = agent.until(lambda status: runs(status, "degraded") and status)
@@ -144,6 +150,7 @@ def test_one_that_loses_its_device_is_back_when_the_device_is(run: Run, tmp_path
     assert status["state"] == "online"
 
 
+@pytest.mark.usefixtures("in_full")
 def test_one_that_takes_the_agent_down_again_and_again_is_put_aside(
     run: Run, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.thermal import Board, World
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("in_full")
 
 CONFIG = """
 [governor]
