@@ -67,7 +67,7 @@ def test_what_is_put_aside_is_not_loaded(package: Package) -> None:
     assert session.receipt.asked == "/opt/libnpu.so"
     assert "libnpu.so" not in session.receipt.placement
     session.close()
-    with pytest.raises(ModelError, match="libnpu.so is put aside: it crashed"):
+    with pytest.raises(ModelError, match=r"libnpu\.so is put aside: it crashed"):
         open_package(
             package, Runtime(delegate="/opt/libnpu.so", require=True, variant=TFLITE), aside
         )
