@@ -129,14 +129,15 @@ def stages_for(
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
-    ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
-    packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger. ``opens`` opens sessions.
+    ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds packages
+    of second models; without it none is asked. ``presents``: what other pipelines have open, for
+    the gate's trigger. ``opens`` opens sessions.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
     predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
+    cascade = None
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -144,11 +145,9 @@ def stages_for(
             redactor_labels=finder.labels if finder else (), readings=readings,
             timezone=timezone,
         )  # fmt: skip
-        cascade = None
         if pipeline.refine and find:
-            cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
-            )
+            cascade = open_cascade(name, pipeline.refine, find, predictor.labels,
+                                   threshold=threshold, opens=opens)  # fmt: skip
     except BaseException:
         _Together(predictor, finder).close()
         raise
