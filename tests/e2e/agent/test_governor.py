@@ -89,7 +89,7 @@ def test_a_hot_board_does_less_says_so_and_recovers(tmp_path: Path) -> None:
         assert cli(agent, "status").returncode == 0
         told = agent.log
     assert "yard of priority 2 rests: cpu-thermal" in told
-    records = cli(agent, "outbox", "peek", "--json").stdout
+    records = cli(agent, "outbox", "peek", "--kind", "health", "--json").stdout
     assert '"unit": "governor"' in records
 
 
