@@ -104,13 +104,13 @@ def measure(folder: Path, rounds: int = 40, seconds: float = 0.4) -> dict[str, A
     rates(together, 0.5)
     shared_mb = ((pss_bytes() or 0) - at_first) / 2**20
     # Short turns: whatever else the machine does meets both alike.
-    whole, each = [], [0.0] * PIPELINES
+    whole = []
     for _ in range(rounds):
         alone = bare_rate(bare, tensor, seconds)
-        now = rates(together, seconds)
-        whole.append(sum(now) / alone)
-        each = [had + more for had, more in zip(each, now, strict=True)]
+        whole.append(sum(rates(together, seconds)) / alone)
     first, _, third = statistics.quantiles(whole, n=4)
+    # A long one: of six runs in a short turn one more or less would be a sixth.
+    each = rates(together, 25 * seconds)
     for stages in together:
         stages.session.close()
     several = [stages_of(pack, weighed(weight), tensor) for weight in (1.0, 1.0, 2.0, 4.0)]
