@@ -56,12 +56,13 @@ def named(model: str) -> str:
 
 
 def shared_models(config: Config) -> set[str]:
-    """Names (or folders) of models that several pipelines run, or hide things by."""
+    """Names (or folders) of models that several pipelines run, ask, or hide things by."""
     seen: set[str] = set()
     shared: set[str] = set()
     for its in config.pipelines.values():
         if its.enabled:
-            wanted = {its.model, its.redact.model if its.redact else ""} - {""}
+            wanted = {its.model, *(second.model for second in its.refine.values())}
+            wanted |= {its.redact.model} - {""} if its.redact else set()
             models = {named(model) or model for model in wanted}
             shared |= seen & models
             seen |= models

@@ -194,10 +194,11 @@ def test_which_models_are_shared() -> None:
         "c": {"source": "belt", "model": "/opt/models/tools"},
         "d": {"source": "belt", "model": "/opt/models/tools"},
         "e": {"source": "belt", "model": "people", "enabled": False},
-        "f": {"source": "belt", "model": "alone"},
+        "f": {"source": "belt", "model": "alone", "refine": {"digits": {"model": "digits"}}},
+        "g": {"source": "belt", "model": "digits"},
     }
     config = msgspec.convert({"pipelines": pipelines}, Config)
-    assert shared_models(config) == {"parts", "/opt/models/tools"}
+    assert shared_models(config) == {"parts", "/opt/models/tools", "digits"}
 
 
 def test_a_version_that_does_not_open_changes_nothing(
