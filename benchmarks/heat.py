@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,42 +116,39 @@ def plot(folder: Path, board: Board, seconds: float = 5400.0) -> str:
         how: run(board, folder, seconds, governed=how == "governed", ambient=ambient)
         for how in _INKS
     }
-    low, high = board.ambient_c, LIMIT_C + 6
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH + 60:g} '
-        f'{2 * _HEIGHT + 90:g}" font-family="sans-serif" font-size="12" role="img">',
+        f'{2 * _HEIGHT + 110:g}" font-family="sans-serif" font-size="12" role="img">',
         f"<title>{board.name}: heat and frame rate with and without the governor</title>",
         '<rect width="100%" height="100%" fill="#fff"/>',
     ]
-    parts += _panel(
-        _TOP, "°C", (low, high), seconds, [LIMIT_C], {k: c.degrees for k, c in courses.items()}
-    )
+    heat = {how: course.degrees for how, course in courses.items()}
+    parts += _panel(_TOP, "°C", (50.0, 85.0), range(50, 90, 10), seconds, heat)
     shares = {how: [100 * share for share in course.shares] for how, course in courses.items()}
     best = [100 * share for share in courses["governed"].best]
-    below = _TOP + _HEIGHT + 40
-    parts += _panel(below, "% of the full frame rate", (0.0, 105.0), seconds, [], shares)
-    parts.append(_line(below, (0.0, 105.0), best, "#777", ' stroke-dasharray="4 3"'))
+    below, span = _TOP + _HEIGHT + 40, (0.0, 105.0)
+    title = "% of the full frame rate"
+    parts += _panel(below, title, span, range(0, 125, 25), seconds, shares)
+    parts.append(_line(below, span, best, "#333", ' stroke-dasharray="4 3"'))
     x = _LEFT
-    for how, ink in (*_INKS.items(), ("best that could last", "#777")):
-        parts.append(f'<text x="{x:g}" y="{2 * _HEIGHT + 84:g}" fill="{ink}">— {how}</text>')
+    for how, ink in (*_INKS.items(), ("best that could last", "#333")):
+        parts.append(f'<text x="{x:g}" y="{2 * _HEIGHT + 100:g}" fill="{ink}">— {how}</text>')
         x += 150
     return "".join([*parts, "</svg>"]) + "\n"
 
 
 def _panel(
-    top: float, title: str, span: tuple[float, float], seconds: float, marks: list[float],
+    top: float, title: str, span: tuple[float, float], marks: Sequence[int], seconds: float,
     lines: dict[str, list[float]],
 ) -> list[str]:  # fmt: skip
     low, high = span
     parts = [f'<text x="{_LEFT:g}" y="{top - 6:g}" fill="#333">{title}</text>']
-    for value in (*marks, *(low + n * (high - low) / 4 for n in range(5))):
+    for value in marks:
         y = top + _HEIGHT * (high - value) / (high - low)
-        ink, width = ("#b3442e", 1.2) if value in marks else ("#ddd", 1.0)
         parts.append(
             f'<line x1="{_LEFT:g}" x2="{_LEFT + _WIDTH:g}" y1="{y:.1f}" y2="{y:.1f}" '
-            f'stroke="{ink}" stroke-width="{width:g}"/>'
-            f'<text x="{_LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end" fill="#333">{value:.0f}'
-            "</text>"
+            f'stroke="#ddd"/><text x="{_LEFT - 6:g}" y="{y + 4:.1f}" text-anchor="end" '
+            f'fill="#333">{value}</text>'
         )
     for minutes in range(0, int(seconds / 60) + 1, 15):
         x = _LEFT + _WIDTH * minutes * 60 / seconds
@@ -159,26 +156,29 @@ def _panel(
             f'<text x="{x:.1f}" y="{top + _HEIGHT + 14:g}" text-anchor="middle" fill="#333">'
             f"{minutes} min</text>"
         )
+    faint = ' stroke-opacity="0.45"'
     return [
         *parts,
-        *(_line(top, span, lines[how], _INKS[how]) for how in ("left alone", "governed")),
+        _line(top, span, lines["left alone"], _INKS["left alone"], faint, 1),
+        _line(top, span, lines["governed"], _INKS["governed"]),
     ]
 
 
 def _line(
-    top: float, span: tuple[float, float], values: list[float], ink: str, more: str = ""
+    top: float,
+    span: tuple[float, float],
+    values: list[float],
+    ink: str,
+    more: str = "",
+    step: int = 6,
 ) -> str:
     low, high = span
-    # The mean of a few ticks: a line as wide as the plot's pixels.
-    step = max(1, len(values) // int(_WIDTH / 2))
-    means = [
-        sum(values[n : n + step]) / len(values[n : n + step]) for n in range(0, len(values), step)
-    ]
-    across, up = _WIDTH / (len(means) - 1), _HEIGHT / (high - low)
+    across, up = _WIDTH / (len(values) - 1), _HEIGHT / (high - low)
     points = " ".join(
-        f"{_LEFT + across * n:.1f},{top + up * (high - mean):.1f}" for n, mean in enumerate(means)
+        f"{_LEFT + across * n:.1f},{top + up * (high - values[n]):.0f}"
+        for n in range(0, len(values), step)
     )
-    return f'<polyline points="{points}" fill="none" stroke="{ink}" stroke-width="1.4"{more}/>'
+    return f'<polyline points="{points}" fill="none" stroke="{ink}" stroke-width="1.2"{more}/>'
 
 
 def main() -> None:

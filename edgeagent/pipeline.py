@@ -34,8 +34,8 @@ class Pipeline:
     """One pipeline on its own thread. Opens its stages there, so that a slow or broken model
     holds up nobody else.
 
-    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``. A model that
-    was not asked for ``unload_after_s`` is closed until it is.
+    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``. A model that is
+    not asked for ``unload_after_s`` is closed until it is.
     """
 
     def __init__(
@@ -73,9 +73,7 @@ class Pipeline:
         self.pace: Paces | None = None
         """Which of the samples that happen now it has the time for; None = all."""
         self._rest = ""
-        self._unload_after_s = unload_after_s
-        self._unload = threading.Event()
-        self._asleep = False
+        self._unload_after_s, self._unload, self._asleep = unload_after_s, threading.Event(), False
         self.stepped_at = time.monotonic()
         """When it last had something to do (time.monotonic())."""
         self._failures = 0
@@ -159,7 +157,9 @@ class Pipeline:
                     continue
                 recorded = sample.stream_ms is not None
                 self.meter.taken += 1
-                if self.pace is not None and not recorded and self._too_soon(self.pace, sample):
+                pace = self.pace
+                if pace is not None and not recorded and not pace.takes(sample.when_ms / 1e3):
+                    self.meter.paced += 1
                     continue
                 gate = self._running.gate
                 if gate is None or self._passes(gate, sample):
@@ -219,10 +219,8 @@ class Pipeline:
 
     def _may_sleep(self) -> bool:
         """Whether nobody needs the model now."""
-        if self._unload.is_set():
-            return True
-        idle = self._unload_after_s
-        return idle is not None and time.monotonic() - self.stepped_at > idle
+        idle_s, after_s = time.monotonic() - self.stepped_at, self._unload_after_s
+        return self._unload.is_set() or (after_s is not None and idle_s > after_s)
 
     def _sleep(self) -> None:
         """Close the model; what it remembers (tracks, open events) stays."""
@@ -281,6 +279,8 @@ class Pipeline:
             self._failures += 1
             self._state, self._reason = "degraded", str(error)
             if self._failures >= _FAILURES_BEFORE_REOPEN:
+                if stages.gave_up is not None:
+                    stages.gave_up(str(error))
                 raise
         else:
             if self._failures or self._skipped_in_a_row:
@@ -379,13 +379,14 @@ class Pipeline:
             detail["unloaded"] = True
         if stages is not None and stages.seat is not None:
             detail["sharing"] = stages.seat.seats
+        loss = stages.loss if stages is not None else ""
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
-            loss = stages.second.loss()
-            if loss and state == "ok":
-                state, reason = "degraded", loss
-        if self.act is not None and state == "ok" and self.act.loss():
-            state, reason = "degraded", self.act.loss()
+            loss = loss or stages.second.loss()
+        if self.act is not None:
+            loss = loss or self.act.loss()
+        if loss and state == "ok":
+            state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)
 
 

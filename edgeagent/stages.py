@@ -137,6 +137,10 @@ class Stages(Struct):
     """None = the session is the pipeline's alone."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    loss: str = ""
+    """What does not run as it was asked for, and why; empty = all does."""
+    gave_up: Callable[[str], None] | None = None
+    """Told why, when the model fails again and again."""
     gate: Gates | None = None
     """None = every sample is worth an inference."""
     threshold: float = 0.0

@@ -16,6 +16,7 @@ from edgeagent.types import Frame, Window
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
+    from edgeagent.pipeline import Pipeline
     from edgeagent.stages import Stages
     from edgeagent.types import Joint, Prediction, Sample
 
@@ -24,6 +25,7 @@ _GATHERED, _GATHERED_BYTES, _GATHER_S = 12, 24 << 20, 4.0
 _LOOK_S = 0.2
 _WARM = 3
 _NICE = 10
+_TAKEN_OVER_S = 30.0
 
 
 class Gathering:
@@ -118,3 +120,19 @@ def ask(stages: Stages, sample: Sample | Joint) -> list[Prediction]:
     """What the model of the stages says, and nothing is remembered of it."""
     prepared = stages.prepare(sample)
     return stages.interpret(stages.session.run(prepared.tensors), prepared)
+
+
+def hand_over(pipeline: Pipeline, stages: Stages, opens: Callable[[], Stages]) -> bool:
+    """Have stages that were opened aside take over, and close those before; False = the pipeline
+    does not take them."""
+    from edgeagent.stages import Change
+    from edgeagent.update.behaviour import Watch
+
+    change = Change(stages, opens, Watch(stages.model))
+    pipeline.change(change)
+    if not change.done.wait(_TAKEN_OVER_S) and pipeline.withdraw(change):
+        stages.session.close()
+        return False
+    if change.before is not None:
+        change.before.stages.session.close()
+    return True

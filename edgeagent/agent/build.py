@@ -31,12 +31,14 @@ from edgeagent.prove.samples import gives, takes, wanted_by
 from edgeagent.stages import Notes, Sink, Stages
 from edgeagent.supervisor import Unit
 from edgeagent.types import Health
+from edgeagent.update.compatible import shared_models
 from edgeagent.update.library import Library
 
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
     from edgeagent.infer.sharing import Sharing
+    from edgeagent.update.delegated import Delegated
     from edgeagent.update.proven import Proven
 
 
@@ -90,8 +92,19 @@ class Surroundings(Struct, frozen=True):
     """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
+    delegated: Callable[[], Delegated] | None = None
+    """What may be loaded of other vendors' libraries; None = all, in this process."""
     sharing: Sharing | None = None
     """Where pipelines with one model meet; None = each has a session of its own."""
+
+
+def sharing_of(config: Config) -> Sharing | None:
+    """Where pipelines with one model meet; None = no model is run twice."""
+    if not shared_models(config):
+        return None
+    from edgeagent.infer.sharing import Sharing
+
+    return Sharing(config.models.sessions)
 
 
 class Plan(Struct, frozen=True):

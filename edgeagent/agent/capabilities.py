@@ -12,14 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.infer.delegates import LIBRARIES
+from edgeagent.infer.delegates import LIBRARIES, find_library_file
 from edgeagent.infer.installed import runtimes
 from edgeagent.update.library import Library, default_folders
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
-
-_LINKER = ("lib", "usr/lib", "usr/local/lib")
 
 
 def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
@@ -67,12 +65,7 @@ def delegates(root: Path = Path("/")) -> list[str]:
     crashes would take the agent with it."""
     if "litert" not in runtimes():
         return []
-    folders = [root / name for name in _LINKER]
-    # Debian keeps libraries of each architecture apart.
-    folders += [root / "usr/lib" / f"{platform.machine()}-linux-gnu"]
-    there = {
-        name for name, file in LIBRARIES.items() if any((its / file).exists() for its in folders)
-    }
+    there = {name for name in LIBRARIES if find_library_file(name, root) is not None}
     return ["xnnpack", *sorted(there)]
 
 

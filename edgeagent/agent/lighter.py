@@ -1,7 +1,7 @@
 """A lighter variant of a pipeline's model, while its board is too hot for the usual one.
 
 Which of a package's variants is lighter depends on the board and is not known from its name: each
-is opened aside and measured, and one that takes a quarter less time than the running one takes
+is opened aside and measured, the usual one as well, and one that takes a quarter less time takes
 over between two samples.
 """
 
@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeagent.agent.aside import ask, open_aside
+from edgeagent.agent.aside import ask, hand_over, open_aside
 from edgeagent.agent.build import opener, plan_of
 from edgeagent.errors import EdgeAgentError
-from edgeagent.stages import Change, Stages
-from edgeagent.update.behaviour import Watch
+from edgeagent.stages import Stages
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -31,7 +30,6 @@ log = logging.getLogger("edgeagent.governor")
 
 _LIGHTER = 0.75
 _RUNS = 9
-_TAKEN_OVER_S = 30.0
 
 Opens = Callable[[], Stages]
 
@@ -71,7 +69,7 @@ class Lighter:
                 except EdgeAgentError as error:
                     log.warning("%s stays on its lighter variant: %s", pipeline.name, error)
                     return ""
-                if not _handed_over(pipeline, stages, opens):
+                if not hand_over(pipeline, stages, opens):
                     return ""
             self._lighter.pop(pipeline.name, None)
         return "the usual variants run again"
@@ -89,14 +87,17 @@ class Lighter:
             return ""
         if self._lighter.get(pipeline.name) == pipeline.model:
             return ""
-        usual_s = pipeline.watch.behaviour().p50_ms / 1e3
-        found = self._lightest(pipeline.name, package, _LIGHTER * usual_s)
-        if found is None or not _handed_over(pipeline, found.stages, found.opens):
+        usual = _measure(pipeline.name, opener(self._around, pipeline.name, package), package)
+        if usual is None:
+            return ""
+        usual.stages.session.close()
+        found = self._lightest(pipeline.name, package, _LIGHTER * usual.seconds)
+        if found is None or not hand_over(pipeline, found.stages, found.opens):
             return ""
         self._lighter[pipeline.name] = found.stages.model
         return (
             f"{pipeline.name} runs {found.stages.model} ({found.seconds * 1e3:.3g} ms in place of "
-            f"{usual_s * 1e3:.3g} ms)"
+            f"{usual.seconds * 1e3:.3g} ms)"
         )
 
     def _lightest(self, name: str, package: Package, most_s: float) -> _Measured | None:
@@ -152,15 +153,3 @@ def _measure(name: str, opens: Opens, package: Package) -> _Measured | None:
         took.append(time.perf_counter() - began)
     stages.session.hand_over()
     return _Measured(statistics.median(took), stages, opens)
-
-
-def _handed_over(pipeline: Pipeline, stages: Stages, opens: Opens) -> bool:
-    """Have the stages take over, and close those before."""
-    change = Change(stages, opens, Watch(stages.model))
-    pipeline.change(change)
-    if not change.done.wait(_TAKEN_OVER_S) and pipeline.withdraw(change):
-        stages.session.close()
-        return False
-    if change.before is not None:
-        change.before.stages.session.close()
-    return True

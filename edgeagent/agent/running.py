@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.wishes import Wishes
     from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
+    from edgeagent.update.delegated import Delegated
     from edgeagent.update.ports import Stage
 
 log = logging.getLogger("edgeagent")
@@ -47,8 +48,7 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
-_GOVERN_AFTER_S = 2.0
-"""What a board does for the start is no measure of its work."""
+_GOVERN_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
 
 
 class Agent:
@@ -75,9 +75,9 @@ class Agent:
         self.sources: dict[str, Any] = {}
         self.sync: Sync | None = None
         self.wishes: Wishes | None = None
-        """None while nobody has wished for anything."""
         self.stage: Stage | None = None
         self.governing: Governing | None = None
+        self.delegated: Delegated | None = None
         self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
         self._reload = reload
@@ -197,8 +197,7 @@ class Agent:
 
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
-        from edgeagent.agent.build import Surroundings, build
-        from edgeagent.infer.sharing import Sharing
+        from edgeagent.agent.build import Surroundings, build, sharing_of
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -210,9 +209,8 @@ class Agent:
         library = Library(default_folders(self.folder, config.models.path))
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
-            broker=self.exchange, proven=Proven(self.folder / "proven.json"),
-            notes=self.decisions.ring,
-            sharing=Sharing(config.models.sessions),
+            broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
+            notes=self.decisions.ring, sharing=sharing_of(config), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -221,7 +219,6 @@ class Agent:
             self.supervisor.start(unit)
 
     def _govern(self) -> None:
-        """Have somebody look that the board stays cool, where pipelines go on for ever."""
         if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
             return
         from edgeagent.agent.governing import Governing
@@ -275,14 +272,14 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
-        govern_at: float | None = time.monotonic() + _GOVERN_AFTER_S
+        govern_at = time.monotonic() + _GOVERN_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
-            if govern_at is not None and now >= govern_at:
-                govern_at = None
+            if now >= govern_at:
+                govern_at = float("inf")
                 self._govern()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
@@ -348,6 +345,8 @@ class Agent:
             self.server.stop()
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
+        if self.delegated is not None:
+            self.delegated.stop()
         self.supervisor.stop(STOP_S / 3)
         self.decisions.stop()
         if self.commands is not None:
@@ -375,6 +374,15 @@ class Agent:
             waiting.wait(0.02)
 
     # --- for others ------------------------------------------------------------------------
+
+    def made_delegated(self) -> Delegated:
+        """Whether vendors' delegates may be loaded; made when a model first asks for one."""
+        with self._making:
+            if self.delegated is None:
+                from edgeagent.agent.delegates import open_delegated
+
+                self.delegated = open_delegated(self.folder, self.outbox, lambda: self._alive)
+            return self.delegated
 
     @cached_property
     def profile_name(self) -> str:

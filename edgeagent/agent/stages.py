@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
@@ -13,14 +14,14 @@ from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.thought import Setup
 from edgeagent.decide.track import DOUBTFUL, TASKS
-from edgeagent.errors import ConfigError, InferenceError, InputError
+from edgeagent.errors import ConfigError, InferenceError, InputError, ModelError, Unavailable
 from edgeagent.infer import Session, open_package
-from edgeagent.infer.sharing import Seat
+from edgeagent.infer.delegates import accelerators, on_processor
 from edgeagent.manifest import Package, Variant
 from edgeagent.prove.predict import Opens, Predictor
 from edgeagent.stages import Found, Stages
 from edgeagent.types import Draft, Evidence, Prediction, Sample
-from edgeagent.update.compatible import named
+from edgeagent.update.compatible import shared_models
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edgeagent.decide.present import Present
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
+    from edgeagent.stages import Shares
 
 
 Find = Callable[[str, str], Package]
@@ -48,9 +50,10 @@ def open_stages(
     hide = pipeline.redact.model if pipeline.redact else ""
     find = find or around.library.find
     folder = around.folder if around.config.models.tuned else None
-    opens = as_tuned(_opens(around, pipeline), folder, around.proven)
+    accelerated: dict[Path, Runtime] = {}
+    opens = as_tuned(_opens(around, pipeline, accelerated), folder, around.proven)
     finder = _finder(find(hide, ""), opens) if hide else None
-    return stages_for(
+    stages = stages_for(
         name,
         package,
         pipeline,
@@ -63,27 +66,46 @@ def open_stages(
         presents=around.presents,
         opens=opens,
     )
+    runtime = accelerated.get(package.folder)
+    if runtime is not None and around.delegated is not None:
+        stages.gave_up = partial(around.delegated().gave_up, package, runtime)
+    return stages
 
 
-def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
+def _opens(
+    around: Surroundings, pipeline: PipelineConfig, accelerated: dict[Path, Runtime]
+) -> Opens:
     """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
-    of priority counts is what it counts in the outbox: twice as much."""
+    of priority counts is what it counts in the outbox: twice as much. ``accelerated`` is told the
+    folder of each package that runs with a vendor's library, and how."""
     sharing = around.sharing
-    if sharing is None:
-        return open_package
-    uses = Counter(
-        model
-        for its in around.config.pipelines.values()
-        if its.enabled
-        for model in {named(its.model), named(its.redact.model) if its.redact else ""}
-    )
+    shared = shared_models(around.config)
 
     def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
-        if uses[package.name] < 2:
-            return open_package(package, runtime)
-        return sharing.open(package, runtime, weight=2.0**pipeline.priority)
+        aside: Mapping[str, str] = {}
+        if around.delegated is not None and accelerators(package, runtime):
+            aside = around.delegated().aside(package, runtime)
+            if not aside:
+                accelerated[package.folder] = runtime
+            elif around.proven is not None:
+                around.proven.ensure(package, on_processor(runtime))
+        try:
+            if sharing is None or not shared & {package.name, str(package.folder)}:
+                return open_package(package, runtime, aside)
+            return sharing.open(package, runtime, 2.0**pipeline.priority, aside)
+        except ModelError as error:
+            if aside:
+                # What it can't run without may be back later.
+                raise Unavailable(str(error), remedy=error.remedy) from error
+            raise
 
     return opens
+
+
+def _seat(session: Any) -> Shares | None:
+    """The session as one that is shared; None = it is not. Where nothing is shared, that module is
+    not loaded."""
+    return session if hasattr(session, "waited_s") else None
 
 
 def _finder(package: Package, opens: Opens) -> Predictor:
@@ -107,14 +129,15 @@ def stages_for(
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
-    ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
-    packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger. ``opens`` opens sessions.
+    ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds packages
+    of second models; without it none is asked. ``presents``: what other pipelines have open, for
+    the gate's trigger. ``opens`` opens sessions.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
     predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
+    cascade = None
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -122,11 +145,9 @@ def stages_for(
             redactor_labels=finder.labels if finder else (), readings=readings,
             timezone=timezone,
         )  # fmt: skip
-        cascade = None
         if pipeline.refine and find:
-            cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
-            )
+            cascade = open_cascade(name, pipeline.refine, find, predictor.labels,
+                                   threshold=threshold, opens=opens)  # fmt: skip
     except BaseException:
         _Together(predictor, finder).close()
         raise
@@ -143,9 +164,10 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        loss=predictor.receipt.fallback,
         found=memory.found,
         setup=memory.setup,
-        seat=predictor.session if isinstance(predictor.session, Seat) else None,
+        seat=_seat(predictor.session),
         second=cascade,
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),

@@ -8,7 +8,6 @@ it decides depends on readings and times only, so that tests can let hours pass.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -22,8 +21,8 @@ Cause = Literal["heat", "memory"]
 RATE = "rate"
 _CRAWL = 0.05
 """Share of the frames that is always left."""
-_TELL = 0.1
-"""The rate is told anew when it has changed by that share."""
+_TELL, _TELL_LEAST = 0.1, 0.05
+"""The rate is told anew when it has changed by a tenth, and by a twentieth of the full one."""
 _HEAT_SETTLE_S, _HEAT_PATIENCE_S = 30.0, 120.0
 _MEMORY_SETTLE_S, _MEMORY_PATIENCE_S = 6.0, 60.0
 """The kernel's average over ten seconds must have heard of a step before the next is taken, and
@@ -32,7 +31,6 @@ _CALM = 0.25
 """Share of the pressure's limit below which memory counts as at ease."""
 _ROOM = 2.0
 """So many times the least free memory must be free, besides what a step has freed."""
-_KEPT = 20
 
 
 class Act(Protocol):
@@ -93,9 +91,8 @@ class Governor:
     ) -> None:
         self.strain = Strain()
         self.share = 1.0
-        self.steps: deque[Step] = deque(maxlen=_KEPT)
-        """The last ones, for people."""
         self.taken = 0
+        """Steps so far."""
         self._limits = limits
         self._pace = pace
         self._tell = tell
@@ -104,6 +101,8 @@ class Governor:
         self._heat = _Stair("heat", heat, Ladder(_HEAT_SETTLE_S, _HEAT_PATIENCE_S))
         self._memory = _Stair("memory", memory, Ladder(_MEMORY_SETTLE_S, _MEMORY_PATIENCE_S))
         self._told_share = 1.0
+        self._slower: Step | None = None
+        """The last that was told of the rate, while it is not full."""
         self._freed: list[float] = []
         """Parts of the memory that each step for memory has freed."""
         self._before: tuple[float, float] | None = None
@@ -170,12 +169,14 @@ class Governor:
         self.share = share
         told = self._told_share
         back = share == 1.0
-        if abs(share - told) < _TELL * told and not (back and told < 1.0):
+        if abs(share - told) < max(_TELL * told, _TELL_LEAST) and not (back and told < 1.0):
             return
         phase: Literal["new", "update", "end"] = "new" if told == 1.0 else "update"
         said = f"frame rate at {share:.0%}"
         self._told_share = share
-        self._done(Step("heat", RATE, "end" if back else phase, said, self._why_slower(), share))
+        step = Step("heat", RATE, "end" if back else phase, said, self._why_slower(), share)
+        self._slower = None if back else step
+        self._done(step)
 
     def _why_slower(self) -> str:
         busy, cpu = self._busy, self.strain.cpu
@@ -221,15 +222,13 @@ class Governor:
 
     def _done(self, step: Step) -> None:
         self.taken += 1
-        self.steps.append(step)
         self._tell(step)
 
     def _open(self) -> dict[Cause, list[Step]]:
         """Steps that are not taken back, by their cause."""
         found: dict[Cause, list[Step]] = {}
-        slower = next((its for its in reversed(self.steps) if its.name == RATE), None)
-        if slower is not None and slower.phase != "end":
-            found["heat"] = [slower]
+        if self._slower is not None:
+            found["heat"] = [self._slower]
         for stair in (self._heat, self._memory):
             if stair.taken:
                 found.setdefault(stair.cause, []).extend(step for _, step in stair.taken)

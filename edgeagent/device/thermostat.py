@@ -37,6 +37,8 @@ _SLOWED = 0.05
 _NEAR, _URGENT = 0.3, 8.0
 """What is further above the target than that counts so many times more: there the limit is near,
 and a heavy heat sink goes on rising for minutes."""
+_FAR = 4.0
+"""Bands below the target from which on work comes back no faster."""
 _STEEP, _STEEPEST = 0.01, 4.0
 """From that change of the share on a rise is steep, and so many times it is answered at most."""
 _LONGEST_S = 10.0
@@ -90,7 +92,8 @@ class Thermostat:
         lowest = self.target - self._gains.band
         was, here = max(before, lowest), max(self.level, lowest)
         change = self._gains.proportional * (here - was)
-        change += self._gains.integral * (here - self.target) * passed
+        far = max(self.level - self.target, -_FAR * self._gains.band)
+        change += self._gains.integral * far * passed
         if here > self.target + _NEAR:
             change += _URGENT * self._gains.integral * (here - self.target - _NEAR) * passed
         # Noise goes up and down by little; what rises steeply is met with more than its measure.

@@ -10,14 +10,22 @@ it: new ones are first tried in a child.
 from __future__ import annotations
 
 import ctypes
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from edgeagent.errors import ModelError
 from edgeagent.infer.modelfile import first_line
 
+if TYPE_CHECKING:
+    from edgeagent.config.model import Runtime
+    from edgeagent.manifest import Package
+
 BUILT_IN = ("", "xnnpack", "none")
+CPU_PROVIDER = "CPUExecutionProvider"
 LIBRARIES = {
     "edgetpu": "libedgetpu.so.1",
     "vx": "libvx_delegate.so",
@@ -31,12 +39,26 @@ CUSTOM_OPERATORS = {"edgetpu-custom-op": "edgetpu", "ethos-u": "ethosu"}
 """Operators that compilers leave in a model which only one delegate can run."""
 _ENTRY = "tflite_plugin_create_delegate"
 
+_LINKER = ("lib", "usr/lib", "usr/local/lib")
+
 Loader = Callable[[str, dict[str, str]], Any]
 
 
 def library_of(delegate: str) -> str:
     """File or soname of a delegate named in the configuration."""
     return LIBRARIES.get(delegate, delegate)
+
+
+def find_library_file(delegate: str, root: Path = Path("/")) -> Path | None:
+    """Where a delegate's library lies; None = not where the dynamic linker looks. Nothing is
+    loaded: one that crashes would take the process with it."""
+    name = Path(library_of(delegate))
+    # Debian keeps libraries of each architecture apart.
+    folders = [*_LINKER, f"usr/lib/{platform.machine()}-linux-gnu"]
+    places = [root / name.relative_to("/")] if name.is_absolute() else [
+        root / folder / name for folder in folders
+    ]  # fmt: skip
+    return next((place for place in places if place.exists()), None)
 
 
 def title_of(delegate: str) -> str:
@@ -47,6 +69,21 @@ def title_of(delegate: str) -> str:
 def same_delegate(one: str, other: str) -> bool:
     """Whether two namings mean one library: ``edgetpu`` and ``/usr/lib/libedgetpu.so.1``."""
     return Path(library_of(one)).name == Path(library_of(other)).name
+
+
+def accelerators(package: Package, runtime: Runtime) -> tuple[str, ...]:
+    """Delegates and providers besides the runtimes' own that a model may be run on."""
+    asked = [runtime.delegate] if runtime.delegate not in BUILT_IN else []
+    asked += [runtime.provider] if runtime.provider not in ("", CPU_PROVIDER) else []
+    for variant in package.manifest.variant:
+        its = variant.requires
+        asked += [its[key] for key in ("delegate", "provider") if its.get(key)]
+    return tuple(dict.fromkeys(asked))
+
+
+def on_processor(runtime: Runtime) -> Runtime:
+    """The same, without what is configured of others."""
+    return replace(runtime, delegate="", provider="", options={}, require=False)
 
 
 def load_external(load: Loader, delegate: str, options: Mapping[str, str]) -> Any:

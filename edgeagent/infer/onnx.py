@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent.errors import InferenceError, ModelError, RuntimeMissing
 from edgeagent.infer import receipt
+from edgeagent.infer.delegates import CPU_PROVIDER as CPU
 from edgeagent.infer.modelfile import ONNX, damaged, first_line, read_head
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
@@ -23,7 +24,6 @@ from edgeagent.types import TensorSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CPU = "CPUExecutionProvider"
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
     "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _PROCESSOR = {PLAIN, XNNPACK, "CPUExecutionProvider"}
 """Places of operators that any number of sessions may use at the same time."""
 _CLOSED_S = 2.0
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Turns:
@@ -179,7 +181,11 @@ class Sharing:
         self._open: dict[str, Shared] = {}
 
     def open(
-        self, package: Package, runtime: Runtime, weight: float = 1.0
+        self,
+        package: Package,
+        runtime: Runtime,
+        weight: float = 1.0,
+        aside: Mapping[str, str] = _NONE,
     ) -> tuple[Session, Variant]:
         """As `open_package`, with a seat at the sessions that are open already where there are any.
 
@@ -188,20 +194,21 @@ class Sharing:
 
         Args:
             weight: what the pipeline's time counts beside that of others.
+            aside: see `open_package`.
 
         Raises:
             NotFound, RuntimeMissing, ModelError: see `open_package`.
         """
         if package.manifest.state:
-            return open_package(package, runtime)
-        key = key_of(package, runtime)
+            return open_package(package, runtime, aside)
+        key = key_of(package, runtime, aside)
         with self._lock:
             shared = self._open.setdefault(key, Shared())
             shared.seats += 1
         try:
             with shared.opening:
                 if len(shared.sessions) < self._wanted(shared, runtime):
-                    session, variant = open_package(package, runtime)
+                    session, variant = open_package(package, runtime, aside)
                     if not getattr(session, "stateless", False):
                         self.left(key, shared)
                         return session, variant
@@ -236,10 +243,10 @@ class Sharing:
         shared.close()
 
 
-def key_of(package: Package, runtime: Runtime) -> str:
+def key_of(package: Package, runtime: Runtime, aside: Mapping[str, str]) -> str:
     """What must be equal for two pipelines to share: the files as they lie there now, and how
     they are run."""
-    parts = [str(package.folder.resolve()), package.version]
+    parts = [str(package.folder.resolve()), package.version, *sorted(aside)]
     for variant in package.manifest.variant:
         try:
             told = package.path(variant.file).stat()

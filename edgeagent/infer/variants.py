@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -12,17 +13,27 @@ from edgeagent import plugins
 from edgeagent.config.model import Runtime
 from edgeagent.config.units import size_bytes
 from edgeagent.errors import EdgeAgentError, ModelError, NotFound, PackageError, RuntimeMissing
-from edgeagent.infer import delegates
+from edgeagent.infer.delegates import same_delegate
 from edgeagent.infer.installed import installed
 from edgeagent.infer.session import Opener, Options, Session
 from edgeagent.manifest import Package, Variant, sha256_of
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 
-def open_package(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
+
+def open_package(
+    package: Package, runtime: Runtime, aside: Mapping[str, str] = _NONE
+) -> tuple[Session, Variant]:
     """Open the first variant of a package that works here, or the configured one.
 
     State tensors of the manifest are carried by the session. Why variants before the chosen
     one do not run is told in its receipt (``skipped``).
+
+    Args:
+        package: what to open.
+        runtime: how.
+        aside: delegates and providers that must not be loaded → why; what may run without one
+            does, with that reason in its receipt.
 
     Raises:
         NotFound: ``runtime.variant`` names none of the package's variants.
@@ -32,7 +43,7 @@ def open_package(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
     failures: list[tuple[Variant, EdgeAgentError]] = []
     for variant in _candidates(package, runtime.variant):
         try:
-            session = _open(package, variant, runtime)
+            session = _open(package, variant, runtime, aside)
         except (ModelError, NotFound) as error:
             failures.append((variant, error))
             continue
@@ -60,7 +71,7 @@ def likely(package: Package, wanted: str = "", delegate: Collection[str] = ()) -
         needed = variant.requires.get("delegate", "")
         try:
             _check_machine(variant)
-            if needed and not any(delegates.same_delegate(one, needed) for one in delegate):
+            if needed and not any(same_delegate(one, needed) for one in delegate):
                 raise ModelError(f"it requires the delegate {needed!r}, which is not installed")
             if variant.runtime != "plugin" and installed(variant.runtime) is None:
                 raise RuntimeMissing(
@@ -120,10 +131,20 @@ def _candidates(package: Package, wanted: str) -> list[Variant]:
     return chosen
 
 
-def _open(package: Package, variant: Variant, runtime: Runtime) -> Session:
+def _open(
+    package: Package, variant: Variant, runtime: Runtime, aside: Mapping[str, str]
+) -> Session:
     options = _options(variant, runtime)
+    asked = options.delegate or options.provider
+    off = next((why for name, why in aside.items() if asked and same_delegate(name, asked)), "")
+    if off:
+        if options.require:
+            raise ModelError(off)
+        options = replace(options, delegate="", provider="", extra={})
     check_file(package, variant)
     session: Session = _opener(variant)(package.path(variant.file), options)
+    if off:
+        session.receipt = replace(session.receipt, asked=asked, fallback=off)
     if not package.manifest.state:
         return session
     from edgeagent.infer.state import Carrying
@@ -162,7 +183,7 @@ def _asked(variant: Variant, key: str, configured: str) -> str:
     needed = variant.requires.get(key, "")
     if not needed:
         return configured
-    if configured and not delegates.same_delegate(configured, needed):
+    if configured and not same_delegate(configured, needed):
         raise ModelError(
             f"it requires the {key} {needed!r}, and {configured!r} is configured",
             remedy=f"Set `runtime.{key}` to {needed!r}, or choose another variant.",

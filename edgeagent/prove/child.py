@@ -26,6 +26,7 @@ from edgeagent.prove.live import Handles
 from edgeagent.prove.process import Child, memory_limit
 
 if TYPE_CHECKING:
+    from edgeagent.manifest import Package
     from edgeagent.types import Sample
 
 TIMES = 1.5
@@ -36,6 +37,7 @@ _SLACK_MS, _SLACK_MB = 1.0, 8.0
 LEAST_SHARE = 0.5
 """Of stored samples on which a new version must agree with the running one."""
 _LEAST_SAMPLES = 3
+_MADE_UP = 6
 
 
 class Limits(Struct, frozen=True):
@@ -89,6 +91,7 @@ def prove_in_child(
     limits: Limits = Limits(),  # noqa: B008
     require: Sequence[str] = (),
     runtime: Runtime | None = None,
+    aside: Sequence[str] = (),
     stopped: Event | None = None,
 ) -> Proof:
     """Load, warm up, golden samples, agreement with the running version, time and memory.
@@ -101,6 +104,7 @@ def prove_in_child(
         limits: what it may take.
         require: delegates or providers that must take part.
         runtime: how the pipelines run it.
+        aside: delegates and providers that are not to be loaded.
         stopped: ends the proof (and its children) when set.
 
     Raises:
@@ -111,20 +115,57 @@ def prove_in_child(
     places = [str(place) for place in samples]
     if against is not None:
         places.append(str(against / "golden"))
-    ask = {
-        "runtime": msgspec.to_builtins(runtime or Runtime()),
-        "require": list(require),
-        "compare": places,
+    ask = _request(runtime or Runtime(), limits) | {
+        "require": list(require), "compare": places, "aside": list(aside),
+    }  # fmt: skip
+    with Handles(live) as handles:
+        ask["live"] = handles.described
+        asked = _Asked(ask, limits.timeout_s, stopped, handles.fds)
+        return _judged(asked, folder, against, limits)
+
+
+def agreement_of(
+    package: Package,
+    one: Runtime,
+    other: Runtime,
+    aside: Sequence[str],
+    limits: Limits,
+    stopped: Event,
+) -> Agreement:
+    """Whether a package says the same of made-up samples when it is run in two ways, each in a
+    child; the second one without the delegates that are ``aside``. Raises ProofFailed, Busy."""
+    from edgeagent.prove.samples import made_up
+    from edgeagent.types import Joint
+
+    samples = [made_up(package, seed) for seed in range(_MADE_UP)]
+    agreement = Agreement()
+    if any(isinstance(sample, Joint) for sample in samples):
+        return agreement
+    with Handles([its for its in samples if not isinstance(its, Joint)]) as handles:
+        told = []
+        for runtime, without in ((one, ()), (other, aside)):
+            ask = _request(runtime, limits) | {"live": handles.described, "aside": list(without)}
+            asked = _Asked(ask, limits.timeout_s, stopped, handles.fds)
+            told.append(asked.of(package.folder))
+    for name, answer in told[0]["answers"].items():
+        if name in told[1]["answers"]:
+            agreement.add(told[1]["answers"][name], answer, told[0]["threshold"])
+    return agreement
+
+
+def _request(runtime: Runtime, limits: Limits) -> dict[str, Any]:
+    """What every child is asked for."""
+    return {
+        "runtime": msgspec.to_builtins(runtime),
+        "require": [],
+        "compare": [],
+        "aside": [],
         "golden": True,
         "calls": limits.calls,
         "seconds": limits.seconds,
         "memory_bytes": memory_limit(limits.pss_mb),
         "cpu_s": max(1, round(limits.timeout_s)),
     }
-    with Handles(live) as handles:
-        ask["live"] = handles.described
-        asked = _Asked(ask, limits.timeout_s, stopped, handles.fds)
-        return _judged(asked, folder, against, limits)
 
 
 def _judged(asked: _Asked, folder: Path, against: Path | None, limits: Limits) -> Proof:

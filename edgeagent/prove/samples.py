@@ -100,18 +100,18 @@ def first_sample(path: Path, package: Package) -> Sample:
     raise InputError(f"{path}: holds no whole window for {package.name}")
 
 
-def made_up(package: Package) -> Sample | Joint:
+def made_up(package: Package, seed: int = 7) -> Sample | Joint:
     """Noise of the form that a model takes: it shows time and memory, and nothing else."""
-    parts = {spec.name: _noise(spec) for spec in package.manifest.input if spec.value is None}
+    parts = {spec.name: _noise(spec, seed) for spec in package.manifest.input if spec.value is None}
     return (
         next(iter(parts.values())) if len(parts) == 1 else Joint(next(iter(parts.values())), parts)
     )
 
 
-def _noise(spec: InputSpec) -> Sample:
+def _noise(spec: InputSpec, seed: int) -> Sample:
     import numpy as np
 
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     if spec.kind == "image":
         width, height = spec.size or (320, 240)
         return Frame("noise", 1, rng.integers(0, 256, (height, width, 3), np.uint8), 0, 0.0)

@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,7 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     from edgeagent.config.model import Runtime
     from edgeagent.device.memory import give_back
     from edgeagent.errors import EdgeAgentError
+    from edgeagent.infer import open_package
     from edgeagent.manifest import load_package
     from edgeagent.prove.live import read
     from edgeagent.prove.predict import Predictor
@@ -109,7 +111,13 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     tell(doing="was being opened")
     try:
         package = load_package(Path(ask["folder"]))
-        predictor = Predictor(package, Runtime(**ask["runtime"]), ask.get("threshold"))
+        aside = dict.fromkeys(ask.get("aside", ()), "it is put aside")
+        predictor = Predictor(
+            package,
+            Runtime(**ask["runtime"]),
+            ask.get("threshold"),
+            partial(open_package, aside=aside),
+        )
     except EdgeAgentError as error:
         asked = ask["require"] or ask["runtime"].get("require")
         reason = "delegate" if asked and "takes none" in str(error) else "crash"

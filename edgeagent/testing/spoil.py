@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -161,6 +162,38 @@ def crashing(good: Package, folder: Path) -> Package:
     _copy(good, folder, variant)
     (folder / variant.file).write_bytes(bytes(builder.Output()))
     return _published(folder, golden=False)
+
+
+def damaged(good: Package, folder: Path, seed: int) -> Package:
+    """One variant damaged before its hash was taken, the others empty, so that nothing makes up
+    for it. The golden answers are those of the good one."""
+    package = version(good, folder)
+    files = [package.path(variant.file) for variant in package.manifest.variant]
+    first = files[seed % len(files)]
+    first.write_bytes(_damage(first.read_bytes(), random.Random(seed)))
+    for file in files:
+        if file != first:
+            file.write_bytes(b"")
+    write_files(package)
+    return load_package(folder)
+
+
+def _damage(data: bytes, rng: random.Random) -> bytes:
+    """One to 64 bytes changed, a page zeroed, a piece cut off or taken out."""
+    content = bytearray(data)
+    kind = rng.randrange(4)
+    if kind == 0:
+        for _ in range(rng.choice((1, 4, 16, 64))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+    elif kind == 1:
+        at = rng.randrange(len(content))
+        content[at : at + 4096] = bytes(len(content[at : at + 4096]))
+    elif kind == 2:
+        del content[rng.randrange(1, len(content)) :]
+    else:
+        at = rng.randrange(len(content) - 64)
+        del content[at : at + rng.randrange(1, 64)]
+    return bytes(content)
 
 
 def label_renamed(good: Package, folder: Path, was: str, now: str) -> Package:

@@ -55,6 +55,20 @@ def named(model: str) -> str:
     return "" if "/" in model else model.partition("@")[0]
 
 
+def shared_models(config: Config) -> set[str]:
+    """Names (or folders) of models that several pipelines run, ask, or hide things by."""
+    seen: set[str] = set()
+    shared: set[str] = set()
+    for its in config.pipelines.values():
+        if its.enabled:
+            wanted = {its.model, *(second.model for second in its.refine.values())}
+            wanted |= {its.redact.model} - {""} if its.redact else set()
+            models = {named(model) or model for model in wanted}
+            shared |= seen & models
+            seen |= models
+    return shared
+
+
 def pinned(pipeline: Pipeline) -> str:
     """The version that the configuration insists on; empty = whatever is committed."""
     return pipeline.version or pipeline.model.partition("@")[2]

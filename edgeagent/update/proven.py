@@ -22,6 +22,7 @@ from edgeagent import __version__
 from edgeagent.config.model import Runtime
 from edgeagent.config.paths import shipped
 from edgeagent.errors import ModelError, ProofFailed
+from edgeagent.infer.delegates import accelerators
 from edgeagent.manifest import Package
 
 log = logging.getLogger("edgeagent.models")
@@ -37,8 +38,10 @@ class Proven:
     thread overwrites is only proven again.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, apart: bool = False) -> None:
+        """``apart``: what needs a vendor's library is tried elsewhere (`delegated`)."""
         self._file = file
+        self._apart = apart
 
     def ensure(self, package: Package, runtime: Runtime) -> None:
         """Return once it is known that the model does not take its process down.
@@ -47,7 +50,7 @@ class Proven:
             ModelError: it does.
             Busy: no process can be started to find out.
         """
-        if harmless(package, runtime):
+        if harmless(package, runtime) or (self._apart and accelerators(package, runtime)):
             return
         mark = mark_of(package, runtime)
         if mark in self._marks():

@@ -80,7 +80,7 @@ def test_a_choice_that_takes_its_process_down_is_not_used(
     crashing = Runtime(variant="parts-int8.tflite", delegate=str(toy), options={"fail": "crash"})
     choose(package, tmp_path / "data", crashing)
     said = receipt(AgentProcess(CONFIG, tmp_path))
-    assert "on XNNPACK, 1 thread, not as tuned: parts@1.0.0 is not run" in said
+    assert "on XNNPACK, 1 thread, tuned (fell back: libtoy.so is put aside: running parts" in said
 
 
 @pytest.mark.usefixtures("in_full")

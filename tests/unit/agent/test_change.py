@@ -24,6 +24,7 @@ from edgeagent.pipeline import Pipeline
 from edgeagent.supervisor import Supervisor
 from edgeagent.testing import spoil
 from edgeagent.types import Draft
+from edgeagent.update.compatible import shared_models
 from edgeagent.update.library import Library
 from edgeagent.update.ports import Refused
 
@@ -184,6 +185,20 @@ def test_pipelines_that_share_a_session_change_it_together(
     assert after[0]._shared is after[1]._shared is not before[0]._shared
     running.stage.release("parts")
     assert [seat._closed for seat in before] == [True, True]
+
+
+def test_which_models_are_shared() -> None:
+    pipelines = {
+        "a": {"source": "belt", "model": "parts"},
+        "b": {"source": "belt", "model": "parts@1.0.0", "redact": {"model": "people"}},
+        "c": {"source": "belt", "model": "/opt/models/tools"},
+        "d": {"source": "belt", "model": "/opt/models/tools"},
+        "e": {"source": "belt", "model": "people", "enabled": False},
+        "f": {"source": "belt", "model": "alone", "refine": {"digits": {"model": "digits"}}},
+        "g": {"source": "belt", "model": "digits"},
+    }
+    config = msgspec.convert({"pipelines": pipelines}, Config)
+    assert shared_models(config) == {"parts", "/opt/models/tools", "digits"}
 
 
 def test_a_version_that_does_not_open_changes_nothing(

@@ -187,3 +187,17 @@ def test_a_few_damaged_samples_are_no_complaint_and_many_are() -> None:
     assert damage.complaint(112.0, 10.0) == ""
     # At a thousand a second nine are few.
     assert damage.complaint(101.0, 1000.0) == ""
+
+
+def test_a_thinner_can_be_given_another_rate() -> None:
+    thinner = Thinner(10.0)
+    kept = [n / 30 for n in range(90) if thinner.takes(n / 30)]
+    assert len(kept) == 30
+    thinner.retune(5.0)
+    # Being told the same again and again does not let more pass.
+    later = []
+    for number in range(90, 180):
+        thinner.retune(5.0)
+        if thinner.takes(number / 30):
+            later.append(number)
+    assert 14 <= len(later) <= 16

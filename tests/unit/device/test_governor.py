@@ -66,7 +66,7 @@ def test_by_the_files_of_a_board_that_would_throttle(tmp_path: Path) -> None:
     assert run(BOARDS[1], None, 1800.0, governed=False).throttled_s > 600
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     ambient=st.floats(10, 45), idle=st.floats(5, 15), sink=st.floats(20, 60), die=st.floats(3, 15),
     sink_s=st.floats(30, 480), die_s=st.floats(2, 15), seed=st.integers(0, 1000),

@@ -116,6 +116,32 @@ def test_memory_with_a_control_group(tmp_path: Path) -> None:
     assert health.memory(tmp_path)["limit"] == 8192
 
 
+def test_the_part_of_memory_that_is_free(tmp_path: Path) -> None:
+    assert health.free_share(tmp_path) is None
+    write(tmp_path, "proc/meminfo", "MemTotal:  1000 kB\nMemAvailable:  600 kB\n")
+    assert health.free_share(tmp_path) == pytest.approx(0.6)
+    write(tmp_path, "proc/self/cgroup", "0::/edgeagent.service\n")
+    group = "sys/fs/cgroup/edgeagent.service"
+    write(tmp_path, f"{group}/memory.max", "10000\n")
+    write(tmp_path, f"{group}/memory.current", "9900\n")
+    assert health.free_share(tmp_path) == pytest.approx(0.01)
+    # Files that were only read count as used, and the kernel drops them without asking.
+    write(tmp_path, f"{group}/memory.stat", "anon 2000\ninactive_file 7900\nactive_file 9\n")
+    assert health.free_share(tmp_path) == pytest.approx(0.6)
+    write(tmp_path, f"{group}/memory.stat", "inactive_file 1900\n")
+    assert health.free_share(tmp_path) == pytest.approx(0.2)
+
+
+def test_the_share_of_its_frequency_that_the_slowest_processor_may_use(tmp_path: Path) -> None:
+    assert health.frequency(tmp_path) is None
+    policy = "sys/devices/system/cpu/cpufreq/policy"
+    for number, (allowed, most) in enumerate((("1800000", "1800000"), ("1200000", "2400000"))):
+        write(tmp_path, f"{policy}{number}/scaling_max_freq", allowed)
+        write(tmp_path, f"{policy}{number}/cpuinfo_max_freq", most)
+    write(tmp_path, f"{policy}2/scaling_max_freq", "1000000")
+    assert health.frequency(tmp_path) == pytest.approx(0.5)
+
+
 def test_memory_of_all_own_processes(tmp_path: Path) -> None:
     me = os.getpid()
     for pid, parent, name in ((me, 1, "python"), (7, me, "a b) (c"), (8, 7, "x"), (9, 1, "other")):

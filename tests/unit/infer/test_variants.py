@@ -57,6 +57,33 @@ def test_the_configured_variant_runs(package: Package, wanted: str) -> None:
     session.close()
 
 
+def test_what_is_put_aside_is_not_loaded(package: Package) -> None:
+    """A library that is not there would be told otherwise."""
+    aside = {"/opt/libnpu.so": "libnpu.so is put aside: it crashed"}
+    asked = Runtime(delegate="/opt/libnpu.so", options={"a": "b"})
+    session, variant = open_package(package, asked, aside)
+    assert variant.file == TFLITE
+    assert session.receipt.fallback == "libnpu.so is put aside: it crashed"
+    assert session.receipt.asked == "/opt/libnpu.so"
+    assert "libnpu.so" not in session.receipt.placement
+    session.close()
+    with pytest.raises(ModelError, match=r"libnpu\.so is put aside: it crashed"):
+        open_package(
+            package, Runtime(delegate="/opt/libnpu.so", require=True, variant=TFLITE), aside
+        )
+
+
+def test_a_variant_that_needs_what_is_put_aside_is_passed_over(package: Package) -> None:
+    first, second = package.manifest.variant
+    needs = Variant(first.file, first.runtime, first.precision, {"delegate": "edgetpu"})
+    package.manifest.variant = [needs, second]
+    session, variant = open_package(package, Runtime(), {"edgetpu": "edgetpu is put aside"})
+    assert variant.file == second.file
+    assert session.receipt.skipped == (f"{TFLITE}: edgetpu is put aside",)
+    assert session.receipt.fallback == ""
+    session.close()
+
+
 def test_an_unknown_variant(package: Package) -> None:
     with pytest.raises(NotFound, match=rf"no variant 'fp32'; it has: {TFLITE} \(litert\)"):
         open_package(package, Runtime(variant="fp32"))

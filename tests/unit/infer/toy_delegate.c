@@ -3,9 +3,12 @@
  * The declarations follow the stable C interface of external delegates (create, destroy) and
  * the beginnings of the structs that a delegate must see. Options:
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
+ *   most  so many operators are taken at most
  *   fail  create | prepare | invoke | crash | hang (the last two when it runs)
+ *         | crash-load | hang-load (at creation) | crash-lost (without its device)
  *   add   a number that is added to every byte, to give wrong answers
  *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
+ *   device  a file that stands for its device: without it nothing works
  */
 #define _DEFAULT_SOURCE
 #include <stdbool.h>
@@ -75,11 +78,14 @@ typedef struct Delegate {
   void *builder;
 } Delegate;
 
-static int take = 22, add = 0, slow = SLOW;
-static char failing[16];
+static int take = 22, most = 1000, add = 0, slow = SLOW;
+static char failing[16], device[512];
+
+static bool lost(void) { return device[0] && access(device, F_OK) != 0; }
 
 static Status kernel_invoke(Context *context, Node *node) {
-  if (!strcmp(failing, "invoke")) {
+  if (!strcmp(failing, "crash-lost") && lost()) abort();
+  if (!strcmp(failing, "invoke") || lost()) {
     context->report(context, "toy: device lost");
     return FAILED;
   }
@@ -112,7 +118,8 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
     Node *node;
     Registration *registration;
     context->node(context, plan->data[i], &node, &registration);
-    if (registration->builtin_code == take) wanted->data[wanted->size++] = plan->data[i];
+    if (registration->builtin_code == take && wanted->size < most)
+      wanted->data[wanted->size++] = plan->data[i];
   }
   Registration kernel = {.prepare = kernel_prepare, .invoke = kernel_invoke,
                          .custom_name = "ToyDelegate", .version = 1};
@@ -123,14 +130,18 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, add = 0, slow = SLOW, failing[0] = 0;
+  take = 22, most = 1000, add = 0, slow = SLOW, failing[0] = device[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
+    if (!strcmp(keys[i], "most")) most = atoi(values[i]);
     if (!strcmp(keys[i], "slow")) slow = atoi(values[i]);
+    if (!strcmp(keys[i], "device")) strncpy(device, values[i], sizeof device - 1);
     if (!strcmp(keys[i], "fail")) strncpy(failing, values[i], sizeof failing - 1);
   }
-  if (!strcmp(failing, "create")) {
+  if (!strcmp(failing, "crash-load")) abort();
+  while (!strcmp(failing, "hang-load")) sleep(1);
+  if (!strcmp(failing, "create") || lost()) {
     report("toy: no device found");
     return NULL;
   }

@@ -47,6 +47,28 @@ def test_at_least_so_many_pass_although_nothing_moves() -> None:
     assert 12 <= len(later) <= 15
 
 
+def test_a_stricter_gate_lets_fewer_pass_where_nothing_moves() -> None:
+    its = gate(GateConfig(motion=Motion(hold="0 s"), min_fps=0.5))
+    assert its.selects
+    its.strictness = 3.0
+    passed = [number / 10 for number in range(300) if its.passes(frame(number / 10))]
+    assert 3 <= len([when for when in passed if when > 3]) <= 5
+    assert not gate(GateConfig(max_fps=2.0)).selects
+
+
+def test_a_stricter_gate_wants_to_see_more_move() -> None:
+    passed = {}
+    for strictness in (1.0, 4.0):
+        its = gate(GateConfig(motion=Motion(area=0.02, hold="0 s"), min_fps=0.0))
+        its.strictness = strictness
+        for number in range(40):
+            its.passes(frame(number / 10))
+        moved = STILL.copy()
+        moved[10:25, 10:30] = 220  # one sixteenth of the picture
+        passed[strictness] = its.passes(frame(4.0, pixels=moved))
+    assert passed == {1.0: True, 4.0: False}
+
+
 def test_the_schedule_is_local_time_and_open_while_the_clock_is_not_trusted() -> None:
     keys = GateConfig(schedule=["mon-fri 08:00-18:00"])
     berlin = gate(keys, timezone="Europe/Berlin")
