@@ -30,6 +30,8 @@ from edgeagent.sync.link import Link
 from edgeagent.sync.port import Incoming
 
 _UP_S = 30.0
+_GONE_S = 3.0
+"""A broker that goes away while it is read is not waited for longer: that is news itself."""
 _AGAIN_S = 60.0
 """So long it takes to read all statuses again by name, a shard at a time."""
 
@@ -70,9 +72,14 @@ class Watch:
     a broker that goes away later is waited for (``view.linked``)."""
 
     def __init__(
-        self, link: LinkSettings, prefix: str, where: str = "", known: Iterable[str] = ()
-    ) -> None:
-        """Raises UsageError: ``where`` can't be read."""
+        self, link: LinkSettings, prefix: str, where: str = "", known: Iterable[str] = (), *,
+        patient: bool = False,
+    ) -> None:  # fmt: skip
+        """``patient``: a broker that is away at the beginning is waited for as well.
+
+        Raises UsageError: ``where`` can't be read.
+        """
+        self._patient = patient
         self.view = View()
         self.roster = Roster(prefix)
         self._where: Where = parse(where)
@@ -99,7 +106,7 @@ class Watch:
         for name in SELF_TOLD:
             self._link.subscribe(f"{self._prefix}/+/{name}", self._take)
         self._link.start()
-        if not self._link.wait_up(_UP_S):
+        if not self._patient and not self._link.wait_up(_UP_S):
             self._link.stop()
             raise LinkDown(f"no broker: {self._link.last_error}")
         return self
@@ -143,8 +150,9 @@ class Watch:
     def _read(self) -> set[str]:
         """A new connection: what was said meanwhile was missed."""
         roster, count = look(
-            self._settings, self._prefix, [*self._known, *self.roster.devices], SELF_TOLD
-        )
+            self._settings, self._prefix, [*self._known, *self.roster.devices], SELF_TOLD,
+            patience_s=_GONE_S,
+        )  # fmt: skip
         self.view.note = told(count)
         for id, device in roster.devices.items():
             if device.state or id not in self.roster.devices:
@@ -157,7 +165,7 @@ class Watch:
         """The next shard. All at once would take seconds, in which nothing else is seen."""
         if self._census is None:
             brief = replace(self._settings, client_id=f"{self._own.client_id}-again-{os.getpid()}")
-            self._census = self._open.enter_context(Census(brief, self._own))
+            self._census = self._open.enter_context(Census(brief, self._own, _GONE_S))
         ids = sorted(self.roster.devices)
         self._next = self._next if self._next < len(ids) else 0
         shard = ids[self._next : self._next + SHARD]
