@@ -20,7 +20,6 @@ import os
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -110,8 +109,12 @@ class HomeAssistant:
     def picture(self, entity: str) -> bytes:
         """What an image entity shows."""
         path = self.states()[entity]["attributes"]["entity_picture"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-            return bytes(answer.read())
+        url = f"http://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bytes(answer.read())
+        except OSError as error:
+            raise Unavailable(f"there is no picture yet: {error}") from error
 
     def get(self, path: str) -> Any:
         return self._ask(path, None)

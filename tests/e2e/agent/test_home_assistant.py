@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgeagent.errors import NotFound
+from edgeagent.errors import NotFound, Unavailable
 from edgeagent.testing.agent import AgentProcess
-from edgeagent.testing.broker import Mosquitto, free_port
+from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
 from edgeagent.testing.homeassistant import HomeAssistant
 
@@ -69,9 +70,13 @@ def test_a_device_in_home_assistant(home: HomeAssistant, broker: Mosquitto, tmp_
         home.until(lambda: home.state("sensor.door_7_state") == "online")
         home.until(lambda: home.state("binary_sensor.door_7_belt_alarm") in ("on", "off"))
         described = json.loads(_retained(broker.port, "homeassistant/device/door-7/config"))
-        ours = {name: its for name, its in home.states().items() if "door_7" in name}
-        assert len(ours) == len(described["components"]), sorted(ours)
+        count = len(described["components"])
+        try:
+            home.until(lambda: len(_ours(home)) == count)
+        except Unavailable:
+            raise AssertionError((sorted(_ours(home)), home.complaints())) from None
         assert home.complaints() == []
+        ours = _ours(home)
         assert home.state("update.door_7_parts_model") == "off"
         versions = ours["update.door_7_parts_model"]["attributes"]
         assert versions["installed_version"] == "1.0.0" == versions["latest_version"]
@@ -119,10 +124,13 @@ def test_a_device_in_home_assistant(home: HomeAssistant, broker: Mosquitto, tmp_
         assert home.state("switch.door_7_belt_runs") == "on"
     with AgentProcess(fewer.replace("home_assistant = true", ""), tmp_path / "device") as agent:
         agent.until(lambda status: status["link"]["state"] == "up")
-        home.until(lambda: not [name for name in home.states() if "door_7" in name], 30)
+        home.until(lambda: not _ours(home), 30)
     assert home.complaints() == []
     presses.close()
-    assert free_port()
+
+
+def _ours(home: HomeAssistant) -> dict[str, dict[str, Any]]:
+    return {name: its for name, its in home.states().items() if "door_7" in name}
 
 
 def _retained(port: int, topic: str) -> bytes:
