@@ -13,6 +13,7 @@ from edgeagent import __version__
 from edgeagent.cli import (
     alerts,
     batch,
+    bench,
     config,
     demo,
     desired,
@@ -32,6 +33,9 @@ from edgeagent.cli import (
     sight,
     simulate,
     status,
+    support,
+    tune,
+    why,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -113,9 +117,14 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
+app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("why")(why.why)
+app.command("support-bundle")(support.support_bundle)
+app.command("identify")(support.identify)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)

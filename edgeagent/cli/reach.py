@@ -104,12 +104,13 @@ class Signing(Bundle):
 def private_key(file: Path, passphrase_file: str | Path | None) -> PrivateKey:
     """An operator's key. Raises NotFound, NotPermitted, UsageError."""
     from edgeagent.errors import UsageError
+    from edgeagent.plugins import to_install
 
     try:
         from edgeagent.fleet.keys import PrivateKey
     except ImportError as error:
         raise UsageError(
-            "signing needs the package cryptography", remedy='pip install "edgeagent[fleet]"'
+            "signing needs the package cryptography", remedy=to_install("fleet")
         ) from error
     return PrivateKey.load(file, secret(passphrase_file))
 

@@ -183,6 +183,9 @@ class Storage(Struct, forbid_unknown_fields=True):
     max_written_per_day: Size | None = None
     """What the agent may put on the medium a day, to spare flash; beyond it results get coarser
     (a gap tells). Absent = without limit."""
+    decisions: Size = "4 MiB"
+    """What was seen and decided lately, for `edgeagent why`; "0 B" = the last minutes only, in
+    memory."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 
@@ -248,16 +251,16 @@ class Privacy(Struct, forbid_unknown_fields=True):
 
 
 CommandType = Literal[
-    "ping", "doctor", "config-get", "logs", "pipeline", "capture", "infer", "explain", "bench",
-    "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle", "drill",
-    "identify", "restart", "cancel",
+    "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
+    "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
+    "drill", "identify", "restart", "cancel",
 ]  # fmt: skip
 
 
 class Commands(Struct, forbid_unknown_fields=True):
     allow: list[CommandType] = field(
         default_factory=lambda: [
-            "ping", "doctor", "config-get", "pipeline", "outbox", "bench", "logs",
+            "ping", "doctor", "why", "config-get", "pipeline", "outbox", "bench", "logs",
             "model-rollback", "cancel",
         ]
     )  # fmt: skip
@@ -288,6 +291,9 @@ class Models(Struct, forbid_unknown_fields=True):
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    tuned: bool = True
+    """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
+    say otherwise."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""

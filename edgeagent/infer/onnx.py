@@ -17,6 +17,7 @@ from edgeagent.infer import receipt
 from edgeagent.infer.modelfile import ONNX, damaged, first_line, read_head
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
+from edgeagent.plugins import to_install
 from edgeagent.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _library() -> Any:
         detail = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
         raise RuntimeMissing(
             f"ONNX models can't run here: onnxruntime is not installed or does not work{detail}",
-            remedy="Install it: pip install 'edgeagent[onnx]'",
+            remedy=f"Install it: {to_install('onnx')}",
         ) from error
     # All that it logs is also raised; standard error is not its place to say it twice.
     onnxruntime.set_default_logger_severity(4)
@@ -163,7 +164,19 @@ def _session_options(ort: Any, options: Options) -> Any:
     for pool in ("intra", "inter"):
         settings.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if options.profile:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = options.profile
     return settings
+
+
+def providers() -> list[str]:
+    """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
+
+    Azure's, which all wheels list, sends tensors away to be computed elsewhere.
+    """
+    known = _library().get_available_providers()
+    return [name for name in known if name not in (CPU, "AzureExecutionProvider")]
 
 
 def _missing_provider(ort: Any, provider: str) -> str:

@@ -38,6 +38,15 @@ class Capture(Struct):
     """How long it is looked at; what must be hidden is looked for meanwhile."""
 
 
+class Why(Struct):
+    target: Id
+    """Id of an event (``e-1041``), or a pipeline that has told nothing."""
+    since: Annotated[str, Meta(max_length=64)] = ""
+    """``2h``, ``10:00`` or RFC 3339; empty = the last hour."""
+    label: Annotated[str, Meta(max_length=256)] = ""
+    """Only things of this name."""
+
+
 class PipelineAction(Struct):
     name: Id
     action: Literal["start", "stop", "pause"]
@@ -49,9 +58,19 @@ class OutboxAction(Struct):
     """What ``settle`` is to take, as on ``confirm/{collector}``."""
 
 
+class Identify(Struct):
+    seconds: Annotated[float, Meta(ge=0.5, le=300)] = 10.0
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
+
+
+class Tune(Struct):
+    model: Model
+    seconds: Annotated[float, Meta(ge=2, le=600)] = 60.0
+    """At most."""
 
 
 class OfModel(Struct):
@@ -123,6 +142,12 @@ PING = CommandType(
     "ping", Nothing, "Answer with this device's times", changes=False, brief=True, again=True
 )
 DOCTOR = CommandType("doctor", Nothing, "Check this device", changes=False, again=True)
+WHY = CommandType("why", Why, "Explain an event, or why there is none", changes=False, again=True)
+SUPPORT_BUNDLE = CommandType(
+    "support-bundle", Nothing, "Send all that somebody far away needs to help, without secrets",
+    changes=False, again=True,
+)  # fmt: skip
+IDENTIFY = CommandType("identify", Identify, "Blink, so that a person finds this device")
 CONFIG_GET = CommandType(
     "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True,
     at_device="config show",
@@ -139,6 +164,7 @@ OUTBOX = CommandType(
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
+TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
 MODEL_ROLLBACK = CommandType(
     "model-rollback", OfModel, "Return to the version before this one", at_device="models rollback"
 )
@@ -165,7 +191,8 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, CONFIG_GET, LOGS, CAPTURE, RESTART, PIPELINE, OUTBOX, BENCH,
-        MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART, PIPELINE,
+        OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE,
+        CANCEL,
     )
 }  # fmt: skip
