@@ -8,16 +8,20 @@ one that is lost.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
+from edgeagent.errors import StoreError
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.shelf import Memory
 from edgeagent.sync.topics import Topics
 from edgeagent.sync.uplink import Uplink
+
+log = logging.getLogger(__name__)
 
 BIRTH = "homeassistant/status"
 _KEY = "sync.discovery"
@@ -73,16 +77,25 @@ class Discovery:
         link.subscribe(BIRTH, self._born, fleeting=True)
 
     def tell(self, about: About) -> None:
-        """Any thread. Raises StoreError."""
+        """Any thread."""
         there = components(about, self._topics)
-        kinds = {key: its["platform"] for key, its in there.items()}
-        before = msgspec.json.decode(self._memory.recall(_KEY) or b"{}", type=dict[str, str])
-        gone = {key: kind for key, kind in before.items() if key not in kinds}
-        known = {**dict(list(gone.items())[-_MOST_GONE:]), **kinds}
-        if known != before:
-            self._memory.remember(_KEY, msgspec.json.encode(known))
+        try:
+            gone = self._gone({key: its["platform"] for key, its in there.items()})
+        except StoreError as error:
+            # A full disk must not keep it from being described.
+            log.warning("former entities of Home Assistant can't be remembered: %s", error)
+            gone = {}
         document = describe(about, self._topics, there, gone)
         self._shelf.put(self._topics.discovery, msgspec.json.encode(document))
+
+    def _gone(self, kinds: dict[str, str]) -> dict[str, str]:
+        """Entities that there were and are no more: key → platform. Raises StoreError."""
+        before = msgspec.json.decode(self._memory.recall(_KEY) or b"{}", type=dict[str, str])
+        gone = {key: kind for key, kind in before.items() if key not in kinds}
+        gone = dict(list(gone.items())[-_MOST_GONE:])
+        if {**gone, **kinds} != before:
+            self._memory.remember(_KEY, msgspec.json.encode({**gone, **kinds}))
+        return gone
 
     def _born(self, message: Incoming) -> bool:
         if message.payload == b"online":

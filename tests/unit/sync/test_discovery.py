@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from edgeagent.errors import StoreFull
 from edgeagent.sync.discovery import BIRTH, About, Discovery, Shown, components, labels_of
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.topics import Topics
@@ -89,6 +90,16 @@ def test_what_is_gone_is_named_so_that_it_is_removed() -> None:
     third, shelf, _ = made(memory)
     third.tell(ABOUT)
     assert len(shelf.put_[0][1]["components"]["belt_image"]) > 1
+
+
+def test_a_full_disk_does_not_keep_it_from_being_told() -> None:
+    class Full(Memory):
+        def remember(self, key: str, value: bytes | None) -> None:
+            raise StoreFull("no space left")
+
+    discovery, shelf, _ = made(Full())
+    discovery.tell(ABOUT)
+    assert len(shelf.put_[0][1]["components"]) == len(components(ABOUT, TOPICS))
 
 
 def test_a_home_assistant_that_was_born_is_told_again() -> None:
