@@ -168,8 +168,10 @@ def _order(link: LinkSettings, type: str, targets: Targets, count: int) -> float
 
 
 def test_the_summary_of_many_names_who_did_not(
-    many: LinkSettings, broker: Mosquitto, count: int
+    many: LinkSettings, broker: Mosquitto, count: int, full: bool
 ) -> None:
+    if not full:
+        pytest.skip("few of them are told by name elsewhere (EDGEAGENT_TESTS=full)")
 
     deadline = time.monotonic() + 240
     while len(look(many, "edgeagent", names=SELF_TOLD)[0].devices) < count:

@@ -75,10 +75,11 @@ def test_twelve_ways_to_lock_a_device_out(room: Room, full: bool) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_random_patches_that_load(room: Room, full: bool, seed: int) -> None:
-    count = 25 if full else 1
-    if seed and not full:
-        pytest.skip("one of eight by default (EDGEAGENT_TESTS=full)")
+def test_random_patches_that_load(full: bool, seed: int, request: pytest.FixtureRequest) -> None:
+    if not full:
+        pytest.skip("minutes of changes of configuration (EDGEAGENT_TESTS=full)")
+    room: Room = request.getfixturevalue("room")  # Only now: it starts a broker and an agent.
+    count = 25
     ends: Counter[str] = Counter()
     patches = iter(Patches(random.Random(seed), room))
     for _ in range(count):
