@@ -32,6 +32,7 @@ from edgeagent.sync.port import Incoming
 _UP_S = 30.0
 _GONE_S = 3.0
 """A broker that goes away while it is read is not waited for longer: that is news itself."""
+_LINGER_S = 0.1
 _AGAIN_S = 60.0
 """So long it takes to read all statuses again by name, a shard at a time."""
 
@@ -88,6 +89,7 @@ class Watch:
         self._own = own_topics(prefix, link)
         self._arrived: deque[Incoming] = deque()
         self._some, self._met = threading.Event(), threading.Event()
+        self._ended = threading.Event()
         self._all: dict[str, dict[str, Any]] = {}
         self._again_at = 0.0
         self._next = 0
@@ -112,13 +114,18 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._open.close()
         self._link.stop()
 
     def turn(self, patience_s: float) -> list[Change]:
         """What changed since the last call; waits for the first news so long."""
-        if not self._arrived and not self._met.is_set():
-            self._some.wait(patience_s)
+        if (
+            not self._arrived and not self._met.is_set()
+            and self._some.wait(patience_s) and not self._met.is_set()
+        ):  # fmt: skip
+            # Whoever is woken by each message of a wave keeps the link's thread from reading it.
+            self._ended.wait(_LINGER_S)
         self._some.clear()
         self.view.linked = self._link.state == "up"
         changed = self._listen()
