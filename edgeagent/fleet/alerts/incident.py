@@ -71,7 +71,7 @@ class Book:
                 if key not in known:
                     self._open(its)
                 elif known[key][0]:
-                    self._again(its, told=bool(known[key][1]))
+                    self._again(its)
             for key, (ended, told) in known.items():
                 if key not in present and not ended and key[0] in kinds:
                     self._end(key, now, told=bool(told))
@@ -82,12 +82,9 @@ class Book:
             (*its.key, its.since, its.sentence, msgspec.json.encode(its.detail).decode()),
         )
 
-    def _again(self, its: Incident, *, told: bool) -> None:
+    def _again(self, its: Incident) -> None:
         """It was over, and that was not told yet: for whoever is told, it went on all the time."""
-        self._db.run(
-            "UPDATE alert SET ended = 0, told = ? WHERE kind = ? AND subject = ?",
-            (int(told), *its.key),
-        )
+        self._db.run("UPDATE alert SET ended = 0 WHERE kind = ? AND subject = ?", its.key)
 
     def _end(self, key: tuple[str, str], now: float, *, told: bool) -> None:
         if not told or key[0] in FOR_EVER:  # Nobody has heard of it, or it is not told.
@@ -99,9 +96,16 @@ class Book:
         """What is to be told, the oldest first."""
         rows = self._db.rows(
             "SELECT kind, subject, since, sentence, detail, ended FROM alert"
-            " WHERE (told = 0 AND ended = 0) OR (told = 1 AND ended > 0) ORDER BY since"
+            " WHERE (told < 1 AND ended = 0) OR (told <> 0 AND ended > 0) ORDER BY since"
         )
         return [_alert(*row) for row in rows]
+
+    def begun(self, alert: Alert) -> None:
+        """Somebody took it: its end is to be told, whoever else has not heard of it."""
+        self._db.run(
+            "UPDATE alert SET told = -1 WHERE kind = ? AND subject = ? AND told = 0",
+            alert.incident.key,
+        )
 
     def told(self, alert: Alert) -> None:
         """All who are to know took it."""

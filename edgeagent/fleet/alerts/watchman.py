@@ -94,6 +94,8 @@ class Watchman:
             if len(taken) == len(self._receivers):
                 self.book.told(alert)
                 del self._taken[name]
+            elif taken and not alert.ended:
+                self.book.begun(alert)
         if refusing:
             self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s or _FIRST_PAUSE_S)
             self._tell_at = time.monotonic() + self._pause_s

@@ -10,7 +10,7 @@ CREATE TABLE alert (
     detail   TEXT             NOT NULL,
     -- when it was over; 0 = it goes on
     ended    DOUBLE PRECISION NOT NULL DEFAULT 0,
-    -- 1 = all who are to know took it, 2 = also that it is over
+    -- 0 = nobody knows of it, -1 = some, 1 = all who are to know
     told     BIGINT           NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, subject)
 );

@@ -113,6 +113,13 @@ def test_what_nobody_heard_of_is_not_taken_back(db: Database) -> None:
     assert over.ended == 40.0
     book.reconcile([its], {"offline"}, 50.0)  # Again, before that was told.
     assert book.due() == [] and len(book.open()) == 1
+    other = Incident("broker", "", 55.0, "no broker")
+    book.reconcile([its, other], {"broker"}, 55.0)
+    book.begun(book.due()[0])  # One of two took it.
+    assert [alert.incident.key for alert in book.due()] == [other.key]
+    book.reconcile([its], {"broker"}, 58.0)
+    assert [bool(alert.ended) for alert in book.due()] == [True]
+    book.told(book.due()[0])
     book.reconcile([], set(), 60.0)  # Not judged: it stays.
     assert len(book.open()) == 1
     first = book.open()[0].document()
