@@ -64,12 +64,7 @@ class Sync:
         )
         self.fetching = Fetching(self.link, topics, self.budget)
         self._topics = topics
-        self._discovery: Discovery | None = None
-        if config.mqtt.home_assistant:
-            from edgeagent.sync.discovery import Discovery
-
-            self._discovery = Discovery(self.link, self.shelf, agent.outbox, topics)
-            self.shelf.keep((topics.discovery,))
+        self._discovery = self._described() if config.mqtt.home_assistant else None
         self._complaining = (self.publisher, self.blobs)
         for other in self._complaining:
             self.presence.watch(other)
@@ -93,6 +88,12 @@ class Sync:
         self._told: dict[str, Any] | None = None
         self._reported: dict[str, Any] | None = None
         self._was_up = False
+
+    def _described(self) -> Discovery:
+        from edgeagent.sync.discovery import Discovery
+
+        self.shelf.keep((self._topics.discovery,))
+        return Discovery(self.link, self.shelf, self._agent.outbox, self._topics)
 
     def start(self) -> None:
         """Say what this device can do, and connect."""
