@@ -239,7 +239,8 @@ class Patches:
                     return dice.choice(["0 B", "1 B", "64 KiB", "1 MiB", "2 GiB"])
                 return dice.choice(["", "x", "auto", "127.0.0.1", "nowhere.invalid", "a b", "ä"])
             case "array":
-                return [self._value(node.get("items", {})) for _ in range(dice.randint(0, 2))]
+                inner = node.get("prefixItems") or [node.get("items") or {}] * dice.randint(0, 2)
+                return [self._value(its) for its in inner]
             case "null":
                 return None
             case _:
