@@ -149,11 +149,6 @@ class Room:
             LIMIT_S,
         )
 
-    def hash(self) -> str:
-        """Of the configuration in force, asked at the device."""
-        self.agent.until(lambda status: status["link"]["state"] == "up")
-        return str(self.agent.client.status()["config"])
-
     def close(self) -> None:
         self.agent.stop()
         self.desk.disconnect()
