@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeagent import __version__
 from edgeagent.infer.delegates import LIBRARIES, find_library_file
 from edgeagent.infer.installed import runtimes
 from edgeagent.update.library import Library, default_folders
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
+    from edgeagent.sync.discovery import About
 
 
 def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
@@ -96,3 +99,25 @@ def models(agent: Agent) -> dict[str, list[dict[str, Any]]]:
             }
         )
     return found
+
+
+def about(
+    agent: Agent, commands: dict[str, Any], pictured: Iterable[str], running: Iterable[str]
+) -> About:
+    """What Home Assistant is told of this device. ``pictured``: pipelines whose pictures are
+    published; ``running``: models."""
+    from edgeagent.sync.discovery import About, Shown, labels_of
+
+    config, with_picture = agent.loaded.config, set(pictured)
+    library = Library(default_folders(agent.folder, config.models.path))
+    packages = {entry.name: entry.package for entry in library.list() if entry.package}
+    shown = []
+    for name, its in config.pipelines.items():
+        package = packages.get(its.model)
+        labels = labels_of(package.labels if package else (), (rule.when for rule in its.rules))
+        shown.append(Shown(name, labels, name in with_picture))
+    return About(
+        version=__version__, name=config.device.name, site=config.device.site,
+        profile=agent.profile_name, pipelines=shown, models=sorted(running),
+        commands=list(commands),
+    )  # fmt: skip

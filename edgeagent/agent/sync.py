@@ -25,6 +25,7 @@ from edgeagent.sync.topics import Topics
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.running import Agent
+    from edgeagent.sync.discovery import Discovery
 
 
 class Sync:
@@ -62,6 +63,8 @@ class Sync:
             budget=self.budget,
         )
         self.fetching = Fetching(self.link, topics, self.budget)
+        self._topics = topics
+        self._discovery = self._described() if config.mqtt.home_assistant else None
         self._complaining = (self.publisher, self.blobs)
         for other in self._complaining:
             self.presence.watch(other)
@@ -77,10 +80,20 @@ class Sync:
             )
         agent.outbox.on_commit(self.link.wake)
         self.shelf.keep(topics.state(name) for name in config.pipelines)
+        self._pictures: dict[str, bytes] = {}
+        for name in self._shown():
+            self.shelf.keep((topics.image(name),))
+            agent.pipelines[name].present.shows = True
         self._states: dict[str, dict[str, Any]] = {}
         self._told: dict[str, Any] | None = None
         self._reported: dict[str, Any] | None = None
         self._was_up = False
+
+    def _described(self) -> Discovery:
+        from edgeagent.sync.discovery import Discovery
+
+        self.shelf.keep((self._topics.discovery,))
+        return Discovery(self.link, self.shelf, self._agent.outbox, self._topics)
 
     def start(self) -> None:
         """Say what this device can do, and connect."""
@@ -132,7 +145,12 @@ class Sync:
         from edgeagent.agent.capabilities import capabilities
 
         self._told = models
-        self.presence.capabilities(capabilities(self._agent, self._engine.capabilities()))
+        able = self._engine.capabilities()
+        self.presence.capabilities(capabilities(self._agent, able))
+        if self._discovery is not None:
+            from edgeagent.agent.capabilities import about
+
+            self._discovery.tell(about(self._agent, able, self._shown(), models))
 
     def tell_states(self) -> None:
         """Publish what is there now, for each pipeline where that has changed."""
@@ -143,10 +161,22 @@ class Sync:
         for name, unit in self._agent.pipelines.items():
             if not hasattr(unit, "present"):
                 continue
-            document = unit.present.document()
+            document = {**unit.present.document(), "runs": unit.health().state != "paused"}
             if document != self._states.get(name):
                 self._states[name] = document
                 self.presence.state(name, document)
+        for name in self._shown():
+            picture = self._agent.pipelines[name].present.picture
+            if picture is not None and picture is not self._pictures.get(name):
+                self._pictures[name] = picture
+                self.shelf.put(self._topics.image(name), picture, qos=0)
+
+    def _shown(self) -> list[str]:
+        """Pipelines whose last picture is published."""
+        return [
+            name for name, its in self._agent.loaded.config.pipelines.items()
+            if its.image and hasattr(self._agent.pipelines.get(name), "present")
+        ]  # fmt: skip
 
     def _wished(self, source: str, message: Incoming) -> bool:
         """On the link's thread: acknowledged once it is on the medium."""

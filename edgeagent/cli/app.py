@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from edgeagent import __version__
 from edgeagent.cli import (
+    alerts,
     batch,
     bench,
     config,
@@ -137,7 +138,7 @@ app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
-for command in (send.send, send.answers, sight.ls, sight.show, sight.watch):
+for command in (send.send, send.answers, sight.ls, sight.show, sight.watch, alerts.alerts):
     fleet.app.command()(command)
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ from edgeagent.cli.reach import DB, Broker, Db, existing, seconds
 if TYPE_CHECKING:
     from edgeagent.fleet.audit import Audit
     from edgeagent.fleet.carried import Imported
-    from edgeagent.fleet.collect import Figures
+    from edgeagent.fleet.collect import Collector, Figures
 
 app = typer.Typer(help="The operator's side of many devices.", no_args_is_help=True)
 
@@ -39,6 +41,9 @@ def collect(
     idle: Annotated[
         str, typer.Option(metavar="TIME", help="End when nothing has come for so long.")
     ] = "",
+    metrics: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Answer Prometheus there.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Put what devices send into a database and confirm it, until Ctrl-C. May run many times."""
@@ -54,8 +59,26 @@ def collect(
     collector = Collector(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: collector.stop())
-    figures = collector.run(lambda how: render.note(f"collecting into {collector.db.name}, {how}"))
+    with _exposed(metrics, db, collector):
+        figures = collector.run(
+            lambda how: render.note(f"collecting into {collector.db.name}, {how}")
+        )
     render.show(_figures(figures), as_json, lambda: render.facts(_figures(figures).items()))
+
+
+@contextmanager
+def _exposed(address: str, db: str, collector: Collector) -> Iterator[None]:
+    """Raises RuntimeMissing, UsageError, Unavailable."""
+    if not address:
+        yield
+        return
+    from edgeagent.fleet.exposition import serve
+
+    end = serve(address, db, lambda: collector.figures)
+    try:
+        yield
+    finally:
+        end()
 
 
 @app.command()

@@ -52,7 +52,10 @@ class Sent(Bundle):
 @bundled
 def send(
     words: Annotated[
-        list[str], typer.Argument(metavar="[DEVICE]… COMMAND [NAME=VALUE]…", help="What, to whom.")
+        list[str],
+        typer.Argument(
+            metavar="WORD", help="Devices (none with --group or --where), command, NAME=VALUE."
+        ),
     ],
     group: Group = "",
     where: Where = "",
@@ -66,6 +69,10 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send a command; each device does it once, also one that comes later.
+
+    edgeagent fleet send door-7 ping --wait
+
+    edgeagent fleet send --group canary pipeline name=belt action=stop --wait
 
     With --wait: exit 0 if all did it, 1 if one did not, 75 if one has not answered.
     """

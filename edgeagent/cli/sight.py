@@ -143,29 +143,32 @@ def _shown(found: dict[str, Any]) -> None:
     )  # fmt: skip
     for reason in found["reasons"]:
         render.plain(f"! {reason}")
-    models = found["reported"].get("models", {})
-    if models:
-        render.table(
-            ("model", "version", "state", "wanted", "reason"),
-            [
-                (name, its.get("version"), its.get("state", "committed"), its.get("wanted"),
-                 its.get("reason"))
-                for name, its in sorted(models.items())
-            ],
-        )  # fmt: skip
+    _models_of(found["reported"].get("models", {}))
     for layer, its in found["desired"].items():
         render.plain(f"desired by {layer}: rev {its.get('rev', '?')}")
     for name, its in sorted(found["pipelines"].items()):
         render.plain(f"{name}: {_state(its)}")
-    if found["orders"]:
+    _orders_of(found["orders"])
+
+
+def _models_of(models: dict[str, Any]) -> None:
+    if models:
+        names = ("version", "state", "wanted", "reason")
         render.table(
-            ("command", "id", "status", "reason", "by", "at"),
+            ("model", *names),
             [
-                (its["type"], its["id"], its.get("status"), its.get("reason"), its.get("by"),
-                 its.get("at"))
-                for its in found["orders"]
+                (name, *({"state": "committed", **its}.get(key) for key in names))
+                for name, its in sorted(models.items())
             ],
-        )  # fmt: skip
+        )
+
+
+def _orders_of(orders: list[dict[str, Any]]) -> None:
+    if orders:
+        names = ("type", "id", "status", "reason", "by", "at")
+        render.table(
+            ("command", *names[1:]), [tuple(its.get(name) for name in names) for its in orders]
+        )
 
 
 def _state(document: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ def _without_effect(look: Look) -> Iterator[Fault]:
     paths: list[KeyPath] = [
         ("pipelines", name, key)
         for name, pipeline in look.named("pipelines")
-        for key in ("live", "image")
+        for key in ("live",)
         if pipeline.get(key)
     ]
     for path in paths:

@@ -171,6 +171,8 @@ class Mqtt(Struct, forbid_unknown_fields=True):
     keepalive: Duration = "20 s"
     version: Literal["auto", "5", "3.1.1"] = "auto"
     session_expiry: Duration = "7 d"
+    home_assistant: bool = False
+    """Describe this device to Home Assistant, by MQTT discovery."""
 
 
 class Storage(Struct, forbid_unknown_fields=True):

@@ -207,6 +207,7 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
     image: bool = False
+    """Publish the last picture of an event (redacted, see `snapshot`), retained."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     """When the outbox is full, each step keeps twice as many of its results; of a session that is
     shared it gets twice the time; the lowest rests first when the device can't do all."""

@@ -27,6 +27,12 @@ class Present:
         self._open: dict[str, tuple[str, tuple[str, ...]]] = {}
         """Key of an open event → its label and the zones it is in."""
         self._last: Numbered | None = None
+        self._what: dict[str, Any] = {}
+        """Label and score of the last event that began."""
+        self.shows = False
+        """The last picture of an event is kept."""
+        self.picture: bytes | None = None
+        """JPEG, redacted."""
         self.standing: Callable[[], dict[str, Any]] = dict
         """What else is true now, of which there are no records."""
 
@@ -41,6 +47,12 @@ class Present:
             now[draft.event] = (draft.data["label"], tuple(draft.data.get("zones", ())))
         if draft.data["phase"] == "new":
             self._last = receipt
+            self._what = {
+                name: draft.data[name] for name in ("label", "score") if name in draft.data
+            }
+        for its in draft.evidence if self.shows else ():
+            if its.type == "image/jpeg":
+                self.picture = its.data
         self._open = now
 
     def has(self, labels: Collection[str], zones: Collection[str]) -> bool:
@@ -55,7 +67,8 @@ class Present:
         """``{"alarm", "counts": {label: n}, "zones": {zone: {label: n}}, "event"}``, and what
         is `standing` besides.
 
-        ``event`` is the id of the last one that began, empty as long as it is not committed.
+        ``event`` is the id of the last one that began, empty as long as it is not committed;
+        ``label`` and ``score`` are its.
         """
         there = list(self._open.values())
         zones: dict[str, Counter[str]] = {}
@@ -68,5 +81,6 @@ class Present:
             "counts": dict(sorted(Counter(label for label, _ in there).items())),
             "zones": {zone: dict(sorted(zones[zone].items())) for zone in sorted(zones)},
             "event": f"e-{seq}" if seq else "",
+            **self._what,
             **self.standing(),
         }

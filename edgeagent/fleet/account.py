@@ -169,8 +169,9 @@ class Account:
                 bits &= (1 << (top - base + 1)) - 1
             yield from bit_runs(bits, base)
             at = number + 1
-        if at <= high:
-            yield max(1, at * BLOCK), min(top, (high + 1) * BLOCK - 1)
+        first, last = max(1, at * BLOCK), min(top, (high + 1) * BLOCK - 1)
+        if at <= high and first <= last:  # Of a device that has told nothing yet, there is none.
+            yield first, last
 
     def _close(self, number: int) -> None:
         self.closed.add(number + 1, number + 1)

@@ -50,8 +50,12 @@ class Count:
 class Census:
     """One connection of its own, for as long as the block lasts. Raises LinkDown."""
 
-    def __init__(self, settings: LinkSettings, own: Topics) -> None:
-        """``own``: topics at which we may talk to ourselves."""
+    def __init__(
+        self, settings: LinkSettings, own: Topics, patience_s: float = _PATIENCE_S
+    ) -> None:
+        """``own``: topics at which we may talk to ourselves. ``patience_s``: how long a broker
+        that is away is waited for."""
+        self._patience_s = patience_s
         known = replace(
             settings, client_id=f"{settings.client_id}-census", session_expiry_s=0.0,
             receive_maximum=65535,  # Of MQTT 5: mosquitto queues nothing then.
@@ -67,7 +71,7 @@ class Census:
     def __enter__(self) -> Census:
         self._link.subscribe(self._marker, self._mark)
         self._link.start()
-        if not self._link.wait_up(_PATIENCE_S):
+        if not self._link.wait_up(self._patience_s):
             self._link.stop()
             raise LinkDown(f"no broker: {self._link.last_error}")
         return self
@@ -84,7 +88,7 @@ class Census:
                 if found is not None:
                     break
                 count.again += 1
-                if not self._link.wait_up(_PATIENCE_S):
+                if not self._link.wait_up(self._patience_s):
                     raise LinkDown(f"no broker: {self._link.last_error}")
             else:
                 raise LinkDown("the connection breaks whenever retained messages are asked for")
@@ -101,7 +105,7 @@ class Census:
             found = self._shard([pattern], sure=False)
             if found is not None:
                 return found
-            if not self._link.wait_up(_PATIENCE_S):
+            if not self._link.wait_up(self._patience_s):
                 break
         raise LinkDown(f"no broker: {self._link.last_error}")
 
@@ -116,7 +120,7 @@ class Census:
         # An errand as well, so that it is written behind the subscriptions.
         self._link.call(lambda: self._link.publish(self._marker, nonce))
         with self._arrived:
-            patience = _PATIENCE_S if sure else _STILL_S
+            patience = self._patience_s if sure else _STILL_S
             marked = self._marked == nonce  # It may have come before we looked.
             while not marked and not self._broken and self._arrived.wait(patience):
                 marked = self._marked == nonce

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from edgeagent.errors import StoreTooNew, UsageError
 from edgeagent.fleet.batches import Row
 
-SCHEMA = 2
-LATER = {2: "rollouts"}
+SCHEMA = 3
+LATER = {2: "rollouts", 3: "alerts"}
 """Version → the file that makes it of the one before, the same for both kinds."""
 
 

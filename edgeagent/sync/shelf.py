@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +43,7 @@ class _Item(Struct):
     dirty: bool = True
     under_way: bool = False
     refused: Reason | None = None
+    qos: Literal[0, 1] = 1
 
 
 class Shelf:
@@ -67,13 +68,15 @@ class Shelf:
         self._again_at = 0.0
         """When to try again what was refused; 0 = nothing was."""
 
-    def put(self, topic: str, payload: bytes, *, remember: bool = True) -> None:
+    def put(
+        self, topic: str, payload: bytes, *, remember: bool = True, qos: Literal[0, 1] = 1
+    ) -> None:
         """Have ``payload`` retained on ``topic``. ``remember=False`` for topics that are kept
-        in mind elsewhere (commands: by the journal)."""
+        in mind elsewhere (commands: by the journal); at QoS 0 for what the next one replaces."""
         with self._lock:
             item = self._items.get(topic)
             if item is None:
-                self._items[topic] = _Item(payload)
+                self._items[topic] = _Item(payload, qos=qos)
             elif item.payload != payload:
                 item.payload, item.dirty = payload, True
             if remember:
@@ -132,10 +135,10 @@ class Shelf:
         if not self._connected:
             return now + 5.0
         self._write_down()
-        for topic, payload in self._due(now):
+        for topic, payload, qos in self._due(now):
             try:
                 self._link.publish(
-                    topic, payload, retain=True, on_done=partial(self._done, topic, payload)
+                    topic, payload, qos, True, on_done=partial(self._done, topic, payload)
                 )
             except Busy:
                 self._failed(topic)
@@ -144,7 +147,7 @@ class Shelf:
     def farewell(self) -> None:
         """What the others put on it now leaves with the next turn."""
 
-    def _due(self, now: float) -> list[tuple[str, bytes]]:
+    def _due(self, now: float) -> list[tuple[str, bytes, Literal[0, 1]]]:
         with self._lock:
             if self._again_at and now >= self._again_at:
                 self._again_at = 0.0
@@ -155,7 +158,7 @@ class Shelf:
             due = [(topic, item) for topic, item in ready if self._may(topic)][:room]
             for _, item in due:
                 item.dirty, item.under_way = False, True
-            return [(topic, item.payload) for topic, item in due]
+            return [(topic, item.payload, item.qos) for topic, item in due]
 
     def _write_down(self) -> None:
         """Keep in mind which topics are ours, before they are filled: else a crash would leave

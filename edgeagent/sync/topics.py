@@ -92,6 +92,11 @@ class Topics(Struct, frozen=True):
     def fetch(self) -> str:
         return self._own("fetch")
 
+    @property
+    def discovery(self) -> str:
+        """Of Home Assistant."""
+        return f"homeassistant/device/{self.device}/config"
+
     def state(self, pipeline: str) -> str:
         return self._own(f"state/{_checked(pipeline)}")
 

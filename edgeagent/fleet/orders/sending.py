@@ -8,6 +8,7 @@ lets go of what does not fit into our queue, and RabbitMQ gives nothing retained
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -30,8 +31,11 @@ from edgeagent.sync.link import Link
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.reasons import Reason
 
+log = logging.getLogger(__name__)
+
 _UP_S = 30.0
 _TAKEN_S = 60.0
+_GONE_S = 3.0
 _TURN_S = 0.2
 _FIRST_AGAIN_S = 5.0
 _LONGEST_AGAIN_S = 60.0
@@ -212,7 +216,11 @@ class Sending:
 
     def _again(self, *, asking: bool) -> None:
         self._pause_s = min(_LONGEST_AGAIN_S, 2 * self._pause_s)
-        lost = self._ask()
+        lost: set[str] = set()
+        try:
+            lost = self._ask()
+        except LinkDown as error:
+            log.info("the broker can't be asked now: %s", error)  # It is asked when it is back.
         if asking:
             # Only what the broker forgot: to say the rest again would fill the sessions of
             # devices that are away.
@@ -231,7 +239,7 @@ class Sending:
             if topic in answers:
                 self.tally.take(answers[topic], payload)
 
-        with Census(brief, self._own) as census:
+        with Census(brief, self._own, _GONE_S) as census:
             census.read(answers | asked, take)
         return asked.keys() - there
 

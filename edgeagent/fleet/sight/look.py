@@ -23,16 +23,19 @@ SELF_TOLD = ("status", "capabilities", "reported")
 
 
 def look(
-    link: LinkSettings, prefix: str, known: Iterable[str] = (), names: Sequence[str] = TOLD
-) -> tuple[Roster, Count]:
-    """Who is there. ``known``: devices by other sources (a collector's database).
+    link: LinkSettings, prefix: str, known: Iterable[str] = (), names: Sequence[str] = TOLD, *,
+    patience_s: float = 30.0,
+) -> tuple[Roster, Count]:  # fmt: skip
+    """Who is there. ``known``: devices by other sources (a collector's database); ``patience_s``:
+    how long a broker that is away is waited for.
 
     Raises LinkDown.
     """
     roster, own = Roster(prefix), own_topics(prefix, link)
     roster.know(known)
     now = time.time()
-    with Census(replace(link, client_id=f"{own.client_id}-{os.getpid()}"), own) as census:
+    brief = replace(link, client_id=f"{own.client_id}-{os.getpid()}")
+    with Census(brief, own, patience_s) as census:
         wild: dict[str, bytes] = {}
         for name in names:
             wild |= census.wildcard(f"{prefix}/+/{name}")

@@ -30,6 +30,9 @@ from edgeagent.sync.link import Link
 from edgeagent.sync.port import Incoming
 
 _UP_S = 30.0
+_GONE_S = 3.0
+"""A broker that goes away while it is read is not waited for longer: that is news itself."""
+_LINGER_S = 0.1
 _AGAIN_S = 60.0
 """So long it takes to read all statuses again by name, a shard at a time."""
 
@@ -70,9 +73,14 @@ class Watch:
     a broker that goes away later is waited for (``view.linked``)."""
 
     def __init__(
-        self, link: LinkSettings, prefix: str, where: str = "", known: Iterable[str] = ()
-    ) -> None:
-        """Raises UsageError: ``where`` can't be read."""
+        self, link: LinkSettings, prefix: str, where: str = "", known: Iterable[str] = (), *,
+        patient: bool = False,
+    ) -> None:  # fmt: skip
+        """``patient``: a broker that is away at the beginning is waited for as well.
+
+        Raises UsageError: ``where`` can't be read.
+        """
+        self._patient = patient
         self.view = View()
         self.roster = Roster(prefix)
         self._where: Where = parse(where)
@@ -81,6 +89,7 @@ class Watch:
         self._own = own_topics(prefix, link)
         self._arrived: deque[Incoming] = deque()
         self._some, self._met = threading.Event(), threading.Event()
+        self._ended = threading.Event()
         self._all: dict[str, dict[str, Any]] = {}
         self._again_at = 0.0
         self._next = 0
@@ -99,19 +108,24 @@ class Watch:
         for name in SELF_TOLD:
             self._link.subscribe(f"{self._prefix}/+/{name}", self._take)
         self._link.start()
-        if not self._link.wait_up(_UP_S):
+        if not self._patient and not self._link.wait_up(_UP_S):
             self._link.stop()
             raise LinkDown(f"no broker: {self._link.last_error}")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._open.close()
         self._link.stop()
 
     def turn(self, patience_s: float) -> list[Change]:
         """What changed since the last call; waits for the first news so long."""
-        if not self._arrived and not self._met.is_set():
-            self._some.wait(patience_s)
+        if (
+            not self._arrived and not self._met.is_set()
+            and self._some.wait(patience_s) and not self._met.is_set()
+        ):  # fmt: skip
+            # Whoever is woken by each message of a wave keeps the link's thread from reading it.
+            self._ended.wait(_LINGER_S)
         self._some.clear()
         self.view.linked = self._link.state == "up"
         changed = self._listen()
@@ -143,8 +157,9 @@ class Watch:
     def _read(self) -> set[str]:
         """A new connection: what was said meanwhile was missed."""
         roster, count = look(
-            self._settings, self._prefix, [*self._known, *self.roster.devices], SELF_TOLD
-        )
+            self._settings, self._prefix, [*self._known, *self.roster.devices], SELF_TOLD,
+            patience_s=_GONE_S,
+        )  # fmt: skip
         self.view.note = told(count)
         for id, device in roster.devices.items():
             if device.state or id not in self.roster.devices:
@@ -157,7 +172,7 @@ class Watch:
         """The next shard. All at once would take seconds, in which nothing else is seen."""
         if self._census is None:
             brief = replace(self._settings, client_id=f"{self._own.client_id}-again-{os.getpid()}")
-            self._census = self._open.enter_context(Census(brief, self._own))
+            self._census = self._open.enter_context(Census(brief, self._own, _GONE_S))
         ids = sorted(self.roster.devices)
         self._next = self._next if self._next < len(ids) else 0
         shard = ids[self._next : self._next + SHARD]

@@ -149,11 +149,6 @@ class Room:
             LIMIT_S,
         )
 
-    def hash(self) -> str:
-        """Of the configuration in force, asked at the device."""
-        self.agent.until(lambda status: status["link"]["state"] == "up")
-        return str(self.agent.client.status()["config"])
-
     def close(self) -> None:
         self.agent.stop()
         self.desk.disconnect()
@@ -239,7 +234,8 @@ class Patches:
                     return dice.choice(["0 B", "1 B", "64 KiB", "1 MiB", "2 GiB"])
                 return dice.choice(["", "x", "auto", "127.0.0.1", "nowhere.invalid", "a b", "ä"])
             case "array":
-                return [self._value(node.get("items", {})) for _ in range(dice.randint(0, 2))]
+                inner = node.get("prefixItems") or [node.get("items") or {}] * dice.randint(0, 2)
+                return [self._value(its) for its in inner]
             case "null":
                 return None
             case _:

@@ -30,7 +30,7 @@ from edgeagent.testing.device import Listener
 
 SCRIPT = Path(__file__).with_name("tortured.py")
 FINAL = {"successful", "failed", "rejected", "expired", "cancelled"}
-STATES = ("accepted", "executing", "working", "successful")
+STATES = ("working", "accepted", "executing", "successful")
 OWN = "edgeagent/d1/cmd/"
 
 
@@ -192,7 +192,7 @@ def bench(tmp_path: Path, mosquitto_installed: None, full: bool) -> Iterator[Ben
 
 
 def test_at_most_once_whatever_happens(bench: Bench, full: bool) -> None:
-    rounds, each = (40, 40) if full else (4, 10)
+    rounds, each = (40, 40) if full else (2, 10)
     for number in range(rounds):
         orders = bench.make(each, number * each)
         state = STATES[number % len(STATES)]
@@ -219,14 +219,14 @@ def test_at_most_once_whatever_happens(bench: Bench, full: bool) -> None:
     assert interrupted and all(its["status"] == "failed" for its in interrupted)
 
 
-def test_replays_a_month_and_a_season_later(bench: Bench) -> None:
+def test_replays_a_month_and_a_season_later(bench: Bench, full: bool) -> None:
     orders = {t: p for t, p in bench.make(10, 1).items() if "/work/" in t}
     bench.start()
     bench.publish(orders, rivals=False)
     bench.pursue(orders)
     assert len(bench.done()) == len(orders)
     never = {f"{OWN}work/late-{n}": p for n, p in enumerate(list(orders.values())[:2])}
-    for days in (31, 91):
+    for days in (31, 91) if full else (91,):
         bench.end()
         bench.start(days=days)
         bench.publish({**orders, **never}, rivals=False)
@@ -296,7 +296,7 @@ def malformed(dice: random.Random) -> bytes:
 
 
 def test_ten_thousand_payloads_that_are_no_commands(bench: Bench, full: bool) -> None:
-    count = 10_000 if full else 200
+    count = 10_000 if full else 100
     dice, desk = bench.random, bench.desks[0]
     bench.start()
     process = bench.process

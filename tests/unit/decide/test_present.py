@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeagent.decide.present import Present
-from edgeagent.types import Draft
+from edgeagent.types import Draft, Evidence
 
 
 @dataclass
@@ -29,6 +29,7 @@ def test_counts_by_label_and_zone() -> None:
         "counts": {"crack": 2, "whole": 1},
         "zones": {"belt": {"crack": 2}, "exit": {"crack": 1}},
         "event": "e-11",
+        "label": "whole",
     }
 
 
@@ -39,7 +40,9 @@ def test_updates_move_and_ends_remove() -> None:
     assert present.document()["zones"] == {"exit": {"crack": 1}}
     assert present.document()["event"] == "e-1"
     present.note(event("a", "end", "crack"), Receipt(3))
-    assert present.document() == {"alarm": False, "counts": {}, "zones": {}, "event": "e-1"}
+    assert present.document() == {
+        "alarm": False, "counts": {}, "zones": {}, "event": "e-1", "label": "crack",
+    }  # fmt: skip
 
 
 def test_what_is_not_committed_has_no_id_yet() -> None:
@@ -55,6 +58,21 @@ def test_results_and_drills_do_not_move_it() -> None:
     present.note(Draft("result", "door", data={"predictions": []}), Receipt(1))
     present.note(event("a", "new", "crack", test=True), Receipt(2))
     assert not present.document()["alarm"]
+
+
+def test_the_last_picture_is_kept_where_it_is_shown() -> None:
+    present = Present()
+    first = event("a", "new", "crack")
+    first.evidence = (Evidence("image/jpeg", b"one"),)
+    present.note(first, Receipt(1))
+    assert present.picture is None
+    present.shows = True
+    present.note(first, Receipt(1))
+    clip = event("b", "new", "crack")
+    clip.evidence = (Evidence("image/jpeg", b"two"), Evidence("video/mp4", b"film"))
+    clip.data["score"] = 0.9
+    present.note(clip, Receipt(2))
+    assert present.picture == b"two" and present.document()["score"] == 0.9
 
 
 def test_whether_something_is_there_by_label_and_zone() -> None:

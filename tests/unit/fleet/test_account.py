@@ -12,6 +12,7 @@ from edgeagent.fleet.account import (
     BLOCK,
     RANGES_MAX,
     Account,
+    Settled,
     bit_runs,
     pieces,
     stored,
@@ -126,3 +127,8 @@ def test_runs_of_bits(bits: int, base: int) -> None:
         back |= ((1 << (last - first + 1)) - 1) << (first - base)
     assert back == bits
     assert all(a[1] + 1 < b[0] for a, b in pairwise(found))
+
+
+def test_a_device_that_has_told_nothing_misses_nothing() -> None:
+    assert list(Account().missing()) == []
+    assert Account().settled() == Settled(0, ())

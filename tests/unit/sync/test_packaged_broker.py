@@ -18,6 +18,7 @@ pytestmark = pytest.mark.broker
 Eventually = Callable[..., Any]
 USERS = {
     "d1": "one", "d2": "two", "operator": "three", "collector": "four", "repository": "five",
+    "watchman": "six",
 }  # fmt: skip
 OPTIONS = re.compile(r"^(max_|set_tcp|persistence true|autosave|persistent_client)")
 
@@ -99,6 +100,39 @@ def test_a_device_can_t_touch_its_neighbour(
     eventually(lambda: own.command("ping", "last") in heard)
     assert not overheard
     assert not operator.on(other.status)
+
+
+def test_who_only_watches_sees_all_and_commands_nobody(
+    fleet_broker: Mosquitto, tmp_path: Path, make_station: Any, make_reader: Any,
+    eventually: Eventually,
+) -> None:  # fmt: skip
+    from edgeagent.errors import NotPermitted
+    from edgeagent.fleet.alerts.incident import Alert, Incident
+    from edgeagent.fleet.alerts.receivers import Topic
+    from edgeagent.fleet.orders.order import order
+    from edgeagent.fleet.orders.sending import Sending
+    from edgeagent.fleet.orders.targets import named
+    from edgeagent.fleet.sight.look import SELF_TOLD, look
+    from edgeagent.sync.endpoint import LinkSettings
+
+    station = make_station(0, endpoints=(endpoint(fleet_broker, tmp_path, "d1"),))
+    station.presence.capabilities({"profile": "rpi4"})
+    operator = make_reader(fleet_broker.port, "edgeagent/#", user=("operator", "three"))
+    eventually(lambda: operator.on(station.topics.capabilities))
+    link = LinkSettings("watch", (endpoint(fleet_broker, tmp_path, "watchman"),))
+    roster, count = look(link, "edgeagent", names=SELF_TOLD)
+    assert (roster.devices["d1"].profile, roster.devices["d1"].online) == ("rpi4", True)
+    assert not count.hidden
+    topic = Topic(link, "edgeagent")
+    topic.tell(Alert(Incident("offline", "d1", 1.0, "gone")))
+    topic.close()
+    eventually(lambda: operator.on("edgeagent/alerts/offline/d1"))
+    targets = named(link, "edgeagent", ["d1"])
+    with (
+        Sending(link, "edgeagent", order("ping", {}, "me"), targets) as sending,
+        pytest.raises(NotPermitted, match="not taken"),
+    ):
+        sending.publish()
 
 
 def test_a_wrong_password_is_told(

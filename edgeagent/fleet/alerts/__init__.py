@@ -1,0 +1,1 @@
+"""What needs a person: found once, told once, and once more when it is over."""
