@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.agent import diagnosis
+from edgeagent.agent import diagnosis, errands
 from edgeagent.agent.jobs import Jobs
 from edgeagent.errors import CommandRejected, NotFound, Unavailable
 from edgeagent.sync import command_types as types
@@ -40,6 +40,8 @@ class Commands:
         registry.register(types.IDENTIFY, diagnosis.identify)
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)
+        registry.register(types.CAPTURE, partial(errands.capture, agent))
+        registry.register(types.RESTART, partial(errands.restart, agent))
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
         registry.register(types.BENCH, self._measuring("bench"))
@@ -52,7 +54,12 @@ class Commands:
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
         self.engine = Engine(
-            registry, agent.outbox.journal, rules, self._jobs.submit, partial(_verify, agent)
+            registry,
+            agent.outbox.journal,
+            rules,
+            self._jobs.submit,
+            partial(_verify, agent),
+            partial(errands.put_away, agent),
         )
 
     def start(self) -> None:

@@ -114,6 +114,7 @@ class Agent:
             # Else it runs inside another program, which has the signals.
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(signal.SIGHUP, lambda *_: self.renew())
         control = None
         try:
             self._start()

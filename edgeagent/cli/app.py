@@ -28,6 +28,8 @@ from edgeagent.cli import (
     repository,
     rollout,
     run,
+    send,
+    sight,
     simulate,
     status,
     support,
@@ -125,6 +127,8 @@ app.command("identify")(support.identify)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
+app.command("capture")(orders.capture)
+app.command("restart")(orders.restart)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
@@ -133,6 +137,8 @@ app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
+for command in (send.send, send.answers, sight.ls, sight.show, sight.watch):
+    fleet.app.command()(command)
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")

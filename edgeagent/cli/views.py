@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.cli import render
 from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent.plugins import to_install
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -344,7 +345,7 @@ def devices(data: dict[str, Any]) -> None:
             ("memory", render.size(memory) if memory else "unknown"),
             ("temperature", f"{warm[1]:.0f} °C ({warm[0]})" if warm else "unknown"),
             ("runtimes", [f"{name} {version}" for name, version in data["runtimes"].items()]
-             or "none: pip install 'edgeagent[litert]'"),
+             or f"none: {to_install('litert')}"),
             ("accelerators", [its["kind"] for its in data["accelerators"] if its["present"]]
              or "none"),
         ]

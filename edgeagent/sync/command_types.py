@@ -41,6 +41,12 @@ class Why(Struct):
     """Only things of this name."""
 
 
+class Capture(Struct):
+    source: Id
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 3.0
+    """How long it is looked at; what must be hidden is looked for meanwhile."""
+
+
 class PipelineAction(Struct):
     name: Id
     action: Literal["start", "stop", "pause"]
@@ -75,7 +81,8 @@ class Hold(Struct):
     model: Model
     until: str = ""
     """RFC 3339; empty = until it is taken back."""
-    reason: str = ""
+    because: str = ""
+    """For people; ``reason`` is the name of what a device answers."""
 
 
 class Install(Struct):
@@ -114,6 +121,13 @@ class CommandType(Struct, frozen=True):
     """Done again if the agent crashed in the middle of it; else it fails ``interrupted``."""
     protected: bool = False
     """Only local, or signed."""
+    at_device: str = ""
+    """Its twin at the command line, where that is called otherwise (``models rollback``)."""
+
+    @property
+    def twin(self) -> str:
+        """What a person at the device types after ``edgeagent``."""
+        return self.at_device or self.name
 
     def changing(self, body: Mapping[str, Any]) -> bool:
         """Whether an order with these arguments changes something."""
@@ -135,9 +149,14 @@ SUPPORT_BUNDLE = CommandType(
 )  # fmt: skip
 IDENTIFY = CommandType("identify", Identify, "Blink, so that a person finds this device")
 CONFIG_GET = CommandType(
-    "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True
-)
+    "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True,
+    at_device="config show",
+)  # fmt: skip
 LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False, again=True)
+CAPTURE = CommandType(
+    "capture", Capture, "Look at a source: its figures and a redacted picture", changes=False
+)
+RESTART = CommandType("restart", Nothing, "End in good order and begin again")
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
     "outbox", OutboxAction,
@@ -146,19 +165,34 @@ OUTBOX = CommandType(
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
-MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
-MODEL_HOLD = CommandType("model-hold", Hold, "Have a model changed by nobody", again=True)
-MODEL_UNHOLD = CommandType("model-unhold", OfModel, "Let a model be changed again", again=True)
-MODEL_INSTALL = CommandType(
-    "model-install", Install, "Bring a version from a folder or URL; only on the device itself"
+MODEL_ROLLBACK = CommandType(
+    "model-rollback", OfModel, "Return to the version before this one", at_device="models rollback"
 )
-MODEL_REMOVE = CommandType("model-remove", OfVersion, "Remove a version; only on the device itself")
+MODEL_HOLD = CommandType(
+    "model-hold", Hold, "Have a model changed by nobody", again=True, at_device="models hold"
+)
+MODEL_UNHOLD = CommandType(
+    "model-unhold", OfModel, "Let a model be changed again", again=True, at_device="models unhold"
+)
+MODEL_INSTALL = CommandType(
+    "model-install",
+    Install,
+    "Bring a version from a folder or URL; only on the device itself",
+    at_device="models install",
+)
+MODEL_REMOVE = CommandType(
+    "model-remove",
+    OfVersion,
+    "Remove a version; only on the device itself",
+    at_device="models remove",
+)
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
 
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH,
-        TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART, PIPELINE,
+        OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE,
+        CANCEL,
     )
 }  # fmt: skip

@@ -14,6 +14,7 @@ from edgeagent.diagnose.finding import Finding, Severity
 from edgeagent.errors import Busy, EdgeAgentError, ProofFailed
 from edgeagent.infer import installed
 from edgeagent.manifest import Package, Variant, sha256_of
+from edgeagent.plugins import to_install
 
 _IMPORTS = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
@@ -44,7 +45,7 @@ def runtimes(_: Context) -> Iterator[Finding]:
     for runtime, its in found.items():
         if its is None:
             yield Finding("runtimes", "note", f"no runtime for {runtime} models is installed", "",
-                          f"pip install 'edgeagent[{runtime}]'")  # fmt: skip
+                          to_install(runtime))  # fmt: skip
         else:
             yield _loads(runtime, its, children[runtime])
 
@@ -65,7 +66,7 @@ def _loads(runtime: str, its: tuple[str, str], child: subprocess.Popen[bytes]) -
         return Finding("runtimes", "ok", f"{name} runs {runtime} models", how)
     lines = said.decode(errors="replace").strip().splitlines()
     reason = lines[-1] if lines else f"ended by signal {-child.returncode}"
-    remedy = f"pip install --force-reinstall {module.replace('_', '-')}"
+    remedy = to_install(runtime, again=True)
     if b"numpy" in said.lower() or module == "tflite_runtime":
         remedy = "tflite-runtime needs an older numpy: pip install 'numpy<2'"
     return Finding("runtimes", "failed", f"{name} can't be loaded: {reason}", how, remedy)
@@ -165,7 +166,7 @@ def _package(name: str, pipeline: Pipeline, package: Package) -> Iterator[Findin
         extra = package.manifest.variant[0].runtime
         yield Finding(
             "models", "failed", f"pipeline {name}: no variant of {what} can run here",
-            "; ".join(reasons), f"pip install 'edgeagent[{extra}]'",
+            "; ".join(reasons), to_install(extra),
         )  # fmt: skip
     elif not broken:
         first = runnable[0]
