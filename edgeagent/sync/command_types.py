@@ -32,6 +32,12 @@ class Logs(Struct):
     lines: Annotated[int, Meta(ge=1, le=5000)] = 200
 
 
+class Capture(Struct):
+    source: Id
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 3.0
+    """How long it is looked at; what must be hidden is looked for meanwhile."""
+
+
 class Why(Struct):
     target: Id
     """Id of an event (``e-1041``), or a pipeline that has told nothing."""
@@ -39,12 +45,6 @@ class Why(Struct):
     """``2h``, ``10:00`` or RFC 3339; empty = the last hour."""
     label: Annotated[str, Meta(max_length=256)] = ""
     """Only things of this name."""
-
-
-class Capture(Struct):
-    source: Id
-    seconds: Annotated[float, Meta(gt=0, le=60)] = 3.0
-    """How long it is looked at; what must be hidden is looked for meanwhile."""
 
 
 class PipelineAction(Struct):
