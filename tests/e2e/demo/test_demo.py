@@ -117,6 +117,10 @@ def test_every_act_took_place_in_order(visit: dict[str, Any]) -> None:
             "records and asks for them", "the agent has given all", "pipelines pause")  # fmt: skip
     places = [next(n for n, line in enumerate(visit["lines"]) if act in line) for act in acts]
     assert places == sorted(places)
+    text = "\n".join(visit["lines"])
+    if "the camera of belt is covered" in text:
+        assert re.search(r"edgeagent why belt: belt is covered, (since|for) ", text)
+        assert re.search(r"edgeagent doctor: .*belt: is covered", text)
     assert any(re.search(r"parts@\S+ on litert .* operators on", line) for line in visit["lines"])
 
 
