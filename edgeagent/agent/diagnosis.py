@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
     from edgeagent.config.load import Loaded
     from edgeagent.diagnose.context import Context
-    from edgeagent.sync.command_types import Identify, Why
+    from edgeagent.sync.command_types import Drill, Identify, Why
     from edgeagent.sync.job import Job
     from edgeagent.update.library import Library
 
@@ -72,6 +72,13 @@ def bundle(agent: Agent, job: Job) -> dict[str, Any]:
     draft.evidence = (Evidence(TYPE, data),)
     agent.outbox.append(draft)
     return {"name": f"{name}.tar.gz", "bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def drill(agent: Agent, arguments: Drill, job: Job) -> dict[str, Any]:
+    """Faults for some seconds each, and the verdicts."""
+    from edgeagent.agent.drill import run
+
+    return run(agent, arguments.what, arguments.seconds, job)
 
 
 def identify(arguments: Identify, job: Job) -> dict[str, Any]:
