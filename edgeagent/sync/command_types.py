@@ -63,7 +63,9 @@ class Identify(Struct):
 
 
 class Drill(Struct):
-    what: list[Literal["camera", "broker", "slow-model", "update"]] = field(default_factory=list)
+    what: list[Literal["camera", "broker", "heat", "slow-model", "update"]] = field(
+        default_factory=list
+    )
     """Empty = all."""
     seconds: Annotated[float, Meta(ge=1, le=60)] = 5.0
     """How long each fault lasts."""

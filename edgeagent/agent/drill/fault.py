@@ -6,18 +6,20 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeagent.errors import EdgeAgentError, ProofFailed, SourceLost
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
 
+_TOO_HOT_C = 8.0
 _SLOW_S = 0.5
 """What a slow model takes longer; more than any live source waits for."""
 
@@ -97,6 +99,29 @@ def broker(agent: Agent) -> Fault | str:
         return "" if sync.up else "; ".join(sync.reasons())
 
     return Fault(cut, noticed)
+
+
+def heat(agent: Agent) -> Fault | str:
+    """The board seems to be hotter than it may be."""
+    governing = agent.governing
+    if governing is None or not agent.supervisor.runs(governing):
+        return "nothing is governed here"
+    limit = float(governing.governor.status()["limit_c"])
+
+    @contextmanager
+    def hot() -> Iterator[None]:
+        real = governing.look
+
+        def look(zones: Sequence[str], root: Path) -> Any:
+            return replace(real(zones, root), degrees=limit + _TOO_HOT_C, zone="a drill")
+
+        governing.look = look
+        try:
+            yield
+        finally:
+            governing.look = real
+
+    return Fault(hot, lambda: governing.governor.reason)
 
 
 def slow_model(agent: Agent) -> Fault | str:
@@ -187,6 +212,7 @@ def corrupt_update(agent: Agent) -> Fault | str:
 FAULTS: dict[str, Callable[[Agent], Fault | str]] = {
     "camera": camera,
     "broker": broker,
+    "heat": heat,
     "slow-model": slow_model,
     "update": corrupt_update,
 }

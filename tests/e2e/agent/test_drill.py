@@ -36,7 +36,7 @@ source = "other"
 model = "parts"
 record = {{ events = true, every = 5 }}
 """
-DRILLS = ("camera", "broker", "slow-model", "update")
+DRILLS = ("camera", "broker", "heat", "slow-model", "update")
 
 
 def drill(agent: AgentProcess, *arguments: str) -> tuple[int, dict[str, Any]]:
