@@ -109,6 +109,11 @@ class Decisions:
         self.state("stopped", ())
         self.keep()
 
+    @property
+    def fault(self) -> str:
+        """Why the last of them are not on disk; empty = they are."""
+        return self._fault
+
     def blocks(self) -> list[bytes]:
         """All that is kept, the present included."""
         self.keep()

@@ -16,7 +16,7 @@ _LONGEST_S = 120.0
 def drill(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="camera, broker, heat, slow-model, update. [default: all]"),
+        typer.Argument(help="camera, broker, disk, heat, slow-model, update. [default: all]"),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=1.0, max=60.0, help="How long each fault lasts.")

@@ -63,7 +63,7 @@ class Identify(Struct):
 
 
 class Drill(Struct):
-    what: list[Literal["camera", "broker", "heat", "slow-model", "update"]] = field(
+    what: list[Literal["camera", "broker", "disk", "heat", "slow-model", "update"]] = field(
         default_factory=list
     )
     """Empty = all."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
 
 _TOO_HOT_C = 8.0
+"""Above the limit."""
+_SPARE_BYTES = 256 << 20
+"""What is left free on the disk, for others on this device."""
 _SLOW_S = 0.5
 """What a slow model takes longer; more than any live source waits for."""
 
@@ -99,6 +102,32 @@ def broker(agent: Agent) -> Fault | str:
         return "" if sync.up else "; ".join(sync.reasons())
 
     return Fault(cut, noticed)
+
+
+def disk(agent: Agent) -> Fault | str:
+    """All that the agent may keep beside its records is used up; nothing is overwritten for it."""
+    allotment = agent.outbox.allotment
+    if allotment is None:
+        return "storage.max sets no bound"
+    size = allotment.left()
+    state = os.statvfs(agent.folder)
+    if state.f_bavail * state.f_frsize < size + _SPARE_BYTES:
+        return f"the disk has no room to fill storage.max for a moment ({size >> 20} MiB)"
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        # Blocks are reserved, not written: that costs the medium nothing.
+        with tempfile.NamedTemporaryFile(dir=agent.folder, prefix="drill-") as file:
+            if size:
+                os.posix_fallocate(file.fileno(), 0, size)
+            yield
+        agent.decisions.keep()
+
+    def noticed() -> str:
+        agent.decisions.keep()
+        return agent.decisions.fault
+
+    return Fault(full, noticed)
 
 
 def heat(agent: Agent) -> Fault | str:
@@ -212,6 +241,7 @@ def corrupt_update(agent: Agent) -> Fault | str:
 FAULTS: dict[str, Callable[[Agent], Fault | str]] = {
     "camera": camera,
     "broker": broker,
+    "disk": disk,
     "heat": heat,
     "slow-model": slow_model,
     "update": corrupt_update,

@@ -90,6 +90,8 @@ def _troubles(agent: Agent) -> set[str]:
     found = {its.name for its in agent.supervisor.health() if its.state in ("down", "degraded")}
     if agent.sync is not None and not agent.sync.up:
         found.add("link")
+    if agent.decisions.fault:
+        found.add("decisions")
     return found
 
 

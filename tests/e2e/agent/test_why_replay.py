@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from edgeagent.agent.diagnosis import why_from_files
 from edgeagent.agent.ports import config_ports
 from edgeagent.agent.replay import replay
@@ -18,7 +20,7 @@ CONFIG = """
 [sources.belt]
 kind = "synthetic"
 pace = "max"
-count = {count}
+count = 700
 [pipelines.belt]
 source = "belt"
 model = "parts"
@@ -32,8 +34,9 @@ when = "zone == 'middle' and score > 0.75"
 
 
 def test_each_event_is_the_same_story(tmp_path: Path, full: bool) -> None:
-    count, least = (700, 20) if full else (300, 8)
-    agent = AgentProcess(CONFIG.replace("{count}", str(count)), tmp_path, "--until-done").start()
+    if not full:
+        pytest.skip("an agent and a replay of 700 samples: EDGEAGENT_TESTS=full")
+    agent = AgentProcess(CONFIG, tmp_path, "--until-done").start()
     assert agent.wait(60) == 0, agent.log
     loaded = load(agent.config, data_dir=agent.data, ports=config_ports(agent.data))
     told = [json.loads(line) for line in jsonl(agent.data)]
@@ -44,7 +47,7 @@ def test_each_event_is_the_same_story(tmp_path: Path, full: bool) -> None:
     replayed = [
         its for its in again.records if its["kind"] == "event" and its["data"]["phase"] == "new"
     ]
-    assert len(begun) == len(replayed) >= least
+    assert len(begun) == len(replayed) >= 20
     for record, other in zip(begun, replayed, strict=True):
         id_ = record["data"]["id"]
         answer = why_from_files(Asked(id_), loaded, agent.data, running=False)
