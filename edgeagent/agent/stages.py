@@ -122,11 +122,9 @@ def stages_for(
             redactor_labels=finder.labels if finder else (), readings=readings,
             timezone=timezone,
         )  # fmt: skip
-        cascade = None
-        if pipeline.refine and find:
-            cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
-            )
+        cascade = open_cascade(
+            name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
+        ) if pipeline.refine and find else None  # fmt: skip
     except BaseException:
         _Together(predictor, finder).close()
         raise

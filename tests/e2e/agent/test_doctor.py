@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edgeagent.store.export import Filter, peek
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
@@ -89,6 +90,13 @@ def test_it_disturbs_nobody_and_tells_what_the_broker_does_not_let_through(
         assert [topic.split("/")[3] for topic, _, _ in listener.got] == ["echo"] * len(reports)
         listener.close()
         assert kept(broker.port) - {"edgeagent/door-7/state/belt"} <= retained
+        # A bundle that is asked for from afar travels as evidence of a record.
+        made = agent.client.result("support-bundle")
+        (record,) = peek(agent.data, 1, Filter(frozenset({"health"})))
+        assert record["data"] == {"support_bundle": made["name"]}
+        assert record["blobs"] == [
+            {"sha256": made["sha256"], "bytes": made["bytes"], "type": "application/gzip"}
+        ]
         # Its own topic does not come back any more: the very connection that suffers tells it.
         broker.set_acl("topic write edgeagent/#\n")
         deadline = time.monotonic() + 20
