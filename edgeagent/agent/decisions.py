@@ -127,7 +127,7 @@ class Decisions:
             if allotment is None:
                 files.append(self._held)
             else:
-                with allotment.claim(size, "the decisions"):
+                with allotment.claim(size, "the log of decisions"):
                     files.append(self._held)
         except EdgeAgentError as error:
             if not self._fault:

@@ -232,7 +232,9 @@ def corrupt_update(agent: Agent) -> Fault | str:
                 limits = Limits(timeout_s=30.0, calls=2, seconds=0.2)
                 prove_in_child(copy, limits=limits, runtime=runtime)
             except ProofFailed as error:
-                said.append(f"{package.name} {package.version}, damaged: {error}")
+                first, *more = str(error).splitlines()
+                detail = more[0].rpartition("/")[2] if more else first
+                said.append(f"{package.name} {package.version}, damaged: {detail}")
             yield
 
     return Fault(damaged, lambda: said[0] if said else "")
