@@ -37,6 +37,7 @@ class Commands:
         registry.register(types.DOCTOR, lambda _nothing, job: diagnosis.doctor(agent, job))
         registry.register(types.WHY, lambda asked, _job: diagnosis.why(agent, asked))
         registry.register(types.SUPPORT_BUNDLE, lambda _nothing, job: diagnosis.bundle(agent, job))
+        registry.register(types.DRILL, partial(diagnosis.drill, agent))
         registry.register(types.IDENTIFY, diagnosis.identify)
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)

@@ -109,6 +109,11 @@ class Decisions:
         self.state("stopped", ())
         self.keep()
 
+    @property
+    def fault(self) -> str:
+        """Why the last of them are not on disk; empty = they are."""
+        return self._fault
+
     def blocks(self) -> list[bytes]:
         """All that is kept, the present included."""
         self.keep()
@@ -122,7 +127,7 @@ class Decisions:
             if allotment is None:
                 files.append(self._held)
             else:
-                with allotment.claim(size, "the decisions"):
+                with allotment.claim(size, "the log of decisions"):
                     files.append(self._held)
         except EdgeAgentError as error:
             if not self._fault:

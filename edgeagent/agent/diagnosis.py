@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 from edgeagent import clock
 from edgeagent.errors import NotFound, StoreError
 
-_ECHO_S = 4.0
-"""So long an echo may take."""
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from edgeagent.agent.running import Agent
     from edgeagent.config.load import Loaded
     from edgeagent.diagnose.context import Context
-    from edgeagent.sync.command_types import Identify, Why
+    from edgeagent.diagnose.why import Asked
+    from edgeagent.sync.command_types import Drill, Identify, Why
     from edgeagent.sync.job import Job
     from edgeagent.update.library import Library
+
+_ECHO_S = 4.0
+"""So long an echo may take."""
 
 
 def doctor(agent: Agent, job: Job) -> dict[str, Any]:
@@ -74,6 +76,13 @@ def bundle(agent: Agent, job: Job) -> dict[str, Any]:
     return {"name": f"{name}.tar.gz", "bytes": len(data), "sha256": sha256(data).hexdigest()}
 
 
+def drill(agent: Agent, arguments: Drill, job: Job) -> dict[str, Any]:
+    """Faults for some seconds each, and the verdicts."""
+    from edgeagent.agent.drill import run
+
+    return run(agent, arguments.what, arguments.seconds, job)
+
+
 def identify(arguments: Identify, job: Job) -> dict[str, Any]:
     """Blink. Raises Unavailable, NotPermitted."""
     from edgeagent.device.lights import blink, light
@@ -107,7 +116,7 @@ def why(agent: Agent, arguments: Why) -> dict[str, Any]:
 
 
 def why_from_files(
-    asked: Any, loaded: Loaded, folder: Path, *, running: bool | None
+    asked: Asked, loaded: Loaded, folder: Path, *, running: bool | None
 ) -> dict[str, Any]:
     """The same from what an agent has left. ``running`` = whether it runs, None = not known.
 
@@ -122,7 +131,13 @@ def why_from_files(
 
 
 def _answered(
-    asked: Any, blocks: Any, loaded: Loaded, folder: Path, pending: int, *, running: bool | None
+    asked: Asked,
+    blocks: Iterable[bytes],
+    loaded: Loaded,
+    folder: Path,
+    pending: int,
+    *,
+    running: bool | None,
 ) -> dict[str, Any]:
     from edgeagent.diagnose.why import why as explain
     from edgeagent.diagnose.why.times import Now

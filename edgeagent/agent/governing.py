@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
@@ -45,6 +46,8 @@ class Governing:
 
     def __init__(self, around: Surroundings, built: Built) -> None:
         self.name = "governor"
+        self.look: Callable[[Sequence[str], Path], strain.Strain] = strain.look
+        """What it takes the board's word from; a drill says something else."""
         self._around = around
         self._stop = threading.Event()
         self._beat = time.monotonic()
@@ -73,7 +76,7 @@ class Governing:
         """Until stopped; at once where the board tells nothing that could be acted upon."""
         while not self._stop.wait(_EVERY_S):
             self._beat = time.monotonic()
-            seen = strain.look(self._zones, health.ROOT)
+            seen = self.look(self._zones, health.ROOT)
             if seen == strain.Strain(frequency=seen.frequency):
                 log.info("this board tells neither its temperature nor its memory: not governed")
                 return

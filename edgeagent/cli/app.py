@@ -19,6 +19,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
+    drill,
     fleet,
     infer,
     models,
@@ -125,6 +126,7 @@ app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
 app.command("identify")(support.identify)
+app.command("drill")(drill.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)

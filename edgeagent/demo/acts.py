@@ -18,6 +18,8 @@ _AWAY_S = 1.0
 _HEAL_TIMEOUT_S = 8.0
 _READY_TIMEOUT_S = 25.0
 _DRAIN_TIMEOUT_S = 20.0
+_ANSWER_TIMEOUT_S = 6.0
+"""A question that was asked is answered before the one who answers is killed."""
 
 
 def start(scene: Scene) -> None:
@@ -45,6 +47,7 @@ def cut_uplink(scene: Scene) -> None:
 
 def kill_and_restart(scene: Scene) -> None:
     """SIGKILL, a moment of darkness, and a new agent on the same data folder."""
+    scene.watch_for(lambda _report: not scene.asking.waits, _ANSWER_TIMEOUT_S)
     assert scene.agent is not None
     killed, scene.agent = scene.agent, None
     killed.kill()

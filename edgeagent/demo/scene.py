@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edgeagent.demo.asking import Asking
 from edgeagent.demo.folders import Folders
 from edgeagent.demo.show import Show, View
 from edgeagent.demo.stage import Process, Stage, await_true
@@ -42,6 +43,7 @@ class Scene:
         self._started = time.monotonic()
         self._frozen = False
         self._faults: dict[str, str] = {}
+        self.asking = Asking(self.client)
 
     @property
     def at_s(self) -> float:
@@ -78,6 +80,8 @@ class Scene:
         if not self._frozen:
             self.story.pipelines.update(report["pipelines"])
         self._note_cameras(report)
+        for said in self.asking.answers():
+            self.act(said)
         back = self.story.cut_ns[1] > self.story.cut_ns[0] and not self.stage.cut
         if back and not self.story.up_ns and report["link"]["state"] == "up":
             self.story.up_ns = now_ns
@@ -97,6 +101,7 @@ class Scene:
             if fault:
                 said = its["reason"].partition(" (since")[0]
                 self.act(f"the camera of {name} {said}{beside}", f"camera {fault}")
+                self.asking.ask(name)
             else:
                 self.act(f"the camera of {name} sees again, no longer {before}{beside}")
 

@@ -46,6 +46,10 @@ class Outbox:
 
     def __init__(self, committer: Committer, lock: int, make: Connect) -> None:
         """Use `Outbox.open`."""
+        self.testing = False
+        """What is begun from now on is a test: automations and counts must not move."""
+        self._tests: set[str] = set()
+        """Events that are tests, by key."""
         self._lock = lock
         self._committer = committer
         self._clock = committer.clock
@@ -107,7 +111,21 @@ class Outbox:
     def append(self, draft: Draft) -> Ticket:
         """Queue a record; microseconds, never blocks, never raises. A full queue loses the
         draft and a gap ``writer stalled`` tells of it. (After `close`: ``closed``, untold.)"""
+        if self.testing or self._tests:
+            self._mark(draft)
         return self._writer.append(draft)
+
+    def _mark(self, draft: Draft) -> None:
+        """An event is a test from its beginning to its end, or not at all."""
+        phase = draft.data.get("phase") if draft.event else "new"
+        if phase == "new":
+            draft.test = draft.test or self.testing
+            if draft.event and draft.test:
+                self._tests.add(draft.event)
+            return
+        draft.test = draft.event in self._tests
+        if phase == "end":
+            self._tests.discard(draft.event)
 
     def flush(self, timeout_s: float) -> bool:
         """Commit what is queued now. False when time is up."""

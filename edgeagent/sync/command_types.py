@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from edgeagent.sync import schema
 
@@ -60,6 +60,15 @@ class OutboxAction(Struct):
 
 class Identify(Struct):
     seconds: Annotated[float, Meta(ge=0.5, le=300)] = 10.0
+
+
+class Drill(Struct):
+    what: list[Literal["camera", "broker", "disk", "heat", "slow-model", "update"]] = field(
+        default_factory=list
+    )
+    """Empty = all."""
+    seconds: Annotated[float, Meta(ge=1, le=60)] = 5.0
+    """How long each fault lasts."""
 
 
 class Bench(Struct):
@@ -147,6 +156,7 @@ SUPPORT_BUNDLE = CommandType(
     "support-bundle", Nothing, "Send all that somebody far away needs to help, without secrets",
     changes=False, again=True,
 )  # fmt: skip
+DRILL = CommandType("drill", Drill, "Make faults for some seconds, and tell how it copes")
 IDENTIFY = CommandType("identify", Identify, "Blink, so that a person finds this device")
 CONFIG_GET = CommandType(
     "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True,
@@ -191,8 +201,8 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART, PIPELINE,
-        OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE,
-        CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART,
+        PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL,
+        MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip

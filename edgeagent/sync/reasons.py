@@ -81,6 +81,7 @@ _CODES: dict[int, tuple[Kind, str, str]] = {
     0x9F: ("busy", "the broker says that we connect too often", ""),
 }
 
+SEVERED = Reason("network", "the link is cut for a drill")
 LOST = Reason("network", "the connection was lost")
 DOWN = Reason("network", "there is no connection")
 STOPPED = Reason("network", "the agent is stopping")

@@ -77,6 +77,7 @@ class Uplink:
         self._errands: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self._once_more = False
+        self._severed = False
         self._ageing: Reason | None = None
         """A certificate of ours that ends soon."""
         self._changed = threading.Condition()
@@ -191,6 +192,11 @@ class Uplink:
         else:
             self.call(lambda: message.done(reasons.DOWN))
 
+    def sever(self, severed: bool) -> None:
+        """Cut the connection and make none, until that is taken back: for drills."""
+        self._severed = severed
+        self.wake()
+
     def test(self, timeout_s: float) -> Reason | None:
         """Send our own echo once more, on the connection that holds; None = it came back.
 
@@ -246,6 +252,8 @@ class Uplink:
 
     def _connect(self) -> Attempt:
         """One connection, from its first to its last byte."""
+        if self._severed:
+            return Attempt(reasons.SEVERED, reached=False, answered=False, up_s=None)
         endpoint, five = self._redial.next(time.monotonic())
         wire = self._dial(self._settings, endpoint, five, self.will, self._wake_fd)
         if isinstance(wire, Reason):
@@ -289,6 +297,8 @@ class Uplink:
                 due = now if self._once_more else due
             else:
                 due = now + 1.0
+            if self._severed:
+                return reasons.SEVERED
             if self._stopping.is_set():
                 return self._leave(connection)
             if now >= files_due:

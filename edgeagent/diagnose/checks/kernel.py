@@ -19,17 +19,19 @@ _DISK = re.compile(
     r"|(nvme\w+|ata[\d.]+): .*(?:failed command|I/O .* timeout|controller is down)"
 )
 _FILES = re.compile(
-    r"(?:EXT4-fs|BTRFS|XFS|F2FS-fs)[ :].*(?:\((\w+)\))?.*(?:error|corrupt)"
+    # Not each line with "error": that a file system is mounted with errors=remount-ro is usual.
+    r"EXT4-fs error|EXT4-fs \(\S+\): error count|BTRFS(?: \w+)* (?:error|critical)"
+    r"|XFS \(\S+\): (?:Corruption|metadata I/O error)|F2FS-fs \(\S+\): .*(?:corrupt|inconsistent)"
     r"|Remounting filesystem read-only", re.I,
 )  # fmt: skip
 _KILLED = re.compile(r"(?:Out of memory|Memory cgroup out of memory): Killed process \d+ \((\S+)\)")
 _POWER = re.compile(r"(?:Under-?voltage detected|over-current change)", re.I)
 _USB = re.compile(
     r"usb ([\d.-]+): (?:device descriptor read/\w+, error|device not accepting address"
-    r"|reset .*-speed USB device)"
+    r"|USB disconnect, device number)"
 )
-_RESETS = 3
-"""One reset is nothing: a device that was plugged in gets one."""
+_LOST = 3
+"""One loss is nothing: somebody may have pulled it."""
 
 
 def disk_errors(context: Context) -> Iterator[Finding]:
@@ -71,7 +73,7 @@ def usb(context: Context) -> Iterator[Finding]:
     yield from _told(
         context, "usb", _USB, "problem", "a USB device keeps losing its connection:",
         "Try another cable or port, or a hub with its own supply: dmesg | grep 'usb {}'",
-        at_least=_RESETS,
+        at_least=_LOST,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeagent.config.model import CameraConfig, ImagesConfig, MjpegConfig, RtspConfig, VideoConfig
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
+from edgeagent.plugins import to_install
 
 _LEVEL_2 = ("ssse3", "sse4_1", "sse4_2", "popcnt")
 """x86-64-v2, which numpy's wheels are built for."""
@@ -68,7 +69,7 @@ def libraries(context: Context) -> Iterator[Finding]:
     if uses_pictures and find_spec("cv2") is None:
         lacking = True
         yield Finding("libraries", "failed", "OpenCV is not installed, and cameras need it",
-                      "import cv2", "pip install 'edgeagent[cv]'")  # fmt: skip
+                      "import cv2", to_install("cv"))  # fmt: skip
     if find_spec("tflite_runtime") is not None and _major("numpy") >= 2:
         lacking = True
         yield Finding("libraries", "failed", "tflite-runtime can't work with numpy 2",
@@ -77,7 +78,7 @@ def libraries(context: Context) -> Iterator[Finding]:
     if trusted and find_spec("tuf") is None:
         lacking = True
         yield Finding("libraries", "failed", "models can't be checked: tuf is not installed",
-                      f"{config.trust.root}", "pip install 'edgeagent[update]'")  # fmt: skip
+                      f"{config.trust.root}", to_install("update"))  # fmt: skip
     if not lacking:
         yield Finding("libraries", "ok", "the packages that are used are installed")
 

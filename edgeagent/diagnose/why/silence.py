@@ -173,14 +173,19 @@ def _troubled(its: Trouble, now: Now) -> Answer:
     reason = its.reason.partition(" (since ")[0].rstrip(".")
     verb = "" if reason.startswith(_VERBS) else ":"
     age = age_s(its.began, now)
-    lasted = f" ({span(age)})" if age is not None else ""
+    if age is None:
+        since = f"since {said(its.began, now)}"
+    elif now.synced:
+        since = f"since {said(its.began, now)} ({span(age)})"
+    else:
+        since = f"for {span(max(1.0, age))}"
     if its.ended is not None:
         return Answer(
             f"{its.unit}{verb} {reason}, from {said(its.began, now)} to {said(its.ended, now)}",
             cause="source", remedy="edgeagent doctor",
         )  # fmt: skip
     return Answer(
-        f"{its.unit}{verb} {reason}, since {said(its.began, now)}{lasted}",
+        f"{its.unit}{verb} {reason}, {since}",
         cause="source", remedy="edgeagent doctor tells what to do",
     )  # fmt: skip
 

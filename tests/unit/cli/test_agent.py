@@ -256,7 +256,7 @@ def test_without_an_agent_the_files_are_read_and_that_is_said(
 def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Running) -> None:
     client = ControlClient(socket_path(agent.data))
     # These would do it, and are tried elsewhere.
-    costly = ("restart", "support-bundle", "identify")
+    costly = ("restart", "support-bundle", "identify", "drill")
     offered = [
         name for name in TABLE
         if name in costly or "no command" not in str(client.command(name))

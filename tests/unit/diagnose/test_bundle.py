@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.config.load import load
@@ -153,6 +153,7 @@ def test_what_helps_is_in_it(device: Context) -> None:
     assert json.loads(pieces["missing.json"])["models.json"] == "nothing of models; ***"
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.text(min_size=SHORTEST, max_size=12), min_size=1, max_size=4),
     st.lists(st.text(max_size=20), max_size=4), st.randoms(),

@@ -26,6 +26,15 @@ from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.types import Draft
 
+USUAL = """Linux version 6.6
+EXT4-fs (mmcblk0p2): mounted filesystem with ordered data mode. Opts: errors=remount-ro
+EXT4-fs (mmcblk0p2): re-mounted. Opts: errors=remount-ro. Quota mode: none.
+mmc0: new high speed SDHC card at address aaaa
+usb 1-1: reset high-speed USB device number 2 using xhci_hcd
+usb 1-1: USB disconnect, device number 2
+thermal thermal_zone0: binding zone cpu-thermal with cdev thermal-cpufreq-0 failed:-22
+"""
+"""Of a healthy board."""
 ONLINE: dict[str, Any] = {"state": "online", "reasons": []}
 PROVEN: dict[str, Any] = {"state": "up", "proven": True, "took_ms": 2.0, "complaints": []}
 
@@ -53,7 +62,7 @@ class Device:
         monkeypatch.setenv("PATH", f"{self.programs}:{os.environ['PATH']}")
         self.put("proc/cpuinfo", "flags : fpu sse2 ssse3 sse4_1 sse4_2 popcnt avx2\n")
         self.put("etc/resolv.conf", "nameserver 192.168.1.1\n")
-        self.put("dev/kmsg", "Linux version 6.6\nusb 1-1: reset high-speed USB device number 2\n")
+        self.put("dev/kmsg", USUAL)
 
     def put(self, name: str, text: str) -> Path:
         """A file of the machine."""

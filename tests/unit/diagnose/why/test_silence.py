@@ -257,6 +257,16 @@ def test_relative_times_on_a_clock_that_nobody_set(
     assert re.search(rf"nearest {AT}", device.why("p", "10 min").sentence)
 
 
+def test_trouble_on_a_clock_that_nobody_set(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEAGENT_CLOCK", "unsynced")
+    device.pipelines["p"] = Pipeline("parts", "cam")
+    device.decisions.state("degraded", ["cam: is covered (since 10:00)"])
+    answer = device.why("p", synced=False, wait_s=240)
+    assert answer.sentence == "cam is covered, for 4 min"
+
+
 def test_a_span_a_label_and_what_nobody_knows(device: Device) -> None:
     device.run("p", [[seen(0.4)]] * 3, ago_s=600)
     assert device.why("p", "5m").cause == "source"
