@@ -63,15 +63,20 @@ def compare(folder: Path, count: int, rounds: int) -> dict[str, Any]:
     """Medians of whole commands and the throughput of ours as a share of the bare loop's."""
     pictures, model = folder / "pictures", sorted((ROOT / "models" / "parts").iterdir())[-1]
     make_pictures(pictures, count)
-    took: dict[str, list[float]] = {"ours": [], "bare": []}
+    few = folder / "few"
+    make_pictures(few, 2)
+    took: dict[str, list[float]] = {"ours": [], "bare": [], "ours_start": [], "bare_start": []}
     for _ in range(rounds):
         took["ours"].append(timed(ours(model, pictures, folder / "ours.jsonl")))
         took["bare"].append(timed(bare(model, pictures, folder / "bare.jsonl")))
-    a, b = (statistics.median(took[name]) for name in ("ours", "bare"))
+        took["ours_start"].append(timed(ours(model, few, folder / "few.jsonl")))
+        took["bare_start"].append(timed(bare(model, few, folder / "few.bare.jsonl")))
+    a, b, c, d = (statistics.median(its) for its in took.values())
     return {
         "pictures": count, "rounds": rounds, "ours_s": round(a, 2), "bare_s": round(b, 2),
         "ours_per_s": round(count / a), "bare_per_s": round(count / b),
-        "throughput_share": round(b / a, 3),
+        "throughput_share": round(b / a, 3), "ours_start_s": round(c, 2),
+        "bare_start_s": round(d, 2), "share_without_start": round((b - d) / (a - c), 3),
         "shares": [round(y / x, 3) for x, y in zip(took["ours"], took["bare"], strict=True)],
     }  # fmt: skip
 

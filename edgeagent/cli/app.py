@@ -17,6 +17,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
+    evaluate,
     fleet,
     infer,
     models,
@@ -110,6 +111,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
+app.command("eval")(evaluate.evaluate)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -76,10 +76,10 @@ def batch(
     package = options.library(config, data_dir).find(model)
     writer = open_format(format_of(format_, out.suffix), package)
     jobs = [Job(n, str(path.resolve()), str(path)) for n, path in enumerate(find_all(inputs))]
-    crew_size = workers or _workers(len(jobs))
+    size = workers or crew_size(len(jobs))
     order = order_for(package, variant=variant, threshold=threshold,
-                      threads=threads or max(1, _cores() // crew_size))  # fmt: skip
-    with _crew(order, crew_size, dask, jobs) as crew, _told(order.model, as_json) as tell:
+                      threads=threads or max(1, _cores() // size))  # fmt: skip
+    with _crew(order, size, dask, jobs) as crew, progress_line(order.model, as_json) as tell:
         try:
             done = run(order, jobs, crew, out, writer, tell=tell, restart=restart, replace=replace)
         except KeyboardInterrupt:
@@ -93,7 +93,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _workers(inputs: int) -> int:
+def crew_size(inputs: int) -> int:
+    """Workers for so many inputs: one for each core that this process may use."""
     return max(1, min(_cores(), inputs))
 
 
@@ -109,7 +110,7 @@ def _crew(order: Order, size: int, dask: str, jobs: list[Job]) -> LocalCrew | Da
 
 
 @contextmanager
-def _told(label: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+def progress_line(label: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Draws how far it is; where there is no terminal, a line now and then."""
     if quiet:
         yield lambda _progress: None

@@ -108,10 +108,10 @@ def test_interrupted_it_goes_on_and_only_does_the_rest(
             raise KeyboardInterrupt
 
     out = tmp_path / "a.jsonl"
-    with Watched(order, 2, stop) as crew, pytest.raises(KeyboardInterrupt):
+    with Watched(order, 1, stop) as crew, pytest.raises(KeyboardInterrupt):
         run(order, jobs, crew, out, open_format("jsonl", parts))
     assert not out.exists()
-    done = do(order, jobs, out, parts)
+    done = do(order, jobs, out, parts, size=1)
     assert done.resumed == 12 and done.samples == 38
     assert out.read_bytes() == undisturbed
     with pytest.raises(UsageError, match="is there already"):
@@ -140,7 +140,7 @@ def test_a_model_that_can_not_be_opened_is_said_in_its_words(
     broken = order_for(package)
     (folder / broken.variant).write_bytes(b"no model")
     with pytest.raises(ModelError, match="not the file that"):
-        do(broken, jobs, tmp_path / "a.jsonl", parts)
+        do(broken, jobs, tmp_path / "a.jsonl", parts, size=1)
     assert not log_path(tmp_path / "a.jsonl").exists()  # nothing was done: nothing is kept
 
 
@@ -198,7 +198,7 @@ def test_a_video_is_told_in_pieces_and_goes_on_within(
 
     with Watched(order, 1, stop) as crew, pytest.raises(KeyboardInterrupt):
         run(order, jobs, crew, out, open_format("jsonl", parts))
-    done = do(order, jobs, out, parts)
+    done = do(order, jobs, out, parts, size=1)
     assert out.read_bytes() == whole.read_bytes()
     rows = lines(out)
     assert [row["sample"] for row in rows] == list(range(150)) and done.resumed == 0
