@@ -64,6 +64,10 @@ def fitting(package: Package, data: Data) -> None:
         from edgeagent.evaluate.labels import fit
 
         fit(data, _all_labels(package))
+    elif task == "detect":
+        from edgeagent.evaluate.boxes import fit as fit_things
+
+        fit_things(data, _all_labels(package))
     elif task == "anomaly":
         from edgeagent.evaluate.values import fit as fit_unusual
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeagent.errors import RuntimeMissing, UsageError
 from edgeagent.evaluate import curves
@@ -23,12 +25,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeagent.evaluate.answers import Told
+    from edgeagent.evaluate.data import Data
 
 _WORST = 24
 _SUMMARY = ("map", "map50", "map75", "map_small", "map_medium", "map_large",
             "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")  # fmt: skip
 """What COCO's summary holds, in its order."""
 RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+def fit(data: Data, labels: Sequence[str]) -> None:
+    """Call the data's labels as the model does; things that it does not know are left out, with a
+    note. Raises UsageError where no label is known."""
+    known = {label.casefold(): label for label in labels} | {label: label for label in labels}
+    unknown: Counter[str] = Counter()
+    for case in data.cases:
+        kept = []
+        for thing in case.things:
+            label = known.get(thing.label) or known.get(thing.label.casefold())
+            if label is None:
+                unknown[thing.label] += 1
+            else:
+                kept.append(replace(thing, label=label))
+        case.things = kept
+    if not any(case.things for case in data.cases):
+        there = ", ".join(sorted(unknown)[:8]) or "none"
+        raise UsageError(
+            f"{data.name}: none of its labels ({there}) is one of the model's",
+            remedy=f"The model knows: {', '.join(labels[:20])}.",
+        )
+    if unknown:
+        data.notes.append(f"{sum(unknown.values()):,} things of labels that the model does not know "
+                          f"are left out: {', '.join(sorted(unknown)[:8])}")  # fmt: skip
 
 
 class Curve(Struct):
@@ -73,9 +101,7 @@ class Boxes:
         labels: all labels that it can give.
         threshold: from which score on it tells something.
 
-    Raises:
-        RuntimeMissing: ``pycocotools`` is not installed.
-        UsageError: none of the data's labels is one of the model's.
+    Raises RuntimeMissing where ``pycocotools`` is not installed.
     """
 
     def __init__(self, told: Sequence[Told], labels: Sequence[str], threshold: float) -> None:
@@ -83,12 +109,6 @@ class Boxes:
         self.threshold = threshold
         present = {thing.label for its in told for thing in its.case.things}
         self.labels = [label for label in labels if label in present]
-        if not self.labels:
-            raise UsageError(
-                f"none of the data's labels ({', '.join(sorted(present)[:8]) or 'none'}) is one "
-                "of the model's",
-                remedy=f"The model knows: {', '.join(labels[:20])}.",
-            )
         self.evaluated = _evaluated(told, self.labels)
         self.curves = [
             _curve(self.evaluated, place, label) for place, label in enumerate(self.labels)

@@ -12,7 +12,7 @@ import pytest
 
 from edgeagent.errors import UsageError
 from edgeagent.evaluate.answers import Told
-from edgeagent.evaluate.data import Case, Thing
+from edgeagent.evaluate.data import Case, Data, Thing
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed (the extra eval)")
 
@@ -91,11 +91,17 @@ def test_what_is_missed_and_made_up_at_the_models_threshold() -> None:
     assert worst["missed"] == worst["made_up"] == 1 and len(worst["said"]) == 2
 
 
-def test_data_of_other_labels_is_refused() -> None:
-    from edgeagent.evaluate.boxes import Boxes
+def test_labels_are_fitted_and_data_of_others_is_refused() -> None:
+    from edgeagent.evaluate.boxes import fit
 
-    with pytest.raises(UsageError, match="none of the data's labels"):
-        Boxes([Told(Case(Path("a"), "a", things=[Thing("z", (0, 0, 1, 1))]), 0, [])], LABELS, 0.5)
+    box = (0.0, 0.0, 1.0, 1.0)
+    case = Case(Path("a"), "a", things=[Thing("A", box), Thing("z", box)])
+    data = Data("d", [case])
+    fit(data, LABELS)
+    assert [thing.label for thing in case.things] == ["a"]
+    assert data.notes == ["1 things of labels that the model does not know are left out: z"]
+    with pytest.raises(UsageError, match="none of its labels"):
+        fit(Data("d", [Case(Path("a"), "a", things=[Thing("z", box)])]), LABELS)
 
 
 def test_a_detector_that_is_worse_is_told_from_chance() -> None:
