@@ -18,6 +18,7 @@ from edgeagent.cli import (
     devices,
     doctor,
     evaluate,
+    explain,
     fleet,
     infer,
     models,
@@ -112,6 +113,7 @@ app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
 app.command("eval")(evaluate.evaluate)
+app.command("explain")(explain.explain)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -55,8 +55,10 @@ def fit(data: Data, labels: Sequence[str]) -> None:
             remedy=f"The model knows: {', '.join(labels[:20])}.",
         )
     if unknown:
-        data.notes.append(f"{sum(unknown.values()):,} things of labels that the model does not know "
-                          f"are left out: {', '.join(sorted(unknown)[:8])}")  # fmt: skip
+        data.notes.append(
+            f"{sum(unknown.values()):,} things of labels that the model does not know are "
+            f"left out: {', '.join(sorted(unknown)[:8])}"
+        )
 
 
 class Curve(Struct):
