@@ -34,6 +34,8 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
     reasons += storage_reasons(agent, stats)
+    if agent.unserved:
+        reasons.append(f"serve: {agent.unserved}")
     if agent.sync is not None:
         reasons += agent.sync.reasons()
     if agent.safe_mode:
@@ -81,6 +83,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
+        **({"governor": agent.governing.governor.status()} if agent.governing else {}),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError
-from edgeagent.manifest import Package
+from edgeagent.infer import Session, open_package
+from edgeagent.infer.sharing import Seat
+from edgeagent.manifest import Package, Variant
 from edgeagent.pipeline import Stages
-from edgeagent.prove.predict import Predictor
+from edgeagent.prove.predict import Opens, Predictor
 from edgeagent.types import Draft, Evidence, Prediction, Sample
+from edgeagent.update.compatible import named
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -43,7 +47,8 @@ def open_stages(
     find = _tried(around, pipeline, find or around.library.find)
     if around.proven is not None:
         around.proven.ensure(package, pipeline.runtime)
-    finder = _finder(find(hide, "")) if hide else None
+    opens = _opens(around, pipeline)
+    finder = _finder(find(hide, ""), opens) if hide else None
     return stages_for(
         name,
         package,
@@ -55,7 +60,29 @@ def open_stages(
         timezone=around.config.device.timezone,
         find=find,
         presents=around.presents,
+        opens=opens,
     )
+
+
+def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
+    """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
+    of priority counts is what it counts in the outbox: twice as much."""
+    sharing = around.sharing
+    if sharing is None:
+        return open_package
+    uses = Counter(
+        model
+        for its in around.config.pipelines.values()
+        if its.enabled
+        for model in {named(its.model), named(its.redact.model) if its.redact else ""}
+    )
+
+    def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
+        if uses[package.name] < 2:
+            return open_package(package, runtime)
+        return sharing.open(package, runtime, weight=2.0**pipeline.priority)
+
+    return opens
 
 
 def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
@@ -73,8 +100,9 @@ def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
     return tried
 
 
-def _finder(package: Package) -> Predictor:
-    return Predictor(package, threshold=package.manifest.output.threshold * DOUBTFUL)
+def _finder(package: Package, opens: Opens) -> Predictor:
+    lowest = package.manifest.output.threshold * DOUBTFUL
+    return Predictor(package, threshold=lowest, opens=opens)
 
 
 def stages_for(
@@ -90,17 +118,18 @@ def stages_for(
     timezone: str = "UTC",
     find: Find | None = None,
     presents: Mapping[str, Present] | None = None,
+    opens: Opens = open_package,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
     packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger.
+    open, for the gate's trigger. ``opens`` opens sessions.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder)
+    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder, opens)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -129,6 +158,7 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        seat=predictor.session if isinstance(predictor.session, Seat) else None,
         second=cascade,
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
@@ -138,11 +168,15 @@ def stages_for(
 
 
 def _predictor(
-    package: Package, runtime: Runtime, lowest: float, finder: Predictor | None
+    package: Package,
+    runtime: Runtime,
+    lowest: float,
+    finder: Predictor | None,
+    opens: Opens,
 ) -> Predictor:
     """The first model; ``finder``, which is open already, does not outlive its failure."""
     try:
-        return Predictor(package, runtime, lowest)
+        return Predictor(package, runtime, lowest, opens)
     except BaseException:
         if finder is not None:
             finder.close()

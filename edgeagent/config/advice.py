@@ -26,8 +26,6 @@ def _without_effect(look: Look) -> Iterator[Fault]:
         for key in ("live", "image")
         if pipeline.get(key)
     ]
-    if look.get("serve") is not None:
-        paths.append(("serve",))
     for path in paths:
         yield look.fault(path, "", "", "", "has no effect in this version")
 

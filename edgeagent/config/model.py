@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.governor import Governor
 from edgeagent.config.pipelines import (
     Clip,
     Expect,
@@ -35,6 +36,7 @@ from edgeagent.config.sensors import (
     SourceConfig,
     SysfsConfig,
 )
+from edgeagent.config.serving import Serve, ServedModel, ServeTls, Split
 from edgeagent.config.sight import Sight
 from edgeagent.config.sources import (
     AudioConfig,
@@ -83,6 +85,7 @@ __all__ = [
     "Durability",
     "FolderConfig",
     "Gate",
+    "Governor",
     "ImagesConfig",
     "Limit",
     "Line",
@@ -115,11 +118,14 @@ __all__ = [
     "SensorKeys",
     "SerialConfig",
     "Serve",
+    "ServeTls",
+    "ServedModel",
     "Share",
     "Sight",
     "SnapshotConfig",
     "SourceConfig",
     "SourceKeys",
+    "Split",
     "Storage",
     "Sync",
     "SyntheticConfig",
@@ -275,15 +281,14 @@ class Metrics(Struct, forbid_unknown_fields=True):
     every: Duration = "60 s"
 
 
-class Serve(Struct, forbid_unknown_fields=True):
-    listen: str = "127.0.0.1:8000"
-
-
 class Models(Struct, forbid_unknown_fields=True):
     path: list[str] = field(default_factory=list)
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """Sessions of one model, which all pipelines that run it in the same way share in turns by
+    `priority`. Absent = one on an accelerator, else as many as there are processors for."""
 
 
 class Config(Struct, forbid_unknown_fields=True):
@@ -302,6 +307,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    governor: Governor = field(default_factory=Governor)
 
 
 def to_builtins(config: Config) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.config import channels, model, pipelines, sensors, sight, sources
+from edgeagent.config import channels, model, pipelines, sensors, serving, sight, sources
 
 ID = "urn:edgeagent:config:1"
-_MODULES = (channels, sight, sources, sensors, pipelines, model)
+_MODULES = (channels, sight, sources, sensors, pipelines, serving, model)
 
 
 def config_schema() -> dict[str, Any]:

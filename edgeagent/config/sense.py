@@ -193,13 +193,10 @@ def _names(look: Look) -> Iterator[Fault]:
 
 
 def _serve(look: Look) -> Iterator[Fault]:
-    listen = look.text("serve", "listen")
-    if not listen:
-        return
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        expected = "an address and a port such as 127.0.0.1:8000"
-        yield look.fault(("serve", "listen"), expected, f'"{listen}"')
+    if look.get("serve") is not None:
+        from edgeagent.config.reach import serving
+
+        yield from serving(look)
 
 
 _CHECKS: tuple[Callable[[Look], Iterator[Fault]], ...] = (

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _FOREIGN = (ValueError, RuntimeError, TypeError, AttributeError, SystemError, MemoryError)
 _UNRESOLVED = re.compile(r"unresolved custom op: ([^\s.]+)")
 _UNKNOWN = re.compile(r"op for builtin opcode '(\w+)' version '(\d+)'")
+_RECURRENT = re.compile("LSTM|RNN|SVDF")
+"""Operators that keep variable tensors from call to call."""
 _JOINED = re.compile(r"[.\s]*(?=Node number \d|Restored original|Failed to apply)")
 """Where LiteRT joins several messages without anything between them."""
 _announced = threading.Event()
@@ -114,6 +116,8 @@ class LiteRtSession:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     receipt: Receipt
+    stateless: bool
+    """What it answers depends on nothing that it was asked before."""
 
     def __init__(
         self, path: Path, options: Options, library: Library, external: Any, fallback: str
@@ -214,14 +218,19 @@ class LiteRtSession:
         with self._claiming:
             if self._closed:
                 raise InferenceError(f"{self._path}: the session is closed")
-            alive = {thread.ident: thread.name for thread in threading.enumerate()}
-            if self._owner is not None and self._owner in alive:
-                raise InferenceError(
-                    f"{self._path}: thread {threading.current_thread().name!r} ran a session "
-                    f"that belongs to thread {alive[self._owner]!r}",
-                    remedy="Open a session per thread, or hand this one over first.",
-                )
+            if self._owner is not None:
+                self._check_owner(self._owner)
             self._owner = threading.get_ident()
+
+    def _check_owner(self, owner: int) -> None:
+        """A thread that has ended owns nothing."""
+        alive = {thread.ident: thread.name for thread in threading.enumerate()}
+        if owner in alive:
+            raise InferenceError(
+                f"{self._path}: thread {threading.current_thread().name!r} ran a session "
+                f"that belongs to thread {alive[owner]!r}",
+                remedy="Open a session per thread, or hand this one over first.",
+            )
 
     def _allocate_first(self) -> bool:
         """Plan memory; False = the default shape can't be, so wait for the first input's."""
@@ -262,6 +271,9 @@ class LiteRtSession:
         # Of another graph than the main one no nodes are told: it may have any.
         self._resources = not self._entry.primary or any(
             node.operator == "VAR_HANDLE" for node in nodes
+        )
+        self.stateless = not self._resources and not any(
+            _RECURRENT.search(node.operator) for node in nodes
         )
         countable = self._allocated and self._entry.primary
         self.receipt = self._vendor.receipt(

@@ -73,6 +73,7 @@ class OnnxSession:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     receipt: Receipt
+    stateless = True
 
     def __init__(
         self, path: Path, ort: Any, options: Options, provider: str, fallback: str

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from edgeagent import clock as system_clock
 from edgeagent.errors import EdgeAgentError, StoreCorrupt, StoreError
@@ -29,6 +30,7 @@ from edgeagent.store.lanes import Lanes
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.reading import Reading
+from edgeagent.store.recent import Cursor, following, newest
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.stats import OutboxStats
 from edgeagent.store.writer import Ticket, Writer
@@ -312,6 +314,18 @@ class Outbox:
         from edgeagent.store.erase import erase
 
         return self._writer.call(lambda committer: erase(committer, before_ns), 600.0)
+
+    # --- looking on ------------------------------------------------------------------------
+
+    def newest(self, kind: str, most: int) -> tuple[list[dict[str, Any]], Cursor]:
+        """As `recent.newest`."""
+        return newest(self._reading, kind, most)
+
+    def following(
+        self, kind: str, cursor: Cursor, most: int
+    ) -> tuple[list[dict[str, Any]], Cursor]:
+        """As `recent.following`."""
+        return following(self._reading, kind, cursor, most)
 
     # --- figures -------------------------------------------------------------------------
 

@@ -14,11 +14,48 @@ import numpy as np
 from edgeagent.testing import wire
 from edgeagent.testing.wire import Field, block, integer, message, text
 
+DTYPES = {
+    "float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
+    "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13,
+}  # fmt: skip
+"""numpy name → TensorProto.DataType, of all that hold numbers."""
 _MODEL_GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT = 1, 2
 FLOAT, INT64, BOOL = 1, 7, 9
 _NUMPY = {"float32": FLOAT, "int64": INT64, "bool": BOOL}
+
+
+def echo(dtype: str, shape: Sequence[int]) -> bytes:
+    """A model file that gives its input ``x`` back as ``y``; a dimension of −1 is any."""
+    graph = [
+        block(_NODE, _node("Identity", ["x"], ["y"], {})),
+        text(2, "echo"),
+        block(_INPUT, _value("x", shape, DTYPES[dtype])),
+        block(_OUTPUT, _value("y", shape, DTYPES[dtype])),
+    ]
+    opset = message([text(1, ""), integer(2, 13)])
+    return message([integer(1, 8), block(_MODEL_GRAPH, message(graph)), block(8, opset)])
+
+
+def echo_package(
+    models: Path,
+    name: str,
+    *,
+    dtype: str = "float32",
+    shape: Sequence[int] = (-1, 4),
+    version: str = "1.0.0",
+) -> Path:
+    """A package of `echo` in a folder of models, which takes tensors as they are; its folder."""
+    folder = models / name / version
+    folder.mkdir(parents=True)
+    (folder / "echo.onnx").write_bytes(echo(dtype, shape))
+    (folder / "model.toml").write_text(
+        f'name = "{name}"\nversion = "{version}"\ntask = "regress"\nlicence = "none"\n'
+        '[[input]]\nname = "x"\nkind = "tensor"\n[output]\ndecoder = "none"\n'
+        '[[variant]]\nfile = "echo.onnx"\nruntime = "onnx"\n'
+    )
+    return folder
 
 
 class Graph:

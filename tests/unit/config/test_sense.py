@@ -247,7 +247,6 @@ def test_labels_nobody_knows_are_not_judged(tmp_path: Path, model: str) -> None:
         ("live = false\nimage = false", []),
         ("live = true", ["6: pipelines.door.live: has no effect in this version"]),
         ("image = true", ["6: pipelines.door.image: has no effect in this version"]),
-        ("[serve]", ["6: serve: has no effect in this version"]),
         ('[pipelines.door.redact]\nlabels = ["person"]\nmodel = "peopel"',
          ['8: pipelines.door.redact.model: the model "peopel" can not be used on this device; see '
           "edgeagent models list; it may lie in a folder of models.path"]),

@@ -1,0 +1,136 @@
+"""The HTTP server of this agent: which parts it has, and what they may ask the agent."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from edgeagent.config.model import Runtime, Serve, ServedModel
+from edgeagent.config.reach import beyond_this_machine
+from edgeagent.config.secret import read_secret
+from edgeagent.config.units import seconds, size_bytes
+from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent.serve.http.door import Door
+from edgeagent.serve.http.openapi import Description
+from edgeagent.serve.http.router import Route, Router
+from edgeagent.serve.http.server import Listen, Server
+from edgeagent.serve.inference.oip import OpenInference
+from edgeagent.serve.inference.repository import Choice, Repository, Split
+from edgeagent.serve.inference.sagemaker import SageMaker
+from edgeagent.serve.inference.samples import Predictions
+from edgeagent.serve.inference.served import Terms, step_back
+from edgeagent.serve.inference.tfserving import TensorFlowServing
+from edgeagent.serve.live.events import Events
+
+if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
+    from edgeagent.config import serving
+    from edgeagent.manifest import Package
+    from edgeagent.prove.predict import Predictor
+
+log = logging.getLogger("edgeagent.serve")
+
+_SHORTEST_TOKEN = 16
+
+
+def serve(agent: Agent) -> None:
+    """Have it answer HTTP; where that can't be, say why: whoever watches and decides here must
+    not stand still for those who only ask."""
+    try:
+        agent.server = open_server(agent)
+    except EdgeAgentError as error:
+        agent.unserved = " ".join(filter(None, (str(error), error.remedy)))
+
+
+def open_server(agent: Agent) -> Server:
+    """The server that ``[serve]`` describes, listening. Raises ConfigError, RuntimeMissing, Busy,
+    NotPermitted."""
+    config = agent.loaded.config.serve
+    assert config is not None
+    models = _repository(agent, config)
+    events = Events(agent.outbox)
+    routes = _routes(config, models, events)
+    router = Router(routes, _door(agent, config), size_bytes(config.max_body))
+    tls = config.tls
+    listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
+
+    async def end() -> None:
+        events.close()
+        await models.close()
+
+    server = Server(
+        listen, router, begin=models.start, tick=models.tick, end=end, background=step_back
+    )
+    server.start()
+    log.info("answers HTTP at %s", listen.where)
+    return server
+
+
+def _routes(config: Serve, models: Repository, events: Events) -> list[Route]:
+    predictions = Predictions(models)
+    parts = (
+        OpenInference(models), predictions, TensorFlowServing(models),
+        SageMaker(models, predictions, config.default_model), events,
+    )  # fmt: skip
+    routes = [route for part in parts for route in part.routes()]
+    return [*routes, *Description(routes).routes()]
+
+
+def _door(agent: Agent, config: Serve) -> Door:
+    token = read_secret("serve", config.token_file) or ""
+    if config.token_file and len(token) < _SHORTEST_TOKEN:
+        raise ConfigError(
+            f"serve.token_file: {config.token_file} holds no token of {_SHORTEST_TOKEN} "
+            "characters or more",
+            remedy="Make one: openssl rand -hex 24",
+        )
+    host = socket.gethostname()
+    names = (host, f"{host}.local", agent.device, *config.hosts)
+    return Door(token, names, exposed=beyond_this_machine(config.listen))
+
+
+def _repository(agent: Agent, config: Serve) -> Repository:
+    from edgeagent.update.library import Library, default_folders
+    from edgeagent.update.proven import Proven
+
+    proven = Proven(agent.folder / "proven.json")
+    runtimes = {
+        pipeline.model: pipeline.runtime for pipeline in agent.loaded.config.pipelines.values()
+    }
+
+    def opener(package: Package) -> Predictor:
+        from edgeagent.prove.predict import Predictor
+
+        # As the pipelines run it: what was tuned for this board is right here as well.
+        runtime = runtimes.get(package.name, Runtime())
+        proven.ensure(package, runtime)
+        return Predictor(package, runtime)
+
+    choices = {name: _choice(config, its) for name, its in config.models.items()}
+    library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
+    return Repository(
+        library, choices, _choice(config, ServedModel()), opener, seconds(config.idle)
+    )
+
+
+def _choice(config: Serve, its: ServedModel) -> Choice:
+    return Choice(
+        latest=its.latest,
+        only=tuple(its.only),
+        labels=its.labels,
+        canary=_split(its.canary),
+        shadow=_split(its.shadow),
+        terms=Terms(
+            queue=its.queue or config.queue,
+            timeout_s=seconds(its.timeout or config.timeout),
+            max_batch=its.max_batch,
+            max_delay_s=seconds(its.max_delay),
+        ),
+        at_start=its.at_start,
+        warm_up=its.warm_up,
+    )
+
+
+def _split(its: serving.Split | None) -> Split | None:
+    return Split(its.version, its.percent) if its is not None else None

@@ -1,0 +1,1 @@
+"""The optional HTTP server: off unless ``[serve]`` asks for it."""

@@ -1,0 +1,1 @@
+"""What people and programs look at while the agent runs: events as they happen."""

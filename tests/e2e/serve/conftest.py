@@ -1,0 +1,65 @@
+"""One agent with cameras, models in two versions and a token, for all tests of this folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from asking import TOKEN, Client
+
+from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import free_port
+from edgeagent.testing.onnxgraph import DTYPES, echo_package
+
+CONFIG = """
+[sources.belt]
+kind = "synthetic"
+fault_rate = 0.9
+fps = 20
+[pipelines.parts]
+source = "belt"
+model = "parts"
+threshold = 0.5
+snapshot = true
+[[pipelines.parts.rules]]
+when = "label == 'cracked'"
+do = ["event", "snapshot"]
+
+[serve]
+listen = "127.0.0.1:{port}"
+token_file = "{folder}/token"
+max_body = "1 MiB"
+default_model = "echo"
+[serve.models.echo]
+labels = {{ stable = "1.0.0" }}
+max_batch = 8
+max_delay = "5 ms"
+[serve.models.mixed]
+canary = {{ version = "1.0.0", percent = 50 }}
+[serve.models.watched]
+shadow = {{ version = "1.0.0", percent = 100 }}
+at_start = true
+"""
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    pytest.importorskip("httptools", reason="pip install 'edgeagent[serve]'")
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "token").write_text(TOKEN)
+    for name in ("echo", "mixed", "watched"):
+        for version in ("1.0.0", "1.1.0"):
+            echo_package(folder / "data" / "models", name, version=version)
+    for dtype in DTYPES:
+        if dtype != "bool":  # packages take none
+            echo_package(folder / "data" / "models", f"echo-{dtype}", dtype=dtype)
+    port = free_port()
+    with AgentProcess(CONFIG.format(port=port, folder=folder), folder) as agent:
+        agent.until(lambda status: status["state"] == "online")
+        yield Client(port, agent)
+        assert "Traceback" not in agent.log
