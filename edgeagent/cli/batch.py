@@ -75,7 +75,9 @@ def batch(
 
     package = options.library(config, data_dir).find(model)
     writer = open_format(format_of(format_, out.suffix), package)
-    jobs = [Job(n, str(path.resolve()), str(path)) for n, path in enumerate(find_all(inputs))]
+    # A result that was written among the inputs is none of them.
+    files = [path for path in find_all(inputs) if path.resolve() != out.resolve()]
+    jobs = [Job(number, str(path.resolve()), str(path)) for number, path in enumerate(files)]
     size = workers or crew_size(len(jobs))
     order = order_for(package, variant=variant, threshold=threshold,
                       threads=threads or max(1, _cores() // size))  # fmt: skip
@@ -131,7 +133,9 @@ def progress_line(label: str, quiet: bool) -> Iterator[Callable[[Progress], None
 
 
 def _progress(its: Progress) -> str:
-    parts = [f"{its.done:,} of {its.total:,} inputs", f"{its.samples_per_s:,.0f} samples/s"]
+    parts = [f"{its.done:,} of {its.total:,} inputs"]
+    if its.samples_per_s:
+        parts.append(f"{its.samples_per_s:,.0f} samples/s")
     if its.left_s is not None and its.done < its.total:
         parts.append(f"{render.duration(its.left_s)} left")
     if its.skipped:

@@ -72,25 +72,25 @@ class Labels:
 
     def measured(self, precision: float) -> dict[str, Any]:
         """All sections of a report. ``precision`` is what a suggested threshold must reach."""
+        classes = self._classes()
         return {
-            "metrics": self._metrics(),
-            "classes": self._classes(),
+            "metrics": self._metrics(classes),
+            "classes": classes,
             "confusion": self._confusion(),
             "calibration": curves.calibration(np.clip(self.confidence, 0, 1), self.right),
             "threshold": {
                 "asked_precision": precision,
                 "suggested": curves.sure_from(self.confidence, self.right, precision),
             },
-            "slices": self._slices(),
+            "slices": slices(self.told, self.right),
             "worst": self._worst(),
         }
 
-    def _metrics(self) -> dict[str, Any]:
+    def _metrics(self, classes: list[dict[str, Any]]) -> dict[str, Any]:
         count, right = len(self.right), int(self.right.sum())
         low, high = curves.wilson(right, count)
         top = min(_TOP, len(self.labels))
         above = (self.scores > self.scores[np.arange(count), self.truth][:, None]).sum(axis=1)
-        classes = self._classes()
         present = [its for its in classes if its["count"]]
         areas = [its["auc"] for its in present if its["auc"] is not None]
         metrics: dict[str, Any] = {
@@ -129,9 +129,6 @@ class Labels:
             for row in used
         ]
         return {"labels": [self.labels[place] for place in used], "matrix": matrix}
-
-    def _slices(self) -> list[dict[str, Any]]:
-        return slices(self.told, self.right)
 
     def _worst(self) -> list[dict[str, Any]]:
         """Wrong ones, the surest first."""

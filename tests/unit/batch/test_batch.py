@@ -179,6 +179,25 @@ def test_the_command_killed_with_9_and_its_log_torn_goes_on_where_it_was(
     assert all(row["predictions"] == said[Path(row["input"]).name] for row in rows)
 
 
+def test_a_disk_that_is_full_is_said_and_nothing_is_lost(
+    pictures: Path, parts: Package, tmp_path: Path, repository: Path, undisturbed: bytes
+) -> None:
+    out = tmp_path / "a.jsonl"
+    command = [sys.executable, "-m", "edgeagent.cli", "batch", str(parts.folder), str(pictures),
+               "--json", "--workers", "1", "--out", str(out)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(tmp_path)}
+    # The system refuses what goes beyond the limit, in the middle of a block.
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command]
+    full = subprocess.run(limited, env=environment, capture_output=True, text=True, check=False)
+    assert full.returncode == 70 and "a.jsonl.part: can't be written" in full.stderr, full.stderr
+    assert "Traceback" not in full.stderr and not out.exists()
+    whole = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert json.loads(whole.stdout)["resumed"] > 5
+    assert [row["predictions"] for row in lines(out)] == [
+        json.loads(line)["predictions"] for line in undisturbed.splitlines()
+    ]
+
+
 def test_a_video_is_told_in_pieces_and_goes_on_within(
     order: Order, parts: Package, tmp_path: Path
 ) -> None:
