@@ -6,6 +6,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
@@ -100,12 +101,13 @@ def _repository(agent: Agent, config: Serve) -> Repository:
     }
 
     def opener(package: Package) -> Predictor:
+        from edgeagent.infer import open_package
         from edgeagent.prove.predict import Predictor
 
         # As the pipelines run it: what was tuned for this board is right here as well.
-        runtime = runtimes.get(package.name, Runtime())
-        proven.ensure(package, runtime)
-        return Predictor(package, runtime)
+        folder = agent.folder if agent.loaded.config.models.tuned else None
+        opens = as_tuned(open_package, folder, proven)
+        return Predictor(package, runtimes.get(package.name, Runtime()), opens=opens)
 
     choices = {name: _choice(config, its) for name, its in config.models.items()}
     library = Library(default_folders(agent.folder, agent.loaded.config.models.path))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
+from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
@@ -44,10 +45,9 @@ def open_stages(
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    find = _tried(around, pipeline, find or around.library.find)
-    if around.proven is not None:
-        around.proven.ensure(package, pipeline.runtime)
-    opens = _opens(around, pipeline)
+    find = find or around.library.find
+    folder = around.folder if around.config.models.tuned else None
+    opens = as_tuned(_opens(around, pipeline), folder, around.proven)
     finder = _finder(find(hide, ""), opens) if hide else None
     return stages_for(
         name,
@@ -85,21 +85,6 @@ def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
     return opens
 
 
-def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
-    """Find further models, and only those that do not take this process down."""
-    proven = around.proven
-    if proven is None:
-        return find
-
-    def tried(model: str, version: str) -> Package:
-        package = find(model, version)
-        asked = (its.runtime for its in pipeline.refine.values() if its.model == model)
-        proven.ensure(package, next(asked, Runtime()))
-        return package
-
-    return tried
-
-
 def _finder(package: Package, opens: Opens) -> Predictor:
     lowest = package.manifest.output.threshold * DOUBTFUL
     return Predictor(package, threshold=lowest, opens=opens)
@@ -113,7 +98,6 @@ def stages_for(
     privacy: Privacy | None = None,
     config_hash: str = "",
     finder: Predictor | None = None,
-    runtime: Runtime | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Find | None = None,
@@ -129,7 +113,7 @@ def stages_for(
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder, opens)
+    predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -140,7 +124,7 @@ def stages_for(
         cascade = None
         if pipeline.refine and find:
             cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold
+                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
             )
     except BaseException:
         _Together(predictor, finder).close()

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from edgeagent import __version__
 from edgeagent.cli import (
     batch,
+    bench,
     config,
     demo,
     desired,
@@ -31,6 +32,7 @@ from edgeagent.cli import (
     run,
     simulate,
     status,
+    tune,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -114,6 +116,8 @@ app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
 app.command("eval")(evaluate.evaluate)
 app.command("explain")(explain.explain)
+app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

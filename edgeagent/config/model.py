@@ -286,6 +286,9 @@ class Models(Struct, forbid_unknown_fields=True):
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    tuned: bool = True
+    """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
+    say otherwise."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""

@@ -21,6 +21,7 @@ from edgeagent.infer.entry import open_entry
 from edgeagent.infer.flatbuffer import read_graph
 from edgeagent.infer.modelfile import TFLITE, damaged, first_line, read_head
 from edgeagent.infer.quiet import hushed
+from edgeagent.infer.receipt import Node
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
 from edgeagent.types import Quantization, TensorSpec
@@ -143,7 +144,7 @@ class LiteRtSession:
         self._interpreter = _build(self._path, options, library, external)
         self._vendor = receipt.Account(options.delegate, fallback, external is not None)
         try:
-            self._vendor.partitions = _partitions(self._interpreter) if external else 0
+            self._vendor.partitions = receipt.partitions(self._interpreter) if external else 0
             self._entry = open_entry(self._interpreter, options.signature)
             self._allocated = self._allocate_first()
             ins, outs = self._entry.inputs(), self._entry.outputs()
@@ -198,6 +199,13 @@ class LiteRtSession:
         told = self.receipt
         self._start(self._external, self._vendor.fallback)
         self.receipt = told
+
+    def operators(self) -> list[tuple[Node, str]]:
+        """The model's operators with the place where each runs; empty where it is not known."""
+        if not (self._allocated and self._entry.primary):
+            return []
+        nodes = receipt.nodes_of(self._interpreter)
+        return receipt.place_litert(nodes, self._vendor.makers(nodes))
 
     def hand_over(self) -> None:
         """Let go: the next thread that runs the session owns it."""
@@ -267,7 +275,7 @@ class LiteRtSession:
             self._entry.allocate()
 
     def _account(self) -> None:
-        nodes = _nodes(self._interpreter)
+        nodes = receipt.nodes_of(self._interpreter)
         # Of another graph than the main one no nodes are told: it may have any.
         self._resources = not self._entry.primary or any(
             node.operator == "VAR_HANDLE" for node in nodes
@@ -342,25 +350,6 @@ def _needs_operator(path: Path, library: Library, operator: str) -> ModelError:
         f"{path}: its custom operator {operator} is not part of {library.name}",
         remedy="Convert the model without custom operators, or name a delegate that brings it.",
     )
-
-
-def _partitions(interpreter: Any) -> int:
-    return sum(node.operator == receipt.DELEGATE for node in _nodes(interpreter))
-
-
-def _nodes(interpreter: Any) -> list[receipt.Node]:
-    """Nodes of the main graph; empty where a later library no longer tells them."""
-    wrapper: Any = getattr(interpreter, "_interpreter", None)
-    if not hasattr(wrapper, "NumNodes"):
-        return []
-    return [
-        receipt.Node(
-            wrapper.NodeName(index),
-            tuple(int(tensor) for tensor in wrapper.NodeInputs(index)),
-            tuple(int(tensor) for tensor in wrapper.NodeOutputs(index)),
-        )
-        for index in range(wrapper.NumNodes())
-    ]
 
 
 def _spec(path: Path, name: str, detail: dict[str, Any]) -> TensorSpec:
