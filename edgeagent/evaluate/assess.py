@@ -132,7 +132,7 @@ def compare(first: Assessment, second: Assessment) -> dict[str, Any]:
 
 def _test(tests: Any, task: str, one: Any, other: Any) -> tuple[str, dict[str, Any]]:
     if task == "detect":
-        if one.labels != other.labels:
+        if set(one.labels) != set(other.labels):
             raise UsageError("two detectors are compared on the same labels")
         return "map", tests.bootstrap(one, other)
     if task == "regress":

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.agent.ports import config_ports
+from edgeagent.config.load import load
 from edgeagent.config.toml import parse_toml
+from edgeagent.errors import ConfigError
 from edgeagent.testing.agent import AgentProcess
 
 CONFIG = """
@@ -115,9 +118,9 @@ def test_an_action_that_fails_is_told_and_the_event_is_recorded(
 
 
 def test_what_is_misspelt_is_said_with_what_there_is(
-    tmp_path: Path, installed: Path, models: Path
+    tmp_path: Path, installed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = os.pathsep.join([str(installed), *sys.path])
+    monkeypatch.syspath_prepend(installed)
     text = CONFIG.format(models=models, slides="/", notes="/dev/null")
     file = tmp_path / "agent.toml"
     for right, wrong, said in (
@@ -125,8 +128,7 @@ def test_what_is_misspelt_is_said_with_what_there_is(
         ("plugin('fresh')", "plugin('frech')", "did you mean 'fresh'"),
     ):
         file.write_text(text.replace(right, wrong, 1))
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeagent.cli", "config", "check", str(file)],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 78 and said in done.stderr + done.stdout, done.stderr
+        with pytest.raises(ConfigError, match=said):
+            load(file, data_dir=tmp_path, ports=config_ports(tmp_path))
+    file.write_text(text)
+    load(file, data_dir=tmp_path, ports=config_ports(tmp_path))

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from edgeagent.capture.synthetic import BeltScene
 
-SIZE = (320, 240)
+SIZE = (160, 120)
 
 
 @pytest.fixture(scope="session")
 def belt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO file of 60 pictures of a belt, pictures beside it; and their light in a table."""
+    """A COCO file of 45 pictures of a belt, pictures beside it; and their light in a table."""
     folder = tmp_path_factory.mktemp("belt")
     scene = BeltScene(9003, SIZE, fault_rate=0.4)
     labels = ["whole", "cracked", "missing"]
@@ -30,7 +30,7 @@ def belt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "slices.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file", "light"])
-        for number in range(60):
+        for number in range(45):
             picture, truths = scene.render(number * 23)
             name = f"{number:03d}.jpg"
             if number % 3 == 0:
@@ -82,16 +82,14 @@ def digits(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def blind(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped detector as it must not be packed: blue and red taken for one another, and
-    its candidates hardly thinned out."""
+    """The shipped detector with two labels in each other's place, as after sorting them anew."""
     shipped = sorted((repository / "models" / "parts").iterdir())[-1]
     folder = tmp_path_factory.mktemp("blind") / "parts" / "1.0.1"
     shutil.copytree(shipped, folder)
     text = (folder / "model.toml").read_text()
-    text = text.replace('version = "1.0.0"', 'version = "1.0.1"')
-    text = text.replace('colour = "rgb"', 'colour = "bgr"').replace("nms_iou = 0.45",
-                                                                    "nms_iou = 0.9")  # fmt: skip
-    (folder / "model.toml").write_text(text)
+    (folder / "model.toml").write_text(text.replace('version = "1.0.0"', 'version = "1.0.1"'))
+    first, *others, last = (folder / "labels.txt").read_text().split()
+    (folder / "labels.txt").write_text("\n".join([last, *others, first]) + "\n")
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgeagent.capture.synthetic import BeltScene, VibrationScene
 from edgeagent.errors import NotFound
-from edgeagent.explain.pictures import explain_picture
+from edgeagent.explain.pictures import Explained, explain_picture
 from edgeagent.explain.target import Target, target_of
 from edgeagent.explain.windows import explain_window
 from edgeagent.manifest import Package, load_package
@@ -26,7 +26,7 @@ def newest(repository: Path, name: str) -> Package:
 @pytest.fixture(scope="module")
 def scene() -> Frame:
     """A belt with parts on it."""
-    pixels, _ = BeltScene(9003, (320, 240), fault_rate=0.4).render(400)
+    pixels, _ = BeltScene(9003, (160, 120), fault_rate=0.4).render(400)
     return Frame("s", 1, pixels, 0, 0.0)
 
 
@@ -70,8 +70,8 @@ def _weights(file: Path) -> list[tuple[int, int]]:
 
 def test_what_matters_for_a_detection_lies_inside_its_box(repository: Path, scene: Frame) -> None:
     with Predictor(newest(repository, "parts"), threshold=0.1) as predictor:
-        found = explain_picture(predictor, scene, runs=500)
-        assert found.method == "masks" and found.runs == 500
+        found = explain_picture(predictor, scene, runs=300)
+        assert found.method == "masks" and found.runs == 300
         assert found.inside is not None and found.area is not None
         assert found.inside > 5 * found.area and found.inside > 0.5
         row, column = divmod(int(found.heat.argmax()), found.heat.shape[1])
@@ -90,15 +90,20 @@ def test_a_model_with_shuffled_weights_gives_another_map(
     own = newest(repository, "parts")
     for package, seed in ((own, 1), (own, 2), (randomised, 1)):
         with Predictor(package, threshold=0.0) as predictor:
-            found = explain_picture(predictor, scene, target=target, runs=400, seed=seed)
+            found = explain_picture(predictor, scene, target=target, runs=250, seed=seed)
             target = found.target
             maps.append(found)
     good, repeated, other = maps
     # Where its answers come from is still near the box: a network looks around each place. What it
     # looks for there is another thing (Adebayo et al. 2018, "Sanity checks for saliency maps").
-    likeness = np.corrcoef(good.heat.ravel(), other.heat.ravel())[0, 1]
-    again = np.corrcoef(good.heat.ravel(), repeated.heat.ravel())[0, 1]
-    assert again > likeness + 0.2
+    assert likeness(good, repeated) > likeness(good, other) + 0.2
+
+
+def likeness(one: Explained, other: Explained) -> float:
+    """Correlation of two maps; one on which nothing matters is like no other."""
+    if not other.heat.any():
+        return 0.0
+    return float(np.corrcoef(one.heat.ravel(), other.heat.ravel())[0, 1])
 
 
 def test_a_class_is_explained_by_the_strokes_of_the_digit(repository: Path) -> None:
