@@ -166,7 +166,8 @@ def test_the_command_killed_with_9_and_its_log_torn_goes_on_where_it_was(
     until(lambda: all(_gone(pid) for pid in workers))
     with kept.open("ab") as file:
         file.write(b'{"input":33,"first":0,"rows":1,"end":true,"by')
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE) as again:
+    alone = [*command, "--workers", "1"]
+    with subprocess.Popen(alone, env=environment, cwd=tmp_path, stdout=subprocess.PIPE) as again:
         held.write_bytes((pictures / "0.jpg").read_bytes())  # waits until it is opened
         told = json.loads(again.stdout.read() if again.stdout else b"")
     assert again.returncode == 1  # two of the inputs are no pictures
