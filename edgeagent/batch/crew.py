@@ -22,7 +22,9 @@ _CHUNK = 16
 """Jobs that are given at once, at most."""
 _LOOK_S = 0.25
 PATIENCE_S = 120.0
-"""A worker that tells nothing for so long hangs."""
+"""A worker that tells nothing for so long hangs …"""
+OPEN_S = 600.0
+"""… unless it still opens the model: a delegate may have to compile it."""
 _TRIES = 2
 _DEATHS = 6
 """So many in a row without one answer: it is not the inputs."""
@@ -163,5 +165,6 @@ class LocalCrew:
     def _look_for_hung(self) -> None:
         now = time.monotonic()
         for hand in self._hands.values():
-            if hand.waiting and now - hand.heard > self._patience_s:
-                hand.kill(f"no answer within {self._patience_s:g} s")
+            limit_s = OPEN_S if hand.opened is None else self._patience_s
+            if hand.waiting and now - hand.heard > limit_s:
+                hand.kill(f"no answer within {limit_s:g} s")
