@@ -33,7 +33,7 @@ class Method(str, Enum):
 def explain(
     model: Annotated[str, typer.Argument(help="Name, name@version, or a package's folder.")],
     given: Annotated[
-        Path | None, typer.Argument(metavar="[INPUT]", help="A picture or a recording.")
+        Path | None, typer.Argument(metavar="INPUT", help="A picture or a recording.")
     ] = None,
     record: Annotated[
         str, typer.Option(metavar="ID", help="Of an event (e-1041) or its number: its picture.")
@@ -175,5 +175,7 @@ def _show(found: Attributed) -> None:
     channel, begin, end = found.strongest()
     render.plain(f"{found.target.label} {found.target.score:.4g}: most of it by {channel} from "
                  f"{begin:.3g} s to {end:.3g} s of {found.span_s:.3g} s.")  # fmt: skip
+    if len(found.channels) == 1:
+        return
     shares = sorted(found.by_channel().items(), key=lambda its: -its[1])
     render.table(["channel", ">share"], [(name, f"{share:.0%}") for name, share in shares])
