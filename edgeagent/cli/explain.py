@@ -84,15 +84,18 @@ def _sample(
 
 
 def _recorded(folder: Path, wanted: str) -> Frame:
-    """The picture that is kept with a record. It is redacted, as it left the pipeline."""
+    """The picture that is kept with a record, or with a later one of its event. It is redacted, as
+    it left the pipeline."""
+    from itertools import chain
+
     from edgeagent.capture.pictures import decode_picture
-    from edgeagent.store.export import evidence_file, records
+    from edgeagent.store.export import evidence_file, one, records
     from edgeagent.types import Frame
 
-    number = int(wanted.removeprefix("e-")) if wanted.removeprefix("e-").isdigit() else -1
-    for its, _ in records(folder, newest_first=True):
-        if number not in (its.get("seq"), _event(its)):
-            continue
+    name = wanted.removeprefix("e-")
+    itself = one(folder, int(name)) if name.isdigit() else None
+    later = (its for its, _ in records(folder) if (its.get("data") or {}).get("id") == f"e-{name}")
+    for its in chain([itself] if itself else [], later):
         for blob in its.get("blobs", ()):
             file = evidence_file(folder, blob["sha256"])
             if blob["type"] == "image/jpeg" and file.is_file():
@@ -102,11 +105,6 @@ def _recorded(folder: Path, wanted: str) -> Frame:
         f"{folder}: no picture is kept of record {wanted!r}",
         remedy="See which there are with: edgeagent outbox peek",
     )
-
-
-def _event(record: dict[str, Any]) -> int:
-    name = str((record.get("data") or {}).get("id", "")).removeprefix("e-")
-    return int(name) if name.isdigit() else -2
 
 
 def _picture(
