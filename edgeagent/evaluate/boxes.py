@@ -36,7 +36,13 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 
 def fit(data: Data, labels: Sequence[str]) -> None:
     """Call the data's labels as the model does; things that it does not know are left out, with a
-    note. Raises UsageError where no label is known."""
+    note.
+
+    Raises:
+        UsageError: no label is known.
+        RuntimeMissing: ``pycocotools`` is not installed; told before anything is asked.
+    """
+    _pycocotools()
     known = {label.casefold(): label for label in labels} | {label: label for label in labels}
     unknown: Counter[str] = Counter()
     for case in data.cases:
@@ -102,8 +108,6 @@ class Boxes:
         told: its answers, one a picture.
         labels: all labels that it can give.
         threshold: from which score on it tells something.
-
-    Raises RuntimeMissing where ``pycocotools`` is not installed.
     """
 
     def __init__(self, told: Sequence[Told], labels: Sequence[str], threshold: float) -> None:
@@ -235,8 +239,8 @@ def _digits(value: Any) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 
-def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
-    """``COCOeval`` with every detection matched. Raises RuntimeMissing."""
+def _pycocotools() -> tuple[Any, Any]:
+    """``COCO`` and ``COCOeval``. Raises RuntimeMissing."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -245,6 +249,12 @@ def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
             "average precision needs the Python package 'pycocotools', which is not installed",
             remedy="Install it: pip install 'edgeagent[eval]'",
         ) from error
+    return COCO, COCOeval
+
+
+def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
+    """``COCOeval`` with every detection matched."""
+    coco, cocoeval = _pycocotools()
     number = {label: place for place, label in enumerate(labels, 1)}
     truth: list[dict[str, Any]] = []
     said: list[dict[str, Any]] = []
@@ -264,11 +274,11 @@ def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
     sets = []
     with contextlib.redirect_stdout(io.StringIO()):  # it tells each of its steps
         for notes in (truth, said):
-            made = COCO()
+            made = coco()
             made.dataset = {**common, "annotations": notes}
             made.createIndex()
             sets.append(made)
-        evaluated = COCOeval(*sets, iouType="bbox")
+        evaluated = cocoeval(*sets, iouType="bbox")
         evaluated.evaluate()
     return evaluated
 
