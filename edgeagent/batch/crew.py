@@ -11,12 +11,14 @@ import select
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from edgeagent.batch.block import Block, make, refusal
 from edgeagent.batch.hand import Hand
 from edgeagent.batch.order import Job, Order
 from edgeagent.errors import InputError, ModelError
+from edgeagent.prove.process import free_memory
 
 _CHUNK = 16
 """Jobs that are given at once, at most."""
@@ -26,8 +28,18 @@ PATIENCE_S = 120.0
 OPEN_S = 600.0
 """… unless it still opens the model: a delegate may have to compile it."""
 _TRIES = 2
+_WORKER_BYTES = 64 << 20
+"""What a worker takes with LiteRT or ONNX Runtime, OpenCV and a picture."""
+_TIMES_MODEL = 4
 _DEATHS = 6
 """So many in a row without one answer: it is not the inputs."""
+
+
+def most_workers(model: Path) -> int:
+    """How many workers the free memory has room for, one at least: three quarters of it, each with
+    its libraries and several times the model's file (weights are repacked, pictures decoded)."""
+    size = model.stat().st_size if model.exists() else 0
+    return max(1, free_memory() * 3 // 4 // (_WORKER_BYTES + _TIMES_MODEL * size))
 
 
 class Crew(Protocol):

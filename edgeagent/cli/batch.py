@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeagent.batch.crew import LocalCrew
     from edgeagent.batch.order import Job, Order
     from edgeagent.batch.run import Progress, Summary
+    from edgeagent.manifest import Package
 
 _AGAIN = 75
 _LINE_S = 30.0
@@ -78,7 +79,7 @@ def batch(
     # A result that was written among the inputs is none of them.
     files = [path for path in find_all(inputs) if path.resolve() != out.resolve()]
     jobs = [Job(number, str(path.resolve()), str(path)) for number, path in enumerate(files)]
-    size = workers or crew_size(len(jobs))
+    size = workers or crew_size(len(jobs), package)
     order = order_for(package, variant=variant, threshold=threshold,
                       threads=threads or max(1, _cores() // size))  # fmt: skip
     with _crew(order, size, dask, jobs) as crew, progress_line(order.model, as_json) as tell:
@@ -92,12 +93,22 @@ def batch(
 
 
 def _cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def crew_size(inputs: int) -> int:
-    """Workers for so many inputs: one for each core that this process may use."""
-    return max(1, min(_cores(), inputs))
+def crew_size(inputs: int, *packages: Package) -> int:
+    """Workers for so many inputs: one for each core, as far as memory suffices."""
+    from edgeagent.batch.crew import most_workers
+
+    largest = max(
+        (package.path(its.file) for package in packages for its in package.manifest.variant),
+        key=lambda file: file.stat().st_size if file.exists() else 0,
+    )
+    fit = most_workers(largest)
+    if fit < min(_cores(), inputs):
+        render.note(f"{fit} of {_cores()} cores: memory for more workers is short.")
+    return max(1, min(_cores(), inputs, fit))
 
 
 def _crew(order: Order, size: int, dask: str, jobs: list[Job]) -> LocalCrew | DaskCrew:

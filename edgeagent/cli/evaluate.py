@@ -63,7 +63,8 @@ def evaluate(
         add_slices(known, slices)
     for package in packages:
         fitting(package, known)
-    judge = _Judge(known, precision, variant, workers or crew_size(len(known.cases)), as_json)
+    size = workers or crew_size(len(known.cases), *packages)
+    judge = _Judge(known, precision, variant, size, as_json)
     found = [judge(package) for package in packages]
     compared = compare(*found) if against else None
     if report is not None:

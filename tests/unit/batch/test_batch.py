@@ -17,7 +17,7 @@ import cv2
 import pytest
 
 from edgeagent.batch.block import Block
-from edgeagent.batch.crew import LocalCrew
+from edgeagent.batch.crew import LocalCrew, most_workers
 from edgeagent.batch.formats import open_format
 from edgeagent.batch.order import Job, Order, order_for
 from edgeagent.batch.run import Summary, log_path, run
@@ -129,6 +129,16 @@ def test_an_input_that_holds_its_worker_is_tried_twice_and_skipped(
     assert out.read_bytes() == undisturbed
     assert done.skipped[-1].input == "held.png"
     assert "took its worker down: no answer within 4 s" in done.skipped[-1].reason
+
+
+def test_there_are_no_more_workers_than_memory_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "a.tflite"
+    model.write_bytes(bytes(4 << 20))
+    for free_mb, workers in ((60, 1), (240, 2), (1024, 9)):
+        monkeypatch.setattr("edgeagent.batch.crew.free_memory", lambda mb=free_mb: mb << 20)
+        assert most_workers(model) == workers
 
 
 def test_a_model_that_can_not_be_opened_is_said_in_its_words(
