@@ -72,12 +72,13 @@ class Labels:
 
     def measured(self, precision: float) -> dict[str, Any]:
         """All sections of a report. ``precision`` is what a suggested threshold must reach."""
-        classes = self._classes()
+        classes, calibration = self._classes(), self._calibration()
+        ece = {"ece": calibration["ece"]} if calibration else {}
         return {
-            "metrics": self._metrics(classes),
+            "metrics": self._metrics(classes) | ece,
             "classes": classes,
             "confusion": self._confusion(),
-            "calibration": curves.calibration(np.clip(self.confidence, 0, 1), self.right),
+            "calibration": calibration,
             "threshold": {
                 "asked_precision": precision,
                 "suggested": curves.sure_from(self.confidence, self.right, precision),
@@ -85,6 +86,12 @@ class Labels:
             "slices": slices(self.told, self.right),
             "worst": self._worst(),
         }
+
+    def _calibration(self) -> dict[str, Any] | None:
+        """None where scores are no shares of 1 (logits): how sure they are can't be said."""
+        if self.scores.min(initial=0.0) < -1e-3 or self.scores.max(initial=0.0) > 1 + 1e-3:
+            return None
+        return curves.calibration(np.clip(self.confidence, 0, 1), self.right)
 
     def _metrics(self, classes: list[dict[str, Any]]) -> dict[str, Any]:
         count, right = len(self.right), int(self.right.sum())

@@ -18,7 +18,8 @@ _LINES = 6
 """Curves in one plot at most: more can't be told apart."""
 NAMES = {
     "map": "mAP (IoU 0.5 to 0.95)", "map50": "mAP at IoU 0.5", "map75": "mAP at IoU 0.75",
-    "auc": "AUC", "macro_f1": "macro F1", "accuracy_low": "", "accuracy_high": "",
+    "auc": "AUC", "ece": "calibration error (ECE)", "macro_f1": "macro F1",
+    "accuracy_low": "", "accuracy_high": "",
     "made_up": "made up", "false_alarms": "false alarms", "mean_error": "mean error",
     "rms_error": "RMS error", "p95_error": "error, 95 %", "r2": "R²", "map_small": "mAP, small",
     "map_medium": "mAP, medium", "map_large": "mAP, large", "ar1": "", "ar10": "", "ar100": "",
@@ -117,7 +118,7 @@ def _advice(task: str, told: Mapping[str, Any]) -> str:
 
 def _plots(task: str, told: Mapping[str, Any]) -> str:
     drawn = []
-    if "calibration" in told:
+    if told.get("calibration"):
         its = told["calibration"]
         bars = [(b["low"], b["high"], b["accuracy"]) for b in its["bins"]]
         line = [(b["confidence"], b["accuracy"]) for b in its["bins"]]

@@ -9,6 +9,7 @@ import pytest
 from edgeagent.errors import UsageError
 from edgeagent.evaluate.answers import Told
 from edgeagent.evaluate.data import Case, Data
+from edgeagent.evaluate.labels import Labels
 from edgeagent.evaluate.values import Measured, Unusual, fit
 
 
@@ -54,3 +55,15 @@ def test_data_of_one_kind_is_refused() -> None:
         cases = [Case(Path(label), label, label) for label in labels]
         with pytest.raises(UsageError, match="some inputs must be usual and some not"):
             fit(Data("d", cases))
+
+
+def test_scores_that_are_no_shares_have_no_calibration() -> None:
+    told = [
+        Told(Case(Path(name), name, name), 0,
+             [{"label": "a", "score": 7.5}, {"label": "b", "score": -2.0}])
+        for name in ("a", "b")
+    ]  # fmt: skip
+    measured = Labels(told, ["a", "b"]).measured(0.9)
+    assert measured["calibration"] is None and "ece" not in measured["metrics"]
+    assert measured["metrics"]["accuracy"] == 0.5
+    assert measured["confusion"] == {"labels": ["a", "b"], "matrix": [[1, 0], [1, 0]]}
