@@ -90,7 +90,7 @@ def test_a_model_with_shuffled_weights_gives_another_map(
     own = newest(repository, "parts")
     for package, seed in ((own, 1), (own, 2), (randomised, 1)):
         with Predictor(package, threshold=0.0) as predictor:
-            found = explain_picture(predictor, scene, target=target, runs=250, seed=seed)
+            found = explain_picture(predictor, scene, target=target, runs=160, seed=seed)
             target = found.target
             maps.append(found)
     good, repeated, other = maps
