@@ -73,8 +73,8 @@ def evaluate(
     if compared is not None:
         plain |= {"against": found[1].result.plain(), "compared": compared}
     render.show(plain, as_json, lambda: _show(found, compared))
-    bad = bool(found[0].result.skipped) or (compared is not None and _worse(compared))
-    raise typer.Exit(1 if bad else 0)
+    worse = compared is not None and compared["verdict"] == "worse"
+    raise typer.Exit(1 if worse or found[0].result.skipped else 0)
 
 
 class _Judge:
@@ -99,12 +99,6 @@ class _Judge:
                 package, self._data, lambda order: LocalCrew(order, self._workers),
                 precision=self._precision, variant=self._variant, tell=tell,
             )  # fmt: skip
-
-
-def _worse(compared: dict[str, Any]) -> bool:
-    from edgeagent.evaluate.report.page import sentence
-
-    return compared["significant"] and " is worse " in sentence(compared)
 
 
 def _write(

@@ -90,6 +90,7 @@ def assess(
         InputError: not one input could be used.
         ModelError, RuntimeMissing: the model can't run, or a library is missing.
     """
+    fitting(package, data)
     answers = ask(package, data, open_crew, variant=variant, tell=tell)
     return measure(package, data, answers, precision)
 
@@ -126,8 +127,10 @@ def compare(first: Assessment, second: Assessment) -> dict[str, Any]:
         )
     key, found = _test(tests, first.result.task, one, other)
     before, after = (its.result.sections["metrics"][key] for its in (first, second))
-    return {"first": first.result.model, "second": second.result.model, "measure": key,
-            "before": before, "after": after, **found}  # fmt: skip
+    better = after < before if key == "mean_error" else after > before
+    verdict = ("better" if better else "worse") if found["significant"] else "same"
+    return {"first": first.result.model, "second": second.result.model, "verdict": verdict,
+            "measure": key, "before": before, "after": after, **found}  # fmt: skip
 
 
 def _test(tests: Any, task: str, one: Any, other: Any) -> tuple[str, dict[str, Any]]:

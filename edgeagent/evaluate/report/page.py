@@ -60,14 +60,11 @@ def page(
 def sentence(compared: Mapping[str, Any]) -> str:
     """Which of two is better, for people."""
     name = NAMES.get(compared["measure"], "") or compared["measure"]
-    gain = compared["after"] - compared["before"]
-    better = gain < 0 if compared["measure"] == "mean_error" else gain > 0
     said = f"{name} {compared['before']:.4g} → {compared['after']:.4g}"
-    if not compared["significant"]:
+    if compared["verdict"] == "same":
         return (f"{compared['second']} can't be told from {compared['first']}: {said}, which may "
                 f"be chance (p = {compared['p']:.3g}, {compared['test']})")  # fmt: skip
-    word = "better" if better else "worse"
-    return (f"{compared['second']} is {word} than {compared['first']}: {said} "
+    return (f"{compared['second']} is {compared['verdict']} than {compared['first']}: {said} "
             f"(p = {compared['p']:.3g}, {compared['test']})")  # fmt: skip
 
 
@@ -92,11 +89,7 @@ def advice(task: str, told: Mapping[str, Any]) -> str:
 
 
 def _verdict(compared: Mapping[str, Any]) -> str:
-    said = sentence(compared)
-    kind = ""
-    if compared["significant"]:
-        kind = " better" if " is better " in said else " worse"
-    return f'<p class="verdict{kind}">{escape(said)}</p>'
+    return f'<p class="verdict {compared["verdict"]}">{escape(sentence(compared))}</p>'
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:

@@ -62,7 +62,7 @@ def test_a_second_version_is_judged_with_a_test(
     done = invoke("eval", "digits", digits / "data", "--against", folder, "--json", "--workers", 1)
     assert done.exit_code == 1, done.stderr
     compared = json.loads(done.stdout)["compared"]
-    assert compared["measure"] == "accuracy" and compared["significant"]
+    assert compared["measure"] == "accuracy" and compared["verdict"] == "worse"
     assert compared["before"] > compared["after"]
     assert compared["only_first_right"] > compared["only_second_right"]
     if full:
