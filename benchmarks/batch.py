@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -53,26 +54,42 @@ def bare(model: Path, pictures: Path, out: Path) -> list[str]:
             str(out)]  # fmt: skip
 
 
-def timed(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+def timed(command: list[str]) -> tuple[float, float]:
+    """Seconds by the clock, and of processor time: the second says the same on a busy machine."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, check=True, cwd=ROOT, stdout=quiet, stderr=quiet)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - began, cpu_s
 
 
 def compare(folder: Path, count: int, rounds: int) -> dict[str, Any]:
     """Medians of whole commands and the throughput of ours as a share of the bare loop's."""
     pictures, model = folder / "pictures", sorted((ROOT / "models" / "parts").iterdir())[-1]
     make_pictures(pictures, count)
-    took: dict[str, list[float]] = {"ours": [], "bare": []}
+    few = folder / "few"
+    make_pictures(few, 2)
+    took: dict[str, list[tuple[float, float]]] = {
+        "ours": [], "bare": [], "ours_start": [], "bare_start": [],
+    }  # fmt: skip
     for _ in range(rounds):
         took["ours"].append(timed(ours(model, pictures, folder / "ours.jsonl")))
         took["bare"].append(timed(bare(model, pictures, folder / "bare.jsonl")))
-    a, b = (statistics.median(took[name]) for name in ("ours", "bare"))
+        took["ours_start"].append(timed(ours(model, few, folder / "few.jsonl")))
+        took["bare_start"].append(timed(bare(model, few, folder / "few.bare.jsonl")))
+    a, b, c, d = (statistics.median(wall for wall, _ in its) for its in took.values())
+    e, f, g, h = (statistics.median(cpu for _, cpu in its) for its in took.values())
     return {
         "pictures": count, "rounds": rounds, "ours_s": round(a, 2), "bare_s": round(b, 2),
         "ours_per_s": round(count / a), "bare_per_s": round(count / b),
-        "throughput_share": round(b / a, 3),
-        "shares": [round(y / x, 3) for x, y in zip(took["ours"], took["bare"], strict=True)],
+        "throughput_share": round(b / a, 3), "ours_start_s": round(c, 2),
+        "bare_start_s": round(d, 2), "share_without_start": round((b - d) / (a - c), 3),
+        "shares": [round(y / x, 3) for (x, _), (y, _) in
+                   zip(took["ours"], took["bare"], strict=True)],
+        "ours_cpu_ms": round((e - g) / count * 1e3, 3),
+        "bare_cpu_ms": round((f - h) / count * 1e3, 3),
+        "cpu_share": round(f / e, 3),
     }  # fmt: skip
 
 

@@ -68,11 +68,6 @@ class Parser:
     def __init__(self) -> None:
         self._data = b""
 
-    @property
-    def rest(self) -> int:
-        """Bytes that are not yet a block."""
-        return len(self._data)
-
     def feed(self, data: bytes) -> Iterator[Block]:
         """The blocks that are complete now. Raises Torn."""
         data, at = self._data + data, 0

@@ -11,21 +11,35 @@ import select
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from edgeagent.batch.block import Block, make, refusal
 from edgeagent.batch.hand import Hand
 from edgeagent.batch.order import Job, Order
 from edgeagent.errors import InputError, ModelError
+from edgeagent.prove.process import free_memory
 
 _CHUNK = 16
 """Jobs that are given at once, at most."""
 _LOOK_S = 0.25
 PATIENCE_S = 120.0
-"""A worker that tells nothing for so long hangs."""
+"""A worker that tells nothing for so long hangs …"""
+OPEN_S = 600.0
+"""… unless it still opens the model: a delegate may have to compile it."""
 _TRIES = 2
+_WORKER_BYTES = 64 << 20
+"""What a worker takes with LiteRT or ONNX Runtime, OpenCV and a picture."""
+_TIMES_MODEL = 4
 _DEATHS = 6
 """So many in a row without one answer: it is not the inputs."""
+
+
+def most_workers(model: Path) -> int:
+    """How many workers the free memory has room for, one at least: three quarters of it, each with
+    its libraries and several times the model's file (weights are repacked, pictures decoded)."""
+    size = model.stat().st_size if model.exists() else 0
+    return max(1, free_memory() * 3 // 4 // (_WORKER_BYTES + _TIMES_MODEL * size))
 
 
 class Crew(Protocol):
@@ -163,5 +177,6 @@ class LocalCrew:
     def _look_for_hung(self) -> None:
         now = time.monotonic()
         for hand in self._hands.values():
-            if hand.waiting and now - hand.heard > self._patience_s:
-                hand.kill(f"no answer within {self._patience_s:g} s")
+            limit_s = OPEN_S if hand.opened is None else self._patience_s
+            if hand.waiting and now - hand.heard > limit_s:
+                hand.kill(f"no answer within {limit_s:g} s")

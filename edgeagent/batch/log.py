@@ -7,6 +7,7 @@ held is done again. Blocks are put in the order of the inputs when the result is
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -69,10 +70,10 @@ class Log:
         encoded = block.encoded()
         try:
             self._file.write(encoded)
-            if time.monotonic() - self._synced >= _SYNC_S:
-                self.sync()
         except OSError as error:
             raise unwritable(self.path, error) from error
+        if time.monotonic() - self._synced >= _SYNC_S:
+            self.sync()
         self._know(block, self._end + len(encoded) - head.bytes)
         self._end += len(encoded)
         return True
@@ -87,7 +88,10 @@ class Log:
     def sync(self) -> None:
         """Have everything on the medium."""
         self.flush()
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         self._synced = time.monotonic()
 
     def rows(self) -> Iterator[bytes]:
@@ -100,7 +104,9 @@ class Log:
                 yield file.read(place.bytes)
 
     def close(self) -> None:
-        self._file.close()
+        # What could not be written has been told; closing would tell it once more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Log:
         return self

@@ -146,12 +146,14 @@ class _Pace:
         self._began = time.monotonic()
 
     def __call__(self) -> Progress:
-        log = self._log
-        took = max(1e-6, time.monotonic() - self._began)
+        log, now = self._log, time.monotonic()
         done = len(log.done)
-        fresh = done - self._done
-        left = (self._total - done) * took / fresh if fresh else None
-        rate = (log.samples - self._samples) / took
+        fresh, samples = done - self._done, log.samples - self._samples
+        if not fresh and not samples:
+            self._began = now  # models are still being opened: that is no pace
+        took = max(1e-6, now - self._began)
+        left = (self._total - done) * took / fresh if fresh and took > _TELL_S else None
+        rate = samples / took if took > _TELL_S else 0.0
         return Progress(done, self._total, log.skipped, log.samples, rate, left)
 
 

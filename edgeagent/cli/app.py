@@ -20,6 +20,8 @@ from edgeagent.cli import (
     devices,
     doctor,
     drill,
+    evaluate,
+    explain,
     fleet,
     infer,
     models,
@@ -118,6 +120,8 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
+app.command("eval")(evaluate.evaluate)
+app.command("explain")(explain.explain)
 app.command("bench")(bench.bench)
 app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeagent.batch.crew import LocalCrew
     from edgeagent.batch.order import Job, Order
     from edgeagent.batch.run import Progress, Summary
+    from edgeagent.manifest import Package
 
 _AGAIN = 75
 _LINE_S = 30.0
@@ -75,11 +76,13 @@ def batch(
 
     package = options.library(config, data_dir).find(model)
     writer = open_format(format_of(format_, out.suffix), package)
-    jobs = [Job(n, str(path.resolve()), str(path)) for n, path in enumerate(find_all(inputs))]
-    crew_size = workers or _workers(len(jobs))
+    # A result that was written among the inputs is none of them.
+    files = [path for path in find_all(inputs) if path.resolve() != out.resolve()]
+    jobs = [Job(number, str(path.resolve()), str(path)) for number, path in enumerate(files)]
+    size = workers or crew_size(len(jobs), package)
     order = order_for(package, variant=variant, threshold=threshold,
-                      threads=threads or max(1, _cores() // crew_size))  # fmt: skip
-    with _crew(order, crew_size, dask, jobs) as crew, _told(order.model, as_json) as tell:
+                      threads=threads or max(1, _cores() // size))  # fmt: skip
+    with _crew(order, size, dask, jobs) as crew, progress_line(order.model, as_json) as tell:
         try:
             done = run(order, jobs, crew, out, writer, tell=tell, restart=restart, replace=replace)
         except KeyboardInterrupt:
@@ -90,11 +93,22 @@ def batch(
 
 
 def _cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def _workers(inputs: int) -> int:
-    return max(1, min(_cores(), inputs))
+def crew_size(inputs: int, *packages: Package) -> int:
+    """Workers for so many inputs: one for each core, as far as memory suffices."""
+    from edgeagent.batch.crew import most_workers
+
+    largest = max(
+        (package.path(its.file) for package in packages for its in package.manifest.variant),
+        key=lambda file: file.stat().st_size if file.exists() else 0,
+    )
+    fit = most_workers(largest)
+    if fit < min(_cores(), inputs):
+        render.note(f"{fit} of {_cores()} cores: memory for more workers is short.")
+    return max(1, min(_cores(), inputs, fit))
 
 
 def _crew(order: Order, size: int, dask: str, jobs: list[Job]) -> LocalCrew | DaskCrew:
@@ -109,7 +123,7 @@ def _crew(order: Order, size: int, dask: str, jobs: list[Job]) -> LocalCrew | Da
 
 
 @contextmanager
-def _told(label: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+def progress_line(label: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Draws how far it is; where there is no terminal, a line now and then."""
     if quiet:
         yield lambda _progress: None
@@ -130,7 +144,9 @@ def _told(label: str, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 
 def _progress(its: Progress) -> str:
-    parts = [f"{its.done:,} of {its.total:,} inputs", f"{its.samples_per_s:,.0f} samples/s"]
+    parts = [f"{its.done:,} of {its.total:,} inputs"]
+    if its.samples_per_s:
+        parts.append(f"{its.samples_per_s:,.0f} samples/s")
     if its.left_s is not None and its.done < its.total:
         parts.append(f"{render.duration(its.left_s)} left")
     if its.skipped:

@@ -7,7 +7,7 @@ import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -108,6 +108,21 @@ def draw(
             lines.append(("text", f"{prediction.text} {prediction.score:.2f}"))
     pen.list(lines[::-1])
     return picture
+
+
+def warmed(pixels: Picture, share: NDArray[np.floating[Any]]) -> Picture:
+    """A BGR copy of a frame, uint8 (h, w, 3) or (h, w), under a map.
+
+    Args:
+        share: (rows, columns) over the frame, 0 to 1; what is below 0.5 does not show.
+    """
+    picture = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+    height, width = picture.shape[:2]
+    whole = cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    heat = cv2.applyColorMap((whole * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    cover = (0.6 * np.clip(3 * whole - 1.5, 0.0, 1.0))[..., None]
+    mixed: Picture = (picture * (1 - cover) + heat * cover).astype(np.uint8)
+    return mixed
 
 
 def _draw_scenery(pen: _Pen, scenery: Scenery, predictions: Sequence[Prediction]) -> None:
@@ -236,13 +251,9 @@ class _Pen:
     def unusual(self, found: Anomaly) -> None:
         """The heat over the picture, red where it reaches the threshold, and boxes of regions."""
         if found.heat is not None:
-            share = np.clip(found.heat / max(found.threshold, 1e-9) / 1.5, 0.0, 1.0)
-            size = (self._width, self._height)
-            share = cv2.resize(share.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-            heat = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
             # What is as usual stays as it is: the heat shows from 3/4 of the threshold on.
-            cover = (0.6 * np.clip(3 * share - 1.5, 0.0, 1.0))[..., None]
-            self._picture[:] = self._picture * (1 - cover) + heat * cover
+            share = np.clip(found.heat / max(found.threshold, 1e-9) / 1.5, 0.0, 1.0)
+            self._picture[:] = warmed(self._picture, share)
         for box, score in found.regions:
             self.box("anomaly", f"{score:.3g}", box)
 

@@ -21,7 +21,7 @@ from edgeagent.store.books import stored_ranges
 from edgeagent.store.database import close_quietly, last_seq
 from edgeagent.store.encode import decoded, intact
 from edgeagent.store.ranges import Ranges
-from edgeagent.store.verify import open_to_read
+from edgeagent.store.verify import open_to_read, resolve
 
 _ROWS = 500
 CSV_COLUMNS = (
@@ -102,6 +102,11 @@ def peek(path: Path, count: int, chosen: Filter = EVERYTHING) -> list[dict[str, 
             break
         found.append({**record, "state": state})
     return found
+
+
+def evidence_file(path: Path, sha256: str) -> Path:
+    """Where evidence that a record refers to lies, as long as it is kept. Raises as `resolve`."""
+    return resolve(path).parent.parent / "blobs" / sha256
 
 
 class Born(Struct, frozen=True):

@@ -11,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.agent.acting import Acting
+from edgeagent.agent.ports import config_ports
+from edgeagent.config.load import load
+from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.toml import parse_toml
+from edgeagent.errors import ConfigError
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.types import Draft
 
 CONFIG = """
 [models]
@@ -104,20 +110,27 @@ def test_all_four_kinds_work_together(tmp_path: Path, installed: Path, models: P
     assert sum(its["phase"] == "new" for its in told) < 10
 
 
-def test_an_action_that_fails_is_told_and_the_event_is_recorded(
-    tmp_path: Path, installed: Path, models: Path
+def test_an_action_that_fails_is_told_and_the_next_one_is_done(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with run(tmp_path, installed, models, tmp_path / "no" / "folder") as agent:
-        agent.until(lambda its: its["pipelines"]["belt"]["state"] == "ended")
-        stats = agent.client.result("outbox", action="stats")
-        assert stats["produced"] >= 2
-    assert "action note failed: FileNotFoundError" in agent.log
+    monkeypatch.syspath_prepend(installed)
+    folder = tmp_path / "later"
+    options = {"note": {"file": str(folder / "notes.jsonl")}}
+    acting = Acting("belt", PipelineConfig(model="m", source="s", plugins=options))
+    draft = Draft("event", "belt", data={"phase": "new", "label": "a"}, actions=("note",))
+    acting(draft)
+    acting.close()
+    assert "action note: FileNotFoundError" in acting.loss()
+    folder.mkdir()
+    acting(draft)
+    acting.close()
+    assert acting.loss() == "" and (folder / "notes.jsonl").read_text().count("\n") == 1
 
 
 def test_what_is_misspelt_is_said_with_what_there_is(
-    tmp_path: Path, installed: Path, models: Path
+    tmp_path: Path, installed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = os.pathsep.join([str(installed), *sys.path])
+    monkeypatch.syspath_prepend(installed)
     text = CONFIG.format(models=models, slides="/", notes="/dev/null")
     file = tmp_path / "agent.toml"
     for right, wrong, said in (
@@ -125,8 +138,7 @@ def test_what_is_misspelt_is_said_with_what_there_is(
         ("plugin('fresh')", "plugin('frech')", "did you mean 'fresh'"),
     ):
         file.write_text(text.replace(right, wrong, 1))
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeagent.cli", "config", "check", str(file)],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 78 and said in done.stderr + done.stdout, done.stderr
+        with pytest.raises(ConfigError, match=said):
+            load(file, data_dir=tmp_path, ports=config_ports(tmp_path))
+    file.write_text(text)
+    load(file, data_dir=tmp_path, ports=config_ports(tmp_path))

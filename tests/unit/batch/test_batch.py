@@ -15,11 +15,13 @@ from typing import Any
 
 import cv2
 import pytest
+from msgspec.structs import replace
 
 from edgeagent.batch.block import Block
-from edgeagent.batch.crew import LocalCrew
+from edgeagent.batch.crew import LocalCrew, most_workers
 from edgeagent.batch.formats import open_format
 from edgeagent.batch.order import Job, Order, order_for
+from edgeagent.batch.piece import Piece
 from edgeagent.batch.run import Summary, log_path, run
 from edgeagent.capture.synthetic import BeltScene
 from edgeagent.errors import ModelError, UsageError
@@ -108,10 +110,10 @@ def test_interrupted_it_goes_on_and_only_does_the_rest(
             raise KeyboardInterrupt
 
     out = tmp_path / "a.jsonl"
-    with Watched(order, 2, stop) as crew, pytest.raises(KeyboardInterrupt):
+    with Watched(order, 1, stop) as crew, pytest.raises(KeyboardInterrupt):
         run(order, jobs, crew, out, open_format("jsonl", parts))
     assert not out.exists()
-    done = do(order, jobs, out, parts)
+    done = do(order, jobs, out, parts, size=1)
     assert done.resumed == 12 and done.samples == 38
     assert out.read_bytes() == undisturbed
     with pytest.raises(UsageError, match="is there already"):
@@ -124,11 +126,21 @@ def test_an_input_that_holds_its_worker_is_tried_twice_and_skipped(
     os.mkfifo(tmp_path / "held.png")  # opening it waits until somebody writes
     held = Job(40, str(tmp_path / "held.png"), "held.png")
     out = tmp_path / "a.jsonl"
-    with LocalCrew(order, 2, patience_s=1.0) as crew:
+    with LocalCrew(order, 2, patience_s=4.0) as crew:
         done = run(order, [*jobs, held], crew, out, open_format("jsonl", parts))
     assert out.read_bytes() == undisturbed
     assert done.skipped[-1].input == "held.png"
-    assert "took its worker down: no answer within 1 s" in done.skipped[-1].reason
+    assert "took its worker down: no answer within 4 s" in done.skipped[-1].reason
+
+
+def test_there_are_no_more_workers_than_memory_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "a.tflite"
+    model.write_bytes(bytes(4 << 20))
+    for free_mb, workers in ((60, 1), (240, 2), (1024, 9)):
+        monkeypatch.setattr("edgeagent.batch.crew.free_memory", lambda mb=free_mb: mb << 20)
+        assert most_workers(model) == workers
 
 
 def test_a_model_that_can_not_be_opened_is_said_in_its_words(
@@ -140,7 +152,7 @@ def test_a_model_that_can_not_be_opened_is_said_in_its_words(
     broken = order_for(package)
     (folder / broken.variant).write_bytes(b"no model")
     with pytest.raises(ModelError, match="not the file that"):
-        do(broken, jobs, tmp_path / "a.jsonl", parts)
+        do(broken, jobs, tmp_path / "a.jsonl", parts, size=1)
     assert not log_path(tmp_path / "a.jsonl").exists()  # nothing was done: nothing is kept
 
 
@@ -159,14 +171,17 @@ def test_the_command_killed_with_9_and_its_log_torn_goes_on_where_it_was(
     environment = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(tmp_path)}
     kept = log_path(out)
     with subprocess.Popen(command, env=environment, cwd=tmp_path) as first:
-        until(lambda: kept.exists() and kept.read_bytes().count(b'"crc"') > 20)
-        workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-        first.kill()
+        try:
+            until(lambda: kept.exists() and kept.read_bytes().count(b'"crc"') > 20)
+            workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+        finally:
+            first.kill()
     assert len(workers) == 2
     until(lambda: all(_gone(pid) for pid in workers))
     with kept.open("ab") as file:
         file.write(b'{"input":33,"first":0,"rows":1,"end":true,"by')
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE) as again:
+    alone = [*command, "--workers", "1"]
+    with subprocess.Popen(alone, env=environment, cwd=tmp_path, stdout=subprocess.PIPE) as again:
         held.write_bytes((pictures / "0.jpg").read_bytes())  # waits until it is opened
         told = json.loads(again.stdout.read() if again.stdout else b"")
     assert again.returncode == 1  # two of the inputs are no pictures
@@ -179,16 +194,56 @@ def test_the_command_killed_with_9_and_its_log_torn_goes_on_where_it_was(
     assert all(row["predictions"] == said[Path(row["input"]).name] for row in rows)
 
 
-def test_a_video_is_told_in_pieces_and_goes_on_within(
-    order: Order, parts: Package, tmp_path: Path
+def test_a_disk_that_is_full_is_said_and_nothing_is_lost(
+    pictures: Path, parts: Package, tmp_path: Path, repository: Path, undisturbed: bytes, full: bool
 ) -> None:
-    clip = tmp_path / "belt.avi"
-    film = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
+    if not full:
+        pytest.skip("two runs of the command (EDGEAGENT_TESTS=full)")
+    out = tmp_path / "a.jsonl"
+    command = [sys.executable, "-m", "edgeagent.cli", "batch", str(parts.folder), str(pictures),
+               "--json", "--workers", "1", "--out", str(out)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(repository), "HOME": str(tmp_path)}
+    # The system refuses what goes beyond the limit, in the middle of a block.
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command]
+    refused = subprocess.run(limited, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 70 and "Traceback" not in refused.stderr
+    assert "a.jsonl.part: can't be written" in refused.stderr and not out.exists()
+    whole = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert json.loads(whole.stdout)["resumed"] > 5
+    assert [row["predictions"] for row in lines(out)] == [
+        json.loads(line)["predictions"] for line in undisturbed.splitlines()
+    ]
+
+
+def film(clip: Path, frames: int) -> list[Job]:
+    """A job over a clip of a belt, 25 frames a second."""
+    made = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
     scene = BeltScene(5, (160, 120))
-    for number in range(150):
-        film.write(scene.render(number)[0])
-    film.release()
-    jobs = [Job(0, str(clip), "belt.avi")]
+    for number in range(frames):
+        made.write(scene.render(number)[0])
+    made.release()
+    return [Job(0, str(clip), clip.name)]
+
+
+def test_a_video_is_told_in_pieces_and_goes_on_within(parts: Package, tmp_path: Path) -> None:
+    (job,) = film(tmp_path / "belt.avi", 90)
+    with Predictor(parts) as predictor:
+        piece = Piece(predictor)
+        first, *rest = piece(job)
+        again = list(piece(replace(job, start=first.head.rows)))
+    assert first.head.rows and rest and not first.head.end and again[-1].head.end
+    assert b"".join(its.payload for its in again) == b"".join(its.payload for its in rest)
+    rows = [json.loads(line) for its in (first, *rest) for line in its.payload.splitlines()]
+    assert [row["sample"] for row in rows] == list(range(90))
+    assert rows[75]["at_s"] == 3.0
+
+
+def test_a_video_that_was_interrupted_gives_the_same_result(
+    order: Order, parts: Package, tmp_path: Path, full: bool
+) -> None:
+    if not full:
+        pytest.skip("three runs over a video (EDGEAGENT_TESTS=full)")
+    jobs = film(tmp_path / "belt.avi", 150)
     whole, out = tmp_path / "whole.jsonl", tmp_path / "a.jsonl"
     do(order, jobs, whole, parts, size=1)
 
@@ -198,14 +253,11 @@ def test_a_video_is_told_in_pieces_and_goes_on_within(
 
     with Watched(order, 1, stop) as crew, pytest.raises(KeyboardInterrupt):
         run(order, jobs, crew, out, open_format("jsonl", parts))
-    done = do(order, jobs, out, parts)
-    assert out.read_bytes() == whole.read_bytes()
-    rows = lines(out)
-    assert [row["sample"] for row in rows] == list(range(150)) and done.resumed == 0
-    assert rows[100]["at_s"] == 4.0
+    done = do(order, jobs, out, parts, size=1)
+    assert out.read_bytes() == whole.read_bytes() and done.resumed == 0
 
 
-def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def until(condition: Callable[[], bool], within_s: float = 90.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -85,7 +86,12 @@ def cluster(tmp_path: Path, repository: Path, full: bool) -> Iterator[Cluster]:
 
 
 def test_one_worker_killed_in_the_middle_gives_the_identical_result(
-    cluster: Cluster, order: Order, jobs: list[Job], parts: Package, tmp_path: Path
+    cluster: Cluster,
+    order: Order,
+    jobs: list[Job],
+    parts: Package,
+    tmp_path: Path,
+    repository: Path,
 ) -> None:
     writer = open_format("jsonl", parts)
     # Each input several times: enough work that there is a middle.
@@ -115,6 +121,13 @@ def test_one_worker_killed_in_the_middle_gives_the_identical_result(
     assert cluster.workers[0].wait() < 0
     assert out.read_bytes() == local.read_bytes()
     assert done.samples == 38 * 6 and len(done.skipped) == 12
+    # The command, on the worker that is left.
+    told = subprocess.run(
+        [sys.executable, "-m", "edgeagent.cli", "batch", order.folder, Path(jobs[0].path).parent,
+         "--dask", cluster.address, "--out", tmp_path / "command.csv", "--json"],
+        capture_output=True, env={**os.environ, "PYTHONPATH": str(repository)}, check=False,
+    )  # fmt: skip
+    assert told.returncode == 1 and json.loads(told.stdout)["samples"] == 38, told.stderr
 
 
 def test_no_scheduler_is_said(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:

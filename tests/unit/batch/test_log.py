@@ -111,7 +111,7 @@ def test_blocks_come_whole_out_of_a_stream_that_is_cut_anyhow(cuts: list[int]) -
         got += parser.feed(stream[:length])
         stream = stream[length:]
     got += parser.feed(stream)
-    assert got == given and not parser.rest
+    assert got == given
 
 
 def test_what_is_no_block_is_torn() -> None:

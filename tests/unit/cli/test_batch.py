@@ -60,6 +60,12 @@ def test_a_list_and_a_recording_and_a_second_run(
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) >= 3 and all(row["predictions"][0]["label"] == "anomaly" for row in rows)
     assert rows[1]["at_s"] > rows[0]["at_s"]
+    beside = tmp_path / "beside" / "out.csv"
+    beside.parent.mkdir()
+    (beside.parent / "machine.csv").write_text(recording.read_text())
+    beside.write_text("an earlier result is no input")
+    done = invoke("batch", "bearing", beside.parent, "--out", beside, "--replace", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["inputs"] == 1, done.stderr
     again = invoke("batch", "bearing", f"@{listed}", "--out", out)
     assert again.exit_code == 2 and "--replace" in again.stderr
 

@@ -1,0 +1,56 @@
+"""``edgeagent explain`` on a file, a recording and a record."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgeagent.capture.synthetic import BeltScene
+from edgeagent.device.identity import machine_hash
+from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
+from edgeagent.types import Draft, Evidence
+
+
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "belt.png"
+    cv2.imwrite(str(file), BeltScene(9003, (320, 240), fault_rate=0.4).render(400)[0])
+    return file
+
+
+def test_numbers_and_a_picture(invoke: Any, tmp_path: Path) -> None:
+    file, out = picture(tmp_path), tmp_path / "map.jpg"
+    done = invoke("explain", "parts", file, "--runs", 200, "--save", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["label"] in ("whole", "cracked", "missing") and told["method"] == "masks"
+    assert told["inside"] > told["area"] and np.array(told["heat"]).max() == 1.0
+    before, after = cv2.imread(str(file)).astype(int), cv2.imread(str(out)).astype(int)
+    assert before.shape == after.shape
+    x1, y1, x2, y2 = told["box"]
+    inside = np.s_[int(y1 * 240) : int(y2 * 240), int(max(0, x1) * 320) : int(x2 * 320)]
+    assert np.abs(before - after)[inside].mean() > np.abs(before - after).mean()
+
+
+def test_a_record_is_explained_by_its_picture(invoke: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    outbox = Outbox.open(folder, device="d", settings=OutboxSettings(), boot="b",
+                         machine=machine_hash())  # fmt: skip
+    jpeg = cv2.imencode(".jpg", cv2.imread(str(picture(tmp_path))))[1].tobytes()
+    outbox.append(
+        Draft("event", "belt", time.time_ns(), 0.0, {"phase": "new", "label": "whole"},
+              event="1", evidence=(Evidence("image/jpeg", jpeg),))
+    )  # fmt: skip
+    outbox.close(5.0)
+    done = invoke("explain", "parts", "--record", "e-1", "--data-dir", folder, "--runs", 50)
+    assert done.exit_code == 0, done.stderr
+    assert "of what matters lies inside its box" in " ".join(done.stdout.split())
+    missing = invoke("explain", "parts", "--record", "e-77", "--data-dir", folder)
+    assert missing.exit_code == 3 and "no picture is kept of record 'e-77'" in missing.stderr
+    both = invoke("explain", "parts")
+    assert both.exit_code == 2 and "--record" in both.stderr
