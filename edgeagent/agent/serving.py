@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
+from edgeagent.agent.figures import gather
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
@@ -22,6 +24,7 @@ from edgeagent.serve.inference.samples import Predictions
 from edgeagent.serve.inference.served import Terms, step_back
 from edgeagent.serve.inference.tfserving import TensorFlowServing
 from edgeagent.serve.live.events import Events
+from edgeagent.serve.live.metrics import Metrics
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -41,7 +44,8 @@ def open_server(agent: Agent) -> Server:
     assert config is not None
     models = _repository(agent, config)
     events = Events(agent.outbox)
-    routes = _routes(config, models, events)
+    metrics = Metrics(partial(gather, agent), models, events.aside)
+    routes = _routes(config, models, events, metrics)
     router = Router(routes, _door(agent, config), size_bytes(config.max_body))
     tls = config.tls
     listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
@@ -58,11 +62,11 @@ def open_server(agent: Agent) -> Server:
     return server
 
 
-def _routes(config: Serve, models: Repository, events: Events) -> list[Route]:
+def _routes(config: Serve, models: Repository, events: Events, metrics: Metrics) -> list[Route]:
     predictions = Predictions(models)
     parts = (
         OpenInference(models), predictions, TensorFlowServing(models),
-        SageMaker(models, predictions, config.default_model), events,
+        SageMaker(models, predictions, config.default_model), events, metrics,
     )  # fmt: skip
     routes = [route for part in parts for route in part.routes()]
     return [*routes, *Description(routes).routes()]

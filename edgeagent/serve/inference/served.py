@@ -176,12 +176,11 @@ class Served:
         *,
         timeout_s: float | None = None,
         gone: Callable[[], Any] | None = None,
-    ) -> Any:
-        """Have something else done with the model, in its turn, on its thread. Raises as `infer`
-        and what ``run`` raises."""
+    ) -> tuple[Any, int]:
+        """Have something else done with the model, in its turn, on its thread: what it gave, and
+        the nanoseconds that it waited. Raises as `infer` and what ``run`` raises."""
         self.used = time.monotonic()
-        answer, _ = await self._queued(None, run, 0, timeout_s, gone)
-        return answer
+        return await self._queued(None, run, 0, timeout_s, gone)
 
     def offer(self, tensors: Sequence[NDArray[Any]], seen: Callable[[Outputs], None]) -> bool:
         """Run it when nothing else waits, and tell ``seen``; False = there is no time for it."""

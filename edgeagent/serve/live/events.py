@@ -51,7 +51,8 @@ class Events:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._aside = ThreadPoolExecutor(1, "serve:read")
+        self.aside = ThreadPoolExecutor(1, "serve:read")
+        """Where what waits for disks or locks is read."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news: set[asyncio.Event] = set()
         records.on_commit(self._wake)
@@ -106,10 +107,10 @@ class Events:
             self._news.discard(news)
 
     async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.aside, work, *arguments)
 
     def close(self) -> None:
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        self.aside.shutdown(wait=False, cancel_futures=True)
 
     def _wake(self) -> None:
         """On the store's thread, after each commit."""
