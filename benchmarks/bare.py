@@ -119,9 +119,56 @@ def sensors(arguments: argparse.Namespace) -> None:
                 float(np.mean((told.ravel() - features) ** 2))
 
 
+_model: Any = None
+"""Of a process of `pool`."""
+
+
+def _open(model: str) -> None:
+    global _model
+    _model = interpreter(model)
+
+
+def _answer(path: str) -> str:
+    """Read, resize, infer, decode: a line of JSON."""
+    import cv2
+    import numpy as np
+
+    spec, out = _model.get_input_details()[0], _model.get_output_details()[0]
+    scale, zero = out["quantization"]
+    height, width = int(spec["shape"][1]), int(spec["shape"][2])
+    picture = cv2.resize(cv2.imread(path), (width, height))
+    tensor = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)[None]
+    _model.set_tensor(spec["index"], (tensor ^ 128).view(np.int8))
+    _model.invoke()
+    rows = (_model.get_tensor(out["index"])[0].astype(np.float32) - zero) * scale
+    scores = rows[:, 4:].max(axis=1)
+    keep = scores >= 0.5
+    boxes, scores, classes = rows[keep, :4], scores[keep], rows[keep, 4:].argmax(axis=1)
+    kept = np.array(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.5, 0.45)).ravel()
+    found = [[int(classes[i]), float(scores[i]), boxes[i].tolist()] for i in kept]
+    return json.dumps({"input": path, "found": found}) + "\n"
+
+
+def pool(arguments: argparse.Namespace) -> None:
+    """A folder of pictures over as many processes as there are cores, a line each, in order."""
+    import multiprocessing
+    import os
+
+    import cv2
+
+    cv2.setNumThreads(1)
+    files = sorted(str(file) for file in Path(arguments.picture).iterdir())
+    cores = len(os.sched_getaffinity(0))
+    with (
+        multiprocessing.Pool(cores, _open, (arguments.model,)) as workers,
+        Path(arguments.out).open("w") as file,
+    ):
+        file.writelines(workers.imap(_answer, files, chunksize=16))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["first", "idle", "loop", "sensors"])
+    parser.add_argument("kind", choices=["first", "idle", "loop", "sensors", "pool"])
     parser.add_argument("--model")
     parser.add_argument("--picture")
     parser.add_argument("--video")
@@ -129,7 +176,8 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--fifo")
     arguments = parser.parse_args()
-    {"first": first, "idle": idle, "loop": loop, "sensors": sensors}[arguments.kind](arguments)
+    kinds = {"first": first, "idle": idle, "loop": loop, "sensors": sensors, "pool": pool}
+    kinds[arguments.kind](arguments)
 
 
 if __name__ == "__main__":

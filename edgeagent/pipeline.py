@@ -75,6 +75,19 @@ class Gates(Protocol):
     def tally(self) -> dict[str, Any]: ...
 
 
+class Acts(Protocol):
+    """What does the actions of plugins (an `agent.acting.Acting`)."""
+
+    def __call__(self, draft: Draft) -> None:
+        """Have them done; must not block."""
+
+    def loss(self) -> str:
+        """What they could not do, in words; empty = nothing."""
+
+    def close(self) -> None:
+        """Finish what waits, within a moment."""
+
+
 class Stages(Struct):
     """All that a model brings, opened together and closed together."""
 
@@ -149,6 +162,8 @@ class Pipeline:
         """How it behaves under the present version of its model."""
         self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
+        self.act: Acts | None = None
+        """Told of events on which plugins act."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -201,6 +216,8 @@ class Pipeline:
             self.watch.began(str(draft.data.get("label", "")))
         self.present.note(draft, self._outbox.append(draft))
         self.meter.records += 1
+        if draft.actions and self.act is not None:
+            self.act(draft)
 
     # --- run loop --------------------------------------------------------------------------
 
@@ -238,6 +255,8 @@ class Pipeline:
         finally:
             stages, self._stages = self._running, None
             stages.session.close()
+            if self.act is not None:
+                self.act.close()
 
     @property
     def _running(self) -> Stages:
@@ -377,6 +396,8 @@ class Pipeline:
             loss = stages.second.loss()
             if loss and state == "ok":
                 state, reason = "degraded", loss
+        if self.act is not None and state == "ok" and self.act.loss():
+            state, reason = "degraded", self.act.loss()
         return Health(self.name, state, reason, detail)
 
 

@@ -309,6 +309,8 @@ class Draft(msgspec.Struct):
     evidence: tuple[Evidence, ...] = ()
     """Redacted pictures and the like; stored with the record and replaced by `blobs`."""
     test: bool = False
+    actions: tuple[str, ...] = ()
+    """Plugins that act on it, when an event begins and when it ends; not stored."""
 
 
 class Health(Struct, frozen=True):

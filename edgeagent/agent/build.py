@@ -21,6 +21,7 @@ from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, MqttConfig, PluginConfig, SourceConfig
 from edgeagent.config.paths import view_file
 from edgeagent.config.units import seconds
+from edgeagent.decide import ACTIONS
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
@@ -237,6 +238,11 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
     around.presents[pipeline.name] = pipeline.present
+    config = around.config.pipelines[pipeline.name]
+    if any(action not in ACTIONS for rule in config.rules for action in rule.do):
+        from edgeagent.agent.acting import Acting
+
+        pipeline.act = Acting(pipeline.name, config)
     return pipeline
 
 

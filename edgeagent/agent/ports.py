@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from edgeagent.config.look import Ports
 from edgeagent.decide import ACTIONS
@@ -46,9 +46,33 @@ def config_ports(data_dir: Path) -> Ports:
         return Library(default_folders(data_dir, folders)).names()
 
     return Ports(
-        zones_in=zones_in, lines_in=lines_in, actions=ACTIONS, labels_in=labels_in,
+        zones_in=zones_in, lines_in=lines_in, actions=_Actions(), labels_in=labels_in,
         labels_of=labels_of, readings_in=readings_in, inputs_of=inputs_of, models=models,
     )  # fmt: skip
+
+
+class _Actions(Sequence[str]):
+    """What ``do`` may list. Plugins are asked for only where something is named that is not our
+    own: reading the metadata of packages takes longer than reading a configuration."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in ACTIONS or name in self._all()
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        return self._all()[place]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @staticmethod
+    def _all() -> list[str]:
+        from edgeagent import plugins
+
+        return [*ACTIONS, *plugins.known("action")]
 
 
 def zones_in(when: str) -> set[str]:
@@ -72,9 +96,12 @@ def labels_in(when: str) -> set[str]:
 
 
 def _parsed(when: str) -> Expression:
+    from edgeagent.decide.cases import check_plugins
     from edgeagent.decide.rules import parse
 
     try:
-        return parse(when)
+        parsed = parse(when)
+        check_plugins(parsed)
+        return parsed
     except ConfigError as error:
         raise ValueError(str(error)) from error

@@ -103,8 +103,10 @@ class Agent:
 
     def run(self) -> int:
         """Start everything, watch until told to stop, stop everything."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        if threading.current_thread() is threading.main_thread():
+            # Else it runs inside another program, which has the signals.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stopping.set())
         control = None
         try:
             self._start()

@@ -16,6 +16,7 @@ from edgeagent.config.paths import SYSTEM_CONFIG, within_reach
 from edgeagent.errors import EdgeAgentError
 
 if TYPE_CHECKING:
+    from edgeagent.agent.running import Agent
     from edgeagent.update.boots import Boots
 
 log = logging.getLogger("edgeagent")
@@ -86,6 +87,24 @@ def run(
     strict: bool = False,
 ) -> int:
     """Load, build, run. Raises EdgeAgentError for what keeps it from starting."""
+    agent = make(config_file, data_dir, flags=flags, until_done=until_done, strict=strict)
+    code = agent.run()
+    if agent.renewed:
+        # A fresh process, with nothing left of the old configuration; its id stays.
+        logging.shutdown()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    return code
+
+
+def make(
+    config_file: Path,
+    data_dir: Path | None,
+    *,
+    flags: Sequence[str] = (),
+    until_done: bool = False,
+    strict: bool = False,
+) -> Agent:
+    """Load and build. Raises EdgeAgentError for what keeps it from starting."""
     from edgeagent.agent.ports import config_ports
     from edgeagent.agent.running import Agent
     from edgeagent.config.load import data_dir_of, load, load_or_last_good
@@ -98,16 +117,10 @@ def run(
         "profile": profile_layer(), "flags": flags, "ports": config_ports(folder),
     }  # fmt: skip
     loaded = how(config_file, data_dir=folder, **around)
-    agent = Agent(
+    return Agent(
         loaded, folder, until_done=until_done, boots=boots,
         reload=lambda remote: load(config_file, remote=remote, **around),
     )  # fmt: skip
-    code = agent.run()
-    if agent.renewed:
-        # A fresh process, with nothing left of the old configuration; its id stays.
-        logging.shutdown()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    return code
 
 
 def _counted(folder: Path) -> Boots:

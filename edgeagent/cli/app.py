@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from edgeagent import __version__
 from edgeagent.cli import (
+    batch,
     config,
     demo,
     desired,
@@ -108,6 +109,7 @@ def edgeagent(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
+app.command("batch")(batch.batch)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -48,11 +48,38 @@ def find_inputs(given: Sequence[str]) -> Iterator[list[Input]]:
         yield found
 
 
-def _expand(text: str) -> list[Path]:
+def find_all(given: Sequence[str]) -> list[Path]:
+    """All files that are meant, each once: those in folders and below them, those that match,
+    and those of lists (``@FILE``, one a line; ``@-`` = standard input).
+
+    Raises:
+        NotFound: something named does not exist, or a folder has nothing to read.
+    """
+    found: list[Path] = []
+    for text in given:
+        if text.startswith("@"):
+            found += [Path(line).expanduser() for line in _listed(text[1:])]
+        else:
+            found += _expand(text, below=True)
+    return list(dict.fromkeys(found))
+
+
+def _listed(name: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if name == STDIN else Path(name).expanduser().read_text("utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(f"{name}: there is no such list") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: can't be read as a list of files: {error}") from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _expand(text: str, below: bool = False) -> list[Path]:
     place = Path(text).expanduser()
     if place.is_dir():
+        inside = place.rglob("*") if below else place.iterdir()
         try:
-            files = [file for file in place.iterdir() if file.is_file() and readable(file)]
+            files = [file for file in inside if readable(file) and file.is_file()]
         except OSError as error:
             raise NotPermitted(f"{text}: {error.strerror}") from error
         if not files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -34,7 +34,8 @@ class Line(Struct, forbid_unknown_fields=True):
 class Rule(Struct, forbid_unknown_fields=True):
     when: str
     do: list[str] = field(default_factory=lambda: ["event"])
-    """What to do while it holds: event, snapshot, clip (both ask for an event too), state."""
+    """What to do while it holds: event, snapshot, clip (both ask for an event too), state, or an
+    action that a plugin offers: it is told when the event begins and when it ends."""
     name: str = ""
     """Under which `state` stands in the pipeline's state document; empty = `when` itself."""
 
@@ -183,6 +184,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     zones: dict[str, Zone] = field(default_factory=dict)
     lines: dict[str, Line] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Options of the rules and actions of plugins, by their names."""
     clip: Clip | None = None
     limit: Limit = field(default_factory=Limit)
     gate: Gate | None = None

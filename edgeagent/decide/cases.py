@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from edgeagent import plugins
 from edgeagent.decide import ACTIONS
 from edgeagent.decide.rules import Expression, fault, parse
 from edgeagent.errors import ConfigError
@@ -24,6 +25,8 @@ class Case(Struct, frozen=True):
     snapshot: bool
     clip: bool
     state: bool
+    actions: tuple[str, ...] = ()
+    """Those of plugins."""
 
 
 def cases(name: str, pipeline: Pipeline, labels: Collection[str]) -> list[Case]:
@@ -51,16 +54,26 @@ def _case(key: str, rule: Rule, labels: Collection[str], pipeline: Pipeline) -> 
             known = {f"{its}{way}" for its in pipeline.lines for way in ("", ":in", ":out")}
             if line not in known:
                 raise fault(rule.when, column, unknown("line", line, known))
+        check_plugins(when)
     except ConfigError as error:
         raise ConfigError(f"{key}.when: {error}", remedy=error.remedy) from error
-    for action in rule.do:
-        if action not in ACTIONS:
-            raise ConfigError(f"{key}.do: {unknown('action', action, ACTIONS)}")
     do = frozenset(rule.do)
+    further = tuple(action for action in rule.do if action not in ACTIONS)
+    for action in further:
+        known_ones = (*ACTIONS, *plugins.known("action"))
+        if action not in known_ones:
+            raise ConfigError(f"{key}.do: {unknown('action', action, known_ones)}")
     return Case(
         rule.name or rule.when, when, event=not do <= {"state"}, snapshot="snapshot" in do,
-        clip="clip" in do, state="state" in do,
+        clip="clip" in do, state="state" in do, actions=further,
     )  # fmt: skip
+
+
+def check_plugins(when: Expression) -> None:
+    """Raises ConfigError that points at a rule which no plugin brings."""
+    for rule, column in when.plugins:
+        if rule not in plugins.known("rule"):
+            raise fault(when.text, column, unknown("rule", rule, plugins.known("rule")))
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:

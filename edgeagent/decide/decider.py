@@ -13,6 +13,7 @@ from edgeagent.decide.data import ANOMALY, as_data, called
 from edgeagent.decide.events import Happening, Happenings, Phase
 from edgeagent.decide.limit import Bucket
 from edgeagent.decide.lines import Lines
+from edgeagent.decide.plugged import open_rules
 from edgeagent.decide.readings import Readings
 from edgeagent.decide.rules import Facts, Scene
 from edgeagent.decide.scene import Surveyor, note_values
@@ -32,6 +33,7 @@ from edgeagent.types import (
 
 if TYPE_CHECKING:
     from edgeagent.config.model import Pipeline, Privacy
+    from edgeagent.decide.cases import Case
     from edgeagent.types import Prediction, Sample
 
 WITHHELD = "withheld"
@@ -91,8 +93,9 @@ class Decide:
         asked = frozenset[str]().union(*(case.when.names for case in self._rules))
         self._ask_speed = "speed" in asked
         self._surveyor = Surveyor(
-            asked, threshold, self._courses, self._lines, self._readings, timezone
-        )
+            asked, threshold, self._courses, self._lines, self._readings, timezone,
+            plugins=open_rules(name, pipeline, self._rules),
+        )  # fmt: skip
         self._snapshot = pipeline.snapshot
         self._events = pipeline.record.events
         self._every = pipeline.record.every
@@ -109,6 +112,8 @@ class Decide:
         """Ends that wait for the pictures of their events."""
         self._open: dict[str, Happening] = {}
         """By key, those whose pictures are still to come."""
+        self._acting: dict[str, tuple[str, ...]] = {}
+        """Actions of plugins that the events in progress have begun, by key."""
         self._number = 0
 
     def adopt(self, model: str, threshold: float) -> None:
@@ -220,12 +225,13 @@ class Decide:
             if not self._events:
                 happening.last_ms = now
                 continue
-            wanted, snapshot, clip = self._judge(facts)
+            matching = [case for case in self._cases if case.when(facts)]
+            wanted = bool(matching) or not self._rules
             phase = self._happenings.sighted(happening, now, wanted=wanted)
             if phase is not None:
-                drafts += self._event(sample, happening, phase, snapshot, clip)
+                drafts += self._event(sample, happening, phase, matching)
         for happening in self._happenings.missed(seen):
-            drafts += self._event(sample, happening, "end", False, False)
+            drafts += self._event(sample, happening, "end", ())
         if self._states:
             things = [facts for _, facts in candidates] or [Facts("", 0.0, self.name, scene=scene)]
             for state in self._states:
@@ -280,19 +286,8 @@ class Decide:
         elif isinstance(prediction, Regression):
             happening.doubtful = False
 
-    def _judge(self, facts: Facts) -> tuple[bool, bool, bool]:
-        """Whether an event is wanted, whether with a picture, and whether with a clip."""
-        if not self._rules:
-            return True, self._snapshot, False
-        matching = [case for case in self._cases if case.when(facts)]
-        return (
-            bool(matching),
-            self._snapshot or any(case.snapshot for case in matching),
-            any(case.clip for case in matching),
-        )
-
     def _event(
-        self, sample: Sample, happening: Happening, phase: Phase, snapshot: bool, clip: bool
+        self, sample: Sample, happening: Happening, phase: Phase, matching: Sequence[Case]
     ) -> list[Draft]:
         draft = self._draft("event", sample, happening.data(phase))
         key = draft.event = happening.event
@@ -300,10 +295,15 @@ class Decide:
         if phase == "end":
             self._happenings.close(happening)
             return self._ended(key, draft)
+        if phase == "new":
+            actions = dict.fromkeys(its for case in matching for its in case.actions)
+            draft.actions = tuple(actions)
+            if actions:
+                self._acting[key] = draft.actions
         if phase == "new" and isinstance(sample, Frame):
-            if snapshot:
+            if self._snapshot or any(case.snapshot for case in matching):
                 self._attach(draft, sample)
-            if clip and self._darkroom is not None:
+            if any(case.clip for case in matching) and self._darkroom is not None:
                 self._darkroom.clip(key)
                 draft.data["clip"] = FOLLOWS
             if self._darkroom is not None and self._darkroom.awaits(key):
@@ -322,6 +322,7 @@ class Decide:
             draft.data["picture"] = FOLLOWS if self._darkroom.awaits(draft.event) else WITHHELD
 
     def _ended(self, key: str, draft: Draft) -> list[Draft]:
+        draft.actions = self._acting.pop(key, ())
         if self._darkroom is not None and self._darkroom.awaits(key):
             self._ending[key] = draft
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeagent.decide.course import Courses
     from edgeagent.decide.lines import Lines
     from edgeagent.decide.readings import Readings
+    from edgeagent.decide.rules.facts import Facts
     from edgeagent.types import Prediction, Sample
 
 _ASK_CLOCK_S = 1.0
@@ -30,6 +31,7 @@ class Surveyor:
         asked: names that the rules ask; calls as ``count()``.
         threshold: what scores less is not counted.
         zone: name of the local time zone.
+        plugins: rules of plugins, by name.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Surveyor:
         readings: Readings,
         zone: str,
         trusted: Callable[[], bool] = clock.synced,
+        plugins: Mapping[str, Callable[[Facts], float]] | None = None,
     ) -> None:
         self._count = "count" in asked or "count()" in asked
         self._inside = "inside()" in asked
@@ -52,11 +55,12 @@ class Surveyor:
         self._readings = readings
         self._zone = _zone(zone) if self._clock else timezone.utc
         self._trusted = trusted
+        self._plugins = plugins or {}
         self._asked_s, self._answer = -math.inf, False
 
     def scene(self, sample: Sample, predictions: Sequence[Prediction]) -> Scene:
         """Of one sample, once its tracks have been followed."""
-        scene = Scene(crossed=self._lines.crossed)
+        scene = Scene(crossed=self._lines.crossed, plugins=self._plugins)
         if self._count:
             scene.counts = self._counted(predictions)
         if self._inside:

@@ -80,11 +80,12 @@ def read_samples(path: Path, package: Package) -> Iterator[Sample]:
     """
     source = _source(path, package)
     source.open()
+    timed = source if isinstance(source, Timed) else None
     try:
         while True:
             sample = source.read()
-            if isinstance(source, Timed):
-                sample = replace(sample, stream_ms=source.position_s * 1e3)
+            if timed is not None:
+                sample = replace(sample, stream_ms=timed.position_s * 1e3)
             yield sample
     except SourceEnded:
         return

@@ -5,6 +5,7 @@
     count > 3 or ('gate' in zones and speed > 0.2)
     label == 'person' and time in 22:00..06:00 and day not in ['sat', 'sun']
     dwell('door') > 20 s or line == 'gate:in' or inside('hall') >= 5 or value('motor') > 40
+    label == 'person' and plugin('queue') > 0.5
 
     rule       = both {"or" both}
     both       = clause {"and" clause}

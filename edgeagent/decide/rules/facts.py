@@ -41,13 +41,15 @@ CALLS: dict[str, tuple[Kind, str]] = {
     "dwell": ("duration", "zone"),
     "crossed": ("number", "line"),
     "value": ("number", "reading"),
+    "plugin": ("number", "rule"),
 }
 """Names that are asked about something: what they give, and what stands in their brackets.
 ``count('person')``: such things in this sample; ``inside('door')``: things that stand in that
 zone; ``dwell('door')``: how long this one has stood in it; ``crossed('gate')``,
 ``crossed('gate:in')``: crossings since the pipeline began; ``value('motor')``,
 ``value('motor.rms')``, ``value('imu.x')``: the newest value of another pipeline or of a source's
-channel, unless it is older than a minute."""
+channel, unless it is older than a minute. ``plugin('queue')``: what an installed rule says of this
+one."""
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WORDS_OF = {"day": DAYS, "clock": ("synced", "unsynced")}
@@ -71,6 +73,8 @@ class Scene(Struct, eq=False):
     """Seconds since the local midnight as a wall clock shows it; NaN = not to be trusted."""
     day: str = ""
     clock: str = "unsynced"
+    plugins: Mapping[str, Callable[[Facts], float]] = field(default_factory=dict)
+    """Rules of plugins that are asked, by name."""
 
 
 NOWHERE = Scene()

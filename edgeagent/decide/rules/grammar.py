@@ -37,6 +37,8 @@ class Expression(Struct, frozen=True):
     """``gate`` or ``gate:in``."""
     readings: tuple[tuple[str, int], ...] = ()
     """What stands in ``value('…')``."""
+    plugins: tuple[tuple[str, int], ...] = ()
+    """What stands in ``plugin('…')``."""
 
     def __call__(self, facts: Facts) -> bool:
         return self.test(facts)
@@ -65,7 +67,7 @@ class _Parser:
         its = self._mentioned
         return Expression(
             self._text, test, frozenset(its.names), tuple(its.labels), tuple(its.zones),
-            tuple(its.lines), tuple(its.readings),
+            tuple(its.lines), tuple(its.readings), tuple(its.plugins),
         )  # fmt: skip
 
     # --- grammar ---------------------------------------------------------------------------

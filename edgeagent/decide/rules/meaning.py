@@ -48,11 +48,12 @@ class Mentioned(Struct):
     zones: Named = field(default_factory=list)
     lines: Named = field(default_factory=list)
     readings: Named = field(default_factory=list)
+    plugins: Named = field(default_factory=list)
 
     def add(self, what: str, text: str, column: int) -> None:
-        """``what``: label, zone, line or reading."""
+        """``what``: label, zone, line, reading or rule."""
         {"label": self.labels, "zone": self.zones, "line": self.lines,
-         "reading": self.readings}[what].append((text, column))  # fmt: skip
+         "reading": self.readings, "rule": self.plugins}[what].append((text, column))  # fmt: skip
 
     def compared(self, left: Operand, right: Operand) -> None:
         """Take note of the texts that a label, a zone or a line is compared with."""
@@ -172,6 +173,7 @@ _ASKED: dict[str, Callable[[str], Callable[[Facts], Any]]] = {
     "dwell": lambda zone: lambda facts: facts.dwell.get(zone, 0.0),
     "crossed": lambda line: lambda facts: facts.scene.crossed.get(line, 0),
     "value": lambda reading: lambda facts: facts.scene.value_of(reading),
+    "plugin": lambda rule: lambda facts: facts.scene.plugins[rule](facts),
 }
 assert _ASKED.keys() == CALLS.keys()
 

@@ -174,7 +174,7 @@ def cloth(rng: np.random.Generator) -> Picture:
 
 @pytest.mark.assets
 @pytest.mark.parametrize("seed", (0, 1, 2) if FULL else (1,))
-@pytest.mark.parametrize(("what", "least"), [("bottles", 0.85), ("cloth", 0.9)])
+@pytest.mark.parametrize(("what", "least"), [("cloth", 0.9)] + [("bottles", 0.85)] * FULL)
 def test_it_is_not_made_for_belts(
     what: str, least: float, seed: int, parts: Path, assets: Path, tmp_path: Path
 ) -> None:
@@ -268,8 +268,8 @@ def test_either_runtime_serves_as_backbone(parts: Path, tmp_path: Path) -> None:
 @pytest.mark.assets
 @pytest.mark.parametrize(
     "name",
-    ["ic_resnet8_int8.tflite", "FastestDet.onnx"]
-    + ["mobilenet_v2_1.0_224_quant.tflite", "mobilenetv2-12-int8.onnx",
+    ["ic_resnet8_int8.tflite"]
+    + ["FastestDet.onnx", "mobilenet_v2_1.0_224_quant.tflite", "mobilenetv2-12-int8.onnx",
        "coco_ssd_mobilenet_v1_quant.tflite"] * FULL,
 )  # fmt: skip
 def test_foreign_models_as_backbones(assets: Path, name: str, tmp_path: Path) -> None:

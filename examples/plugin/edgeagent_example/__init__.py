@@ -1,0 +1,1 @@
+"""Plugins for edgeagent: one of each kind."""
