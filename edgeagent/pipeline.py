@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -164,6 +165,8 @@ class Pipeline:
         """Told of each sample and what was found in it; must not block."""
         self.act: Acts | None = None
         """Told of events on which plugins act."""
+        self.lately: deque[tuple[int, list[Prediction]]] = deque(maxlen=8)
+        """Numbers of the newest samples, and what was found in them."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -203,6 +206,7 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
+        self.lately.append((sample.number, predictions))
         ended = time.perf_counter()
         self.meter.took(started, prepared, inferred, ended)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)

@@ -86,21 +86,8 @@ class Commands:
     # --- the commands ----------------------------------------------------------------------
 
     def _doctor(self, _arguments: types.Nothing, job: Job) -> dict[str, Any]:
-        from edgeagent.diagnose import doctor
-        from edgeagent.diagnose.context import Context
-        from edgeagent.update.library import Library, default_folders
-
         job.progress(0.0, "checking")
-        agent = self._agent
-        library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
-        context = Context(
-            data_dir=agent.folder,
-            loaded=agent.loaded,
-            fault=agent.loaded.stale,
-            find_model=library.find,
-            ask_agent=agent.status,
-        )
-        return doctor.run(context).to_dict()
+        return examined(self._agent)
 
     def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
         loaded = self._agent.loaded
@@ -170,6 +157,23 @@ class Commands:
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+def examined(agent: Agent) -> dict[str, Any]:
+    """What doctor finds, as it stands in the answer to its command."""
+    from edgeagent.diagnose import doctor
+    from edgeagent.diagnose.context import Context
+    from edgeagent.update.library import Library, default_folders
+
+    library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
+    context = Context(
+        data_dir=agent.folder,
+        loaded=agent.loaded,
+        fault=agent.loaded.stale,
+        find_model=library.find,
+        ask_agent=agent.status,
+    )
+    return doctor.run(context).to_dict()
 
 
 def _verify(

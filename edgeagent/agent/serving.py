@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeagent.agent.figures import gather
+from edgeagent.agent.looking import Looking
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
@@ -25,6 +26,7 @@ from edgeagent.serve.inference.served import Terms, step_back
 from edgeagent.serve.inference.tfserving import TensorFlowServing
 from edgeagent.serve.live.events import Events
 from edgeagent.serve.live.metrics import Metrics
+from edgeagent.serve.live.page import Page
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -45,13 +47,16 @@ def open_server(agent: Agent) -> Server:
     models = _repository(agent, config)
     events = Events(agent.outbox)
     metrics = Metrics(partial(gather, agent), models, events.aside)
-    routes = _routes(config, models, events, metrics)
+    page = Page(Looking(agent)) if config.page else None
+    routes = _routes(config, models, events, metrics, page)
     router = Router(routes, _door(agent, config), size_bytes(config.max_body))
     tls = config.tls
     listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
 
     async def end() -> None:
         events.close()
+        if page is not None:
+            page.close()
         await models.close()
 
     server = Server(
@@ -62,11 +67,14 @@ def open_server(agent: Agent) -> Server:
     return server
 
 
-def _routes(config: Serve, models: Repository, events: Events, metrics: Metrics) -> list[Route]:
+def _routes(
+    config: Serve, models: Repository, events: Events, metrics: Metrics, page: Page | None
+) -> list[Route]:
     predictions = Predictions(models)
     parts = (
         OpenInference(models), predictions, TensorFlowServing(models),
         SageMaker(models, predictions, config.default_model), events, metrics,
+        *((page,) if page else ()),
     )  # fmt: skip
     routes = [route for part in parts for route in part.routes()]
     return [*routes, *Description(routes).routes()]

@@ -179,7 +179,7 @@ def look(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         unit.unsubscribe(mailbox)
     report = {"by": "agent", **trial.report()}
     if arguments.get("picture") and isinstance(trial.last, Frame):
-        report["picture"] = _picture(_from_running(agent, name, trial.last))
+        report["picture"] = _picture(from_running(agent, name, trial.last))
     yield {"final": True, **report}
 
 
@@ -229,7 +229,7 @@ def _readers(around: Any, name: str) -> list[str]:
     ]
 
 
-def _from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
+def from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
     """The picture as the agent's own pipeline would show it, or why there is none."""
     config = agent.loaded.config
     if config.privacy.pictures == "never":
