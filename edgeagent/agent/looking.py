@@ -13,7 +13,7 @@ from edgeagent.decide.data import as_data
 from edgeagent.device import health
 from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound, SourceEnded
 from edgeagent.pipeline import Pipeline
-from edgeagent.types import Frame
+from edgeagent.types import Anomaly, Frame
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -86,7 +86,7 @@ class Looking:
         finally:
             unit.unsubscribe(mailbox)
 
-    def _picture(self, source: str, frame: Frame) -> dict[str, str]:
+    def _picture(self, source: str, frame: Frame) -> dict[str, Any]:
         """As a person may see it who asks: what must be hidden is, or there is none."""
         try:
             made = from_running(self._agent, source, frame)
@@ -94,7 +94,9 @@ class Looking:
             made = str(error)
         if isinstance(made, str):
             return {"withheld": made}
-        return {"picture": f"data:{made.type};base64,{base64.b64encode(made.data).decode()}"}
+        picture = f"data:{made.type};base64,{base64.b64encode(made.data).decode()}"
+        # What must be hidden is known late, so that the picture is an older one.
+        return {"picture": picture, "number": made.number or frame.number}
 
     def _found(self, unit: Any, number: int) -> tuple[int, list[dict[str, Any]]]:
         """What was found in that very sample, else in the newest one, and its number."""
@@ -102,7 +104,10 @@ class Looking:
         if not lately:
             return 0, []
         seen, predictions = next((its for its in lately if its[0] == number), lately[-1])
-        return seen, [as_data(its) for its in predictions]
+        stages = unit.stages
+        least = stages.threshold if stages is not None else 0.0
+        return seen, [as_data(its) for its in predictions
+                      if isinstance(its, Anomaly) or getattr(its, "score", least) >= least]  # fmt: skip
 
     def evidence(self, sha256: str) -> bytes:
         return self._agent.outbox.blobs.read(sha256, 0, _LARGEST)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import shutil
-
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,8 +64,9 @@ def test_a_view_is_the_present_picture_with_what_was_found_in_it(served: Client)
     told = until(found)
     picture = decoded(told["picture"])
     assert picture.shape[:2] == (told["height"], told["width"])
-    assert abs(told["number"] - told["seen"]) <= 8
+    assert abs(told["number"] - told["seen"]) <= 64
     assert all(0 <= side <= 1 for side in told["predictions"][0]["box"])
+    assert min(its["score"] for its in told["predictions"]) >= 0.5
     assert served("GET", "/api/views/nothing").status == 404
 
 
@@ -110,10 +110,8 @@ def test_pipelines_are_stopped_with_the_token_only(served: Client) -> None:
 
 @pytest.mark.parametrize("privacy", ["hidden", "never"])
 def test_what_must_be_hidden_is_hidden_here_as_well(tmp_path: Path, privacy: str) -> None:
-    import numpy as np
-
     port = free_port()
-    table = '[pipelines.parts.redact]\nlabels = ["cracked", "whole", "missing"]\n'
+    table = '[pipelines.parts.redact]\nlabels = ["cracked", "whole", "missing"]\nmethod = "fill"\n'
     never = '[privacy]\npictures = "never"\n'
     config = (
         '[sources.belt]\nkind = "synthetic"\nfps = 10\n'
@@ -142,9 +140,8 @@ def test_what_must_be_hidden_is_hidden_here_as_well(tmp_path: Path, privacy: str
                            int((xmid - w) * width) : int((xmid + w) * width)]  # fmt: skip
 
         found = until(lambda: [crop] if (crop := inside()) is not None else None)[0]
-        # A cracked part has a hole and edges in its middle; what is hidden has neither.
-        edges = np.abs(np.diff(found.astype(int), axis=1)).mean()
-        assert edges < 2.0, edges
+        # A part has a hole and edges in its middle; what is filled has nothing but JPEG's noise.
+        assert found.reshape(-1, found.shape[-1]).std(axis=0).max() < 6.0
 
 
 def test_in_chromium(served: Client, tmp_path: Path) -> None:

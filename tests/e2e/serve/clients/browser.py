@@ -4,11 +4,11 @@ playwright. Screenshots go to FOLDER; a second server plays the page of somebody
 import json
 import sys
 import threading
-import tomllib
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import tomllib
 from playwright.sync_api import sync_playwright
 
 port, token, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
@@ -42,9 +42,10 @@ def at_size(browser, name, width, height, scheme):
     small = page.evaluate("""[...document.querySelectorAll('main button, header button')]
         .filter(its => its.offsetParent && its.getBoundingClientRect().height < 40).length""")
     assert small == 0, small
-    nameless = page.evaluate("""[...document.querySelectorAll('button, input, select, textarea, svg[role]')]
-        .filter(its => !(its.textContent.trim() || its.ariaLabel || its.labels?.length
-            || its.getAttribute('aria-label') || its.getAttribute('aria-labelledby'))).length""")
+    nameless = page.evaluate("""[...document.querySelectorAll(
+        'button, input, select, textarea, svg[role]')].filter(its => !(
+            its.textContent.trim() || its.ariaLabel || its.labels?.length ||
+            its.getAttribute('aria-label') || its.getAttribute('aria-labelledby'))).length""")
     assert nameless == 0, nameless
     page.screenshot(path=folder / f"{name}.png", full_page=True)
     assert not complaints, complaints
@@ -77,12 +78,14 @@ def others(browser):
       const here = "{HERE}", said = [];
       const tries = [
         fetch(here + "/api/pipelines/parts", {{method: "POST", body: '{{"action":"stop"}}'}}),
-        fetch(here + "/api/pipelines/parts", {{method: "POST", mode: "no-cors", body: '{{"action":"stop"}}'}}),
+        fetch(here + "/api/pipelines/parts",
+              {{method: "POST", mode: "no-cors", body: '{{"action":"stop"}}'}}),
         fetch(here + "/v2/repository/models/parts/unload", {{method: "POST", mode: "no-cors"}}),
         fetch(here + "/api/status"), fetch(here + "/api/views/parts"), fetch(here + "/metrics"),
       ];
       Promise.allSettled(tries).then(all => {{
-        document.title = all.map(its => its.status === "fulfilled" && its.value.type !== "opaque" ? "READ" : "no").join();
+        const read = its => its.status === "fulfilled" && its.value.type !== "opaque";
+        document.title = all.map(its => read(its) ? "READ" : "no").join();
       }});
     </script>
     <form method="POST" action="{HERE}/api/pipelines/parts" enctype="text/plain">
