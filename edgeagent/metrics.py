@@ -125,7 +125,11 @@ class Meter:
     def __init__(self) -> None:
         self.gate = Histogram()
         self.prepare = Histogram()
+        self.queue = Histogram()
+        """How long it waited for its turn at a session that it shares; not part of `infer`."""
         self.infer = Histogram()
+        self.cold = Histogram()
+        """Opening of a model that had been unloaded."""
         self.decide = Histogram()
         self.step = Histogram()
         self.age = Histogram()
@@ -134,12 +138,21 @@ class Meter:
         self.records = 0
         self.skipped = 0
         self.failed = 0
+        self.taken = 0
+        """Samples that came, whether or not anything was done with them."""
+        self.paced = 0
+        """Of those, samples for which there was no time: the device is to do less."""
         self._recent: deque[float] = deque(maxlen=64)
 
-    def took(self, started: float, prepared: float, inferred: float, ended: float) -> None:
-        """Add one step by its four instants (seconds of a monotonic clock)."""
+    def took(
+        self, started: float, prepared: float, inferred: float, ended: float, queued: float = 0.0
+    ) -> None:
+        """Add one step by its four instants (seconds of a monotonic clock), and by how long it
+        waited for its session between the second and the third."""
         self.prepare.add(prepared - started)
-        self.infer.add(inferred - prepared)
+        if queued:
+            self.queue.add(queued)
+        self.infer.add(inferred - prepared - queued)
         self.decide.add(ended - inferred)
         self.step.add(ended - started)
         self.steps += 1
@@ -161,16 +174,25 @@ class Meter:
             "records": self.records,
             "skipped": self.skipped,
             "failed": self.failed,
+            **({"paced": self.paced} if self.paced else {}),
+            **self._cold_starts(),
             "p50_ms": round(self.step.quantile(0.5) * 1e3, 3),
             "p95_ms": round(self.step.quantile(0.95) * 1e3, 3),
             **self._ages(),
             "stages_ms": {
                 **({"gate": round(self.gate.quantile(0.5) * 1e3, 3)} if self.gate.count else {}),
                 "prepare": round(self.prepare.quantile(0.5) * 1e3, 3),
+                **({"queue": round(self.queue.quantile(0.5) * 1e3, 3)} if self.queue.count else {}),
                 "infer": round(self.infer.quantile(0.5) * 1e3, 3),
                 "decide": round(self.decide.quantile(0.5) * 1e3, 3),
             },
         }
+
+    def _cold_starts(self) -> dict[str, float]:
+        if not self.cold.count:
+            return {}
+        return {"cold_starts": self.cold.count,
+                "cold_start_ms": round(self.cold.quantile(0.5) * 1e3, 1)}  # fmt: skip
 
     def _ages(self) -> dict[str, float]:
         if not self.age.count:

@@ -8,20 +8,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-from msgspec import Struct
+from collections.abc import Callable
+from typing import Any
 
 from edgeagent.clock import mono_ms, wall_ns
-from edgeagent.decide.present import Numbered, Present
+from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Meter
-from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Prepared, Sample
+from edgeagent.stages import Acts, Change, Gates, Inbox, Paces, Parked, Sink, Stages
+from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+__all__ = ["Change", "Inbox", "Parked", "Pipeline", "Sink", "Stages", "told"]
 
 log = logging.getLogger("edgeagent.pipeline")
 
@@ -35,119 +33,12 @@ _IDLE_S = 1.0
 """A pipeline that waits for a sample shows signs of life this often."""
 
 
-class Inbox(Protocol):
-    """Where samples come from (a `capture.mailbox.Mailbox`)."""
-
-    def get(self, timeout_s: float) -> Sample | Joint | None:
-        """The next sample, None after the timeout. Raises SourceEnded at the end."""
-
-    def close(self) -> None:
-        """Nobody takes samples here any more: whoever puts them must not wait."""
-
-
-class Sink(Protocol):
-    """Where records go (a `store.outbox.Outbox`)."""
-
-    def append(self, draft: Draft) -> Numbered: ...
-
-
-class Runs(Protocol):
-    """What a pipeline needs of a session."""
-
-    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
-
-    def hand_over(self) -> None:
-        """Let go of it: the next thread that runs it owns it."""
-
-    def close(self) -> None: ...
-
-
-class Second(Protocol):
-    """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
-
-    def loss(self) -> str: ...
-
-    def tally(self) -> dict[str, Any]: ...
-
-
-class Gates(Protocol):
-    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
-
-    def passes(self, sample: Sample) -> bool: ...
-
-    def tally(self) -> dict[str, Any]: ...
-
-
-class Acts(Protocol):
-    """What does the actions of plugins (an `agent.acting.Acting`)."""
-
-    def __call__(self, draft: Draft) -> None:
-        """Have them done; must not block."""
-
-    def loss(self) -> str:
-        """What they could not do, in words; empty = nothing."""
-
-    def close(self) -> None:
-        """Finish what waits, within a moment."""
-
-
-class Stages(Struct):
-    """All that a model brings, opened together and closed together."""
-
-    model: str
-    """``parts@1.2.0/int8``, as it stands in records."""
-    receipt: str
-    """One true line of what runs where."""
-    session: Runs
-    prepare: Callable[[Sample | Joint], Prepared]
-    interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
-    track: Callable[[list[Prediction], float], list[Prediction]]
-    decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
-    finish: Callable[..., Iterable[Draft]]
-    """Ends what is still open (wall ns, CLOCK_BOOTTIME ms); ``ended``: the source is at its end."""
-    picture: Callable[..., Evidence | None]
-    """A present picture, redacted, or None where that must not be."""
-    standing: Callable[[], dict[str, Any]] = dict
-    """What is true now without a record: states, counts of lines."""
-    second: Second | None = None
-    """Models that are asked about what the first one found; `decide` asks them."""
-    gate: Gates | None = None
-    """None = every sample is worth an inference."""
-    threshold: float = 0.0
-    """From which score on something counts as seen."""
-    inherit: Callable[[Stages], bool] = lambda _before: False
-    """Take over what the stages before these remember: tracks, open events, counts. False = that
-    can't be, so they must end what is open. Called between two samples."""
-    memory: Any = None
-    """What there is to take over."""
-
-
-class Parked(Struct, frozen=True):
-    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
-
-    stages: Stages
-    open_stages: Callable[[], Stages]
-    watch: Watch
-
-
-class Change:
-    """Other stages for a running pipeline. `done` is set when they run, or can't."""
-
-    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
-        self.stages = stages
-        self.open_stages = open_stages
-        """How to open them again after errors."""
-        self.watch = watch
-        self.done = threading.Event()
-        self.before: Parked | None = None
-        """None where nothing was open before."""
-
-
 class Pipeline:
     """One pipeline on its own thread. Opens its stages there, so that a slow or broken model
     holds up nobody else.
 
-    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``.
+    ``open_stages`` may raise an EdgeAgentError; the supervisor reads its ``retry``. A model that
+    was not asked for ``unload_after_s`` is closed until it is.
     """
 
     def __init__(
@@ -158,6 +49,7 @@ class Pipeline:
         open_stages: Callable[[], Stages],
         *,
         deadline_s: float = 20.0,
+        unload_after_s: float | None = None,
     ) -> None:
         self.name = name
         self.meter = Meter()
@@ -181,6 +73,14 @@ class Pipeline:
         self._gate: Gates | None = None
         self._stop = threading.Event()
         self._paused = threading.Event()
+        self.pace: Paces | None = None
+        """Which of the samples that happen now it has the time for; None = all."""
+        self._rest = ""
+        self._unload_after_s = unload_after_s
+        self._unload = threading.Event()
+        self._asleep = False
+        self.stepped_at = time.monotonic()
+        """When it last had something to do (time.monotonic())."""
         self._failures = 0
         self._skipped_in_a_row = 0
         self._beat = time.monotonic()
@@ -210,7 +110,8 @@ class Pipeline:
             self._append(draft)
         self.lately.append((sample.number, predictions))
         ended = time.perf_counter()
-        self.meter.took(started, prepared, inferred, ended)
+        queued = 0.0 if stages.seat is None else stages.seat.waited_s
+        self.meter.took(started, prepared, inferred, ended, queued)
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
             self.tap(given, predictions)
@@ -247,12 +148,19 @@ class Pipeline:
                     break
                 if self._change is not None:
                     self._take_over()
-                if sample is None or self._paused.is_set():
+                if not self._asleep and self._may_sleep():
+                    self._sleep()
+                if sample is None or self._paused.is_set() or self._rest:
                     continue
                 recorded = sample.stream_ms is not None
-                stages = self._running
-                if stages.gate is None or self._passes(stages.gate, sample):
-                    self._guarded_step(stages, sample)
+                self.meter.taken += 1
+                if self.pace is not None and not recorded and self._too_soon(self.pace, sample):
+                    continue
+                gate = self._running.gate
+                if gate is None or self._passes(gate, sample):
+                    if self._asleep:
+                        self._wake()
+                    self._guarded_step(self._running, sample)
             # Only a recording that was read to its end holds nothing more. A source that is
             # stopped, or a camera that is given up, ends its mailboxes as well.
             over = self._state == "ended" and recorded and not self._stop.is_set()
@@ -271,7 +179,7 @@ class Pipeline:
 
     def _run(self, stages: Stages) -> None:
         """Have samples go through these stages from now on."""
-        self._stages = stages
+        self._stages, self._asleep = stages, False
         self.model, self.receipt = stages.model, stages.receipt
         self.watch.model = stages.model
         self.present.standing = stages.standing
@@ -290,11 +198,48 @@ class Pipeline:
         if before is not None:
             before.session.hand_over()
             change.stages.gate = before.gate  # it is about the source, not about the model
-            change.before = Parked(before, self._open_stages, self.watch)
+            if not self._asleep:
+                change.before = Parked(before, self._open_stages, self.watch)
         self._open_stages, self.watch = change.open_stages, change.watch
         self._failures = 0
         self._run(change.stages)
         change.done.set()
+        return True
+
+    def _may_sleep(self) -> bool:
+        """Whether nobody needs the model now."""
+        if self._unload.is_set():
+            return True
+        idle = self._unload_after_s
+        return idle is not None and time.monotonic() - self.stepped_at > idle
+
+    def _sleep(self) -> None:
+        """Close the model; what it remembers (tracks, open events) stays."""
+        from edgeagent.device.memory import give_back
+
+        self._unload.clear()
+        self._asleep = True
+        self._running.session.close()
+        give_back()
+        log.info("%s: its model is unloaded until it is needed", self.name)
+
+    def _wake(self) -> None:
+        """Open the model again. Raises EdgeAgentError."""
+        began = time.perf_counter()
+        self._beat, self.deadline_s = time.monotonic(), _OPEN_S
+        before, fresh = self._running, self._open_stages()
+        if not fresh.inherit(before):
+            for draft in before.finish(wall_ns(), mono_ms(), ended=False):
+                self._append(draft)
+        fresh.gate = before.gate
+        self._run(fresh)
+        self.meter.cold.add(time.perf_counter() - began)
+        self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
+
+    def _too_soon(self, pace: Paces, given: Sample | Joint) -> bool:
+        if pace.takes(given.when_ms / 1e3):
+            return False
+        self.meter.paced += 1
         return True
 
     def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
@@ -304,6 +249,7 @@ class Pipeline:
         return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
+        self.stepped_at = time.monotonic()
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -373,6 +319,19 @@ class Pipeline:
         """Samples are taken and thrown away while paused."""
         (self._paused.set if paused else self._paused.clear)()
 
+    def rest(self, reason: str) -> None:
+        """Samples are thrown away for that reason, until it is empty. Beside a person's pause."""
+        self._rest = reason
+
+    def unload(self) -> None:
+        """Close the model as soon as no step is under way; the next sample opens it again."""
+        self._unload.set()
+
+    @property
+    def loaded(self) -> bool:
+        """Its model is open."""
+        return self._stages is not None and not self._asleep
+
     @property
     def beat(self) -> float:
         """time.monotonic() of its last sign of life."""
@@ -394,9 +353,16 @@ class Pipeline:
         return self.meter.snapshot() | gate
 
     def health(self) -> Health:
-        state = "paused" if self._paused.is_set() and self._state == "ok" else self._state
+        resting = self._state == "ok" and (self._paused.is_set() or bool(self._rest))
+        state = "paused" if resting else self._state
         detail = {"model": self.model, "receipt": self.receipt, **self.figures()}
         stages, reason = self._stages, self._reason
+        if resting and self._rest:
+            reason = f"it rests: {self._rest}"
+        if self._asleep:
+            detail["unloaded"] = True
+        if stages is not None and stages.seat is not None:
+            detail["sharing"] = stages.seat.seats
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
             loss = stages.second.loss()

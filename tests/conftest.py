@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,45 @@ def assets() -> Path:
 def full() -> bool:
     """Whether long tests run whole (EDGEAGENT_TESTS=full)."""
     return os.environ.get("EDGEAGENT_TESTS") == "full"
+
+
+@pytest.fixture
+def in_full(full: bool) -> None:
+    """Skips a test that is worth its time only in whole runs."""
+    if not full:
+        pytest.skip("runs only with EDGEAGENT_TESTS=full")
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A delegate compiled from toy_delegate.c."""
+    return compiled_toy(tmp_path_factory.mktemp("toy") / "libtoy.so")
+
+
+@pytest.fixture(scope="session")
+def slow_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and each run takes 3 ms longer."""
+    return compiled_toy(tmp_path_factory.mktemp("toy") / "libslow.so", "-DSLOW=3000")
+
+
+def compiled_toy(library: Path, *flags: str) -> Path:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler: the toy delegate can't be built")
+    source = ROOT / "tests" / "unit" / "infer" / "toy_delegate.c"
+    command = [
+        compiler,
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Werror",
+        *flags,
+        "-o",
+        str(library),
+        str(source),
+    ]
+    subprocess.run(command, check=True)
+    return library
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
+        **({"governor": agent.governing.governor.status()} if agent.governing else {}),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 

@@ -35,6 +35,7 @@ from edgeagent.update.library import Library
 if TYPE_CHECKING:
     from edgeagent.capture.sensor.mqtt import Broker
     from edgeagent.capture.sight.sight import Sight
+    from edgeagent.infer.sharing import Sharing
     from edgeagent.update.proven import Proven
 
 
@@ -86,6 +87,8 @@ class Surroundings(Struct, frozen=True):
     """Where topics of other devices come from."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
+    sharing: Sharing | None = None
+    """Where pipelines with one model meet; None = each has a session of its own."""
 
 
 class Plan(Struct, frozen=True):
@@ -217,10 +220,13 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
             raise UsageError(f"its source {source} can't be used: {unit.error}")
         _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
         units[input_] = unit
-    opener = _opener(around, name, plan.package)
+    opens = opener(around, name, plan.package)
+    idle = around.config.pipelines[name].unload_after
+    unload_s = seconds(idle) if idle else None
     if len(units) == 1:
         (unit,) = units.values()
-        return _present(around, Pipeline(name, unit.subscribe(), around.outbox, opener))
+        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opens, unload_after_s=unload_s)
+        return _present(around, pipeline)
     if len({unit.source.live for unit in units.values()}) > 1:
         raise ConfigError(
             f"pipelines.{name}.sources: recordings can't be joined with what happens now",
@@ -233,7 +239,8 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         for (input_, unit), size in zip(units.items(), sizes, strict=True)
     }
     joiner = Joiner(mailboxes, within_s)
-    return _present(around, Pipeline(name, joiner, around.outbox, opener))
+    pipeline = Pipeline(name, joiner, around.outbox, opens, unload_after_s=unload_s)
+    return _present(around, pipeline)
 
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
@@ -308,7 +315,9 @@ def make_source(
     return source
 
 
-def _opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+def opener(around: Surroundings, name: str, package: Package) -> Callable[[], Stages]:
+    """What opens the stages of a pipeline with this package."""
+
     def open_stages() -> Stages:
         from edgeagent.agent.stages import open_stages as really_open
 

@@ -18,9 +18,10 @@ from msgspec.structs import replace
 
 from edgeagent.config.units import seconds
 from edgeagent.errors import ConfigError, EdgeAgentError, InferenceError, InputError
+from edgeagent.infer import open_package
 from edgeagent.interpret.embed import UNKNOWN
 from edgeagent.prove.batch import Batch
-from edgeagent.prove.predict import Predictor
+from edgeagent.prove.predict import Opens, Predictor
 from edgeagent.types import (
     WHOLE,
     Detection,
@@ -305,6 +306,7 @@ def open_cascade(
     *,
     threshold: float = 0.0,
     forever: bool = False,
+    opens: Opens = open_package,
 ) -> Cascade:
     """The second models of pipeline ``name``.
 
@@ -314,6 +316,7 @@ def open_cascade(
         labels: of the first model; empty = unknown.
         threshold: of the first model.
         forever: without a time budget.
+        opens: what opens sessions.
 
     A model that is not there or does not open is told as a loss: the first one goes on.
 
@@ -328,7 +331,8 @@ def open_cascade(
             key = f"pipelines.{name}.refine.{its}"
             _check_labels(key, how, labels)
             try:
-                predictor = Predictor(find(how.model, how.version), how.runtime, how.threshold)
+                package = find(how.model, how.version)
+                predictor = Predictor(package, how.runtime, how.threshold, opens)
             except EdgeAgentError as error:
                 log.warning("%s: %s", key, error)
                 losses.append(f"{its} can't be opened: {error}")

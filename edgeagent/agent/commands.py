@@ -38,6 +38,8 @@ class Commands:
         registry.register(types.LOGS, self._logs)
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
+        registry.register(types.BENCH, self._measuring("bench"))
+        registry.register(types.TUNE, self._measuring("tune"))
         registry.register(types.MODEL_ROLLBACK, self._of_models("roll_back"))
         registry.register(types.MODEL_HOLD, self._of_models("hold"))
         registry.register(types.MODEL_UNHOLD, self._of_models("unhold"))
@@ -79,6 +81,17 @@ class Commands:
 
             commands = ModelCommands(self._agent.made_wishes())
             result: dict[str, Any] = getattr(commands, name)(arguments, job)
+            return result
+
+        return do
+
+    def _measuring(self, name: str) -> Callable[[Any, Job], dict[str, Any]]:
+        """A command that measures, likewise."""
+
+        def do(arguments: Any, job: Job) -> dict[str, Any]:
+            from edgeagent.agent import measuring
+
+            result: dict[str, Any] = getattr(measuring, name)(self._agent, arguments, job)
             return result
 
         return do

@@ -106,8 +106,11 @@ class Looking:
         seen, predictions = next((its for its in lately if its[0] == number), lately[-1])
         stages = unit.stages
         least = stages.threshold if stages is not None else 0.0
-        return seen, [as_data(its) for its in predictions
-                      if isinstance(its, Anomaly) or getattr(its, "score", least) >= least]  # fmt: skip
+        good = (
+            its for its in predictions
+            if isinstance(its, Anomaly) or getattr(its, "score", least) >= least
+        )  # fmt: skip
+        return seen, [as_data(its) for its in good]
 
     def evidence(self, sha256: str) -> bytes:
         return self._agent.outbox.blobs.read(sha256, 0, _LARGEST)

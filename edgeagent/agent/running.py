@@ -20,7 +20,7 @@ from edgeagent.config.units import seconds, size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
-from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
+from edgeagent.errors import ConfigError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
@@ -31,6 +31,7 @@ from edgeagent.update.boots import HEALTHY_AFTER_S
 if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.exchange import Exchange
+    from edgeagent.agent.governing import Governing
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
     from edgeagent.serve.http.server import Server
@@ -45,6 +46,8 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
+_GOVERN_AFTER_S = 2.0
+"""What a board does for the start is no measure of its work."""
 
 
 class Agent:
@@ -73,8 +76,8 @@ class Agent:
         self.wishes: Wishes | None = None
         """None while nobody has wished for anything."""
         self.stage: Stage | None = None
-        self.renewed = False
-        """It has ended to begin again with another configuration."""
+        self.governing: Governing | None = None
+        self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
         self._reload = reload
         self.safe_mode = boots is not None and boots.safe_mode
@@ -95,9 +98,8 @@ class Agent:
         )
         self.commands: Commands | None = None
         self.server: Server | None = None
-        """What answers HTTP, where that is asked for."""
         self.unserved = ""
-        """Why it does not, though it is asked for."""
+        """Why nothing answers HTTP, though it is asked for."""
 
     # --- life ------------------------------------------------------------------------------
 
@@ -181,13 +183,16 @@ class Agent:
         if self.sync is not None:
             self.sync.start()
         if config.serve is not None:
-            self._serve()
+            from edgeagent.agent.serving import serve
+
+            serve(self)
         log.info("%s runs: %d pipelines, %s", self.device, len(self.pipelines),
                  f"broker {config.mqtt.host}" if config.mqtt.host else "no broker")  # fmt: skip
 
     def _start_pipelines(self) -> None:
         # Imported here: an agent without pipelines needs none of what they need.
         from edgeagent.agent.build import Surroundings, build
+        from edgeagent.infer.sharing import Sharing
         from edgeagent.update.library import Library, default_folders
         from edgeagent.update.proven import Proven
 
@@ -200,6 +205,7 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+            sharing=Sharing(config.models.sessions),
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -207,14 +213,14 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
-    def _serve(self) -> None:
-        from edgeagent.agent.serving import open_server
+    def _govern(self) -> None:
+        """Have somebody look that the board stays cool, where pipelines go on for ever."""
+        if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
+            return
+        from edgeagent.agent.governing import Governing
 
-        try:
-            self.server = open_server(self)
-        except EdgeAgentError as error:
-            # Whoever watches and decides here must not stand still for those who only ask.
-            self.unserved = " ".join(filter(None, (str(error), error.remedy)))
+        self.governing = Governing(*self._alive)
+        self.supervisor.start(self.governing)
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -262,11 +268,15 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
+        govern_at: float | None = time.monotonic() + _GOVERN_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
+            if govern_at is not None and now >= govern_at:
+                govern_at = None
+                self._govern()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from edgeagent.agent.figures import gather
 from edgeagent.agent.looking import Looking
+from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds, size_bytes
-from edgeagent.errors import ConfigError
+from edgeagent.errors import ConfigError, EdgeAgentError
 from edgeagent.serve.http.door import Door
 from edgeagent.serve.http.openapi import Description
 from edgeagent.serve.http.router import Route, Router
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.serve")
 
 _SHORTEST_TOKEN = 16
+
+
+def serve(agent: Agent) -> None:
+    """Have it answer HTTP; where that can't be, say why: whoever watches and decides here must
+    not stand still for those who only ask."""
+    try:
+        agent.server = open_server(agent)
+    except EdgeAgentError as error:
+        agent.unserved = " ".join(filter(None, (str(error), error.remedy)))
 
 
 def open_server(agent: Agent) -> Server:
@@ -103,12 +113,13 @@ def _repository(agent: Agent, config: Serve) -> Repository:
     }
 
     def opener(package: Package) -> Predictor:
+        from edgeagent.infer import open_package
         from edgeagent.prove.predict import Predictor
 
         # As the pipelines run it: what was tuned for this board is right here as well.
-        runtime = runtimes.get(package.name, Runtime())
-        proven.ensure(package, runtime)
-        return Predictor(package, runtime)
+        folder = agent.folder if agent.loaded.config.models.tuned else None
+        opens = as_tuned(open_package, folder, proven)
+        return Predictor(package, runtimes.get(package.name, Runtime()), opens=opens)
 
     choices = {name: _choice(config, its) for name, its in config.models.items()}
     library = Library(default_folders(agent.folder, agent.loaded.config.models.path))

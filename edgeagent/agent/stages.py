@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.cascade import Cascade, open_cascade
+from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError
-from edgeagent.manifest import Package
+from edgeagent.infer import Session, open_package
+from edgeagent.infer.sharing import Seat
+from edgeagent.manifest import Package, Variant
 from edgeagent.pipeline import Stages
-from edgeagent.prove.predict import Predictor
+from edgeagent.prove.predict import Opens, Predictor
 from edgeagent.types import Draft, Evidence, Prediction, Sample
+from edgeagent.update.compatible import named
 
 if TYPE_CHECKING:
     from edgeagent.agent.build import Surroundings
@@ -40,10 +45,10 @@ def open_stages(
     """
     pipeline = around.config.pipelines[name]
     hide = pipeline.redact.model if pipeline.redact else ""
-    find = _tried(around, pipeline, find or around.library.find)
-    if around.proven is not None:
-        around.proven.ensure(package, pipeline.runtime)
-    finder = _finder(find(hide, "")) if hide else None
+    find = find or around.library.find
+    folder = around.folder if around.config.models.tuned else None
+    opens = as_tuned(_opens(around, pipeline), folder, around.proven)
+    finder = _finder(find(hide, ""), opens) if hide else None
     return stages_for(
         name,
         package,
@@ -55,26 +60,34 @@ def open_stages(
         timezone=around.config.device.timezone,
         find=find,
         presents=around.presents,
+        opens=opens,
     )
 
 
-def _tried(around: Surroundings, pipeline: PipelineConfig, find: Find) -> Find:
-    """Find further models, and only those that do not take this process down."""
-    proven = around.proven
-    if proven is None:
-        return find
+def _opens(around: Surroundings, pipeline: PipelineConfig) -> Opens:
+    """What opens the pipeline's sessions. Who has a model alone runs it directly; what each step
+    of priority counts is what it counts in the outbox: twice as much."""
+    sharing = around.sharing
+    if sharing is None:
+        return open_package
+    uses = Counter(
+        model
+        for its in around.config.pipelines.values()
+        if its.enabled
+        for model in {named(its.model), named(its.redact.model) if its.redact else ""}
+    )
 
-    def tried(model: str, version: str) -> Package:
-        package = find(model, version)
-        asked = (its.runtime for its in pipeline.refine.values() if its.model == model)
-        proven.ensure(package, next(asked, Runtime()))
-        return package
+    def opens(package: Package, runtime: Runtime) -> tuple[Session, Variant]:
+        if uses[package.name] < 2:
+            return open_package(package, runtime)
+        return sharing.open(package, runtime, weight=2.0**pipeline.priority)
 
-    return tried
+    return opens
 
 
-def _finder(package: Package) -> Predictor:
-    return Predictor(package, threshold=package.manifest.output.threshold * DOUBTFUL)
+def _finder(package: Package, opens: Opens) -> Predictor:
+    lowest = package.manifest.output.threshold * DOUBTFUL
+    return Predictor(package, threshold=lowest, opens=opens)
 
 
 def stages_for(
@@ -85,22 +98,22 @@ def stages_for(
     privacy: Privacy | None = None,
     config_hash: str = "",
     finder: Predictor | None = None,
-    runtime: Runtime | None = None,
     readings: Readings | None = None,
     timezone: str = "UTC",
     find: Find | None = None,
     presents: Mapping[str, Present] | None = None,
+    opens: Opens = open_package,
 ) -> Stages:
     """Stages of a package under a pipeline's configuration. Raises as `open_stages`.
 
     ``finder`` finds what ``redact`` hides; the stages own it and close it. ``find`` finds the
     packages of second models; without it none is asked. ``presents``: what other pipelines have
-    open, for the gate's trigger.
+    open, for the gate's trigger. ``opens`` opens sessions.
     """
     threshold = _threshold(name, package, pipeline)
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
-    predictor = _predictor(package, runtime or pipeline.runtime, lowest, finder)
+    predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
@@ -111,7 +124,7 @@ def stages_for(
         cascade = None
         if pipeline.refine and find:
             cascade = open_cascade(
-                name, pipeline.refine, find, predictor.labels, threshold=threshold
+                name, pipeline.refine, find, predictor.labels, threshold=threshold, opens=opens
             )
     except BaseException:
         _Together(predictor, finder).close()
@@ -129,6 +142,7 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        seat=predictor.session if isinstance(predictor.session, Seat) else None,
         second=cascade,
         threshold=threshold,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
@@ -138,11 +152,15 @@ def stages_for(
 
 
 def _predictor(
-    package: Package, runtime: Runtime, lowest: float, finder: Predictor | None
+    package: Package,
+    runtime: Runtime,
+    lowest: float,
+    finder: Predictor | None,
+    opens: Opens,
 ) -> Predictor:
     """The first model; ``finder``, which is open already, does not outlive its failure."""
     try:
-        return Predictor(package, runtime, lowest)
+        return Predictor(package, runtime, lowest, opens)
     except BaseException:
         if finder is not None:
             finder.close()

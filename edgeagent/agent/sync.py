@@ -203,6 +203,7 @@ class Sync:
         return {
             **health.snapshot(agent.folder),
             "outbox": {"pending": stats.pending, "bytes": stats.bytes},
+            **({"governor": agent.governing.governor.status()} if agent.governing else {}),
             "sources": {name: unit.health().detail for name, unit in agent.sources.items()},
             "pipelines": {
                 name: unit.figures()

@@ -182,6 +182,10 @@ class Thinner:
         self._period = 1.0 / rate_hz
         self._due: float | None = None
 
+    def retune(self, rate_hz: float) -> None:
+        """Keep so many from now on."""
+        self._period = 1.0 / rate_hz
+
     def takes(self, time_s: float) -> bool:
         """Whether the sample of this time is one to keep. Times may not go back."""
         if self._due is None:

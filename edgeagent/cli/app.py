@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from edgeagent import __version__
 from edgeagent.cli import (
     batch,
+    bench,
     config,
     demo,
     desired,
@@ -29,6 +30,7 @@ from edgeagent.cli import (
     run,
     simulate,
     status,
+    tune,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -110,6 +112,8 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
+app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -61,7 +61,8 @@ def infer(
     package = library.find(model)
     shown = options.pipeline(pipeline, config, data_dir) if pipeline else None
     overlay = Overlay(shown, package, threshold)
-    with find_inputs(inputs) as found, Predictor(package, threshold=overlay.lowest) as predictor:
+    runtime = options.runtime(package, config, data_dir)
+    with find_inputs(inputs) as found, Predictor(package, runtime, overlay.lowest) as predictor:
         cascade = _cascade(refine or [], gallery, library.find, predictor)
         run = Run(save, overlay, cascade)
         with render.progress(f"{package.name}:", len(found), quiet=as_json) as tell:

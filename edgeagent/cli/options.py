@@ -9,7 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from edgeagent.config.load import Loaded
-    from edgeagent.config.model import Pipeline
+    from edgeagent.config.model import Pipeline, Runtime
+    from edgeagent.manifest import Package
     from edgeagent.serve.client import ControlClient
     from edgeagent.update.library import Library
 
@@ -94,6 +95,14 @@ def library(given: Path | None, data: Path | None) -> Library:
             if given is not None:
                 raise
     return Library(default_folders(data_folder(given, data), further, working=True))
+
+
+def runtime(package: Package, given: Path | None, data: Path | None) -> Runtime:
+    """How a model is run here where nobody says it: as it was tuned, if it was."""
+    from edgeagent.config.model import Runtime
+    from edgeagent.prove.tune.choice import chosen
+
+    return chosen(data_folder(given, data), package, Runtime()).runtime
 
 
 def pipeline(name: str, given: Path | None, data: Path | None) -> Pipeline:

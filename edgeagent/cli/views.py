@@ -132,6 +132,7 @@ def status(report: dict[str, Any]) -> None:
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
+            ("governor", _governor(report.get("governor") or {})),
         ]
     )
     if report["pipelines"]:
@@ -147,7 +148,7 @@ def status(report: dict[str, Any]) -> None:
         for name, its in report["pipelines"].items():
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
-            render.plain(f"  {name}: {said}{saved}")
+            render.plain(f"  {name}: {said}{saved}{_loads(its)}")
     _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
@@ -162,6 +163,23 @@ def status(report: dict[str, Any]) -> None:
         for name, its in report["sources"].items():
             if its.get("verified") is False:
                 render.plain(f"  {name}: this build was not tried with such hardware")
+
+
+def _governor(its: dict[str, Any]) -> str | None:
+    """What gives way, and the heat."""
+    if not its:
+        return None
+    heat = its.get("temperature_c")
+    said = ", ".join(its["steps"]) or "everything runs in full"
+    return f"{said} · {its['zone']} {heat:.0f} °C of {its['limit_c']:g} °C" if heat else said
+
+
+def _loads(its: dict[str, Any]) -> str:
+    """That a model is unloaded, and what it costs to have it back."""
+    took = f"loads in {its['cold_start_ms']:.0f} ms" if "cold_start_ms" in its else ""
+    if its.get("unloaded"):
+        return f"; unloaded until it is needed{f' ({took})' if took else ''}"
+    return f"; {took} when it was unloaded ({its['cold_starts']} times)" if took else ""
 
 
 def _link(link: dict[str, Any]) -> str:

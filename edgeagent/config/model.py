@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.governor import Governor
 from edgeagent.config.pipelines import (
     Clip,
     Expect,
@@ -84,6 +85,7 @@ __all__ = [
     "Durability",
     "FolderConfig",
     "Gate",
+    "Governor",
     "ImagesConfig",
     "Limit",
     "Line",
@@ -284,6 +286,12 @@ class Models(Struct, forbid_unknown_fields=True):
     """Further folders with model packages, searched before those that are shipped."""
     keep: Annotated[int, Meta(ge=2, le=50)] = 2
     """Versions of a model that stay on the device: the one that runs, the one before it, …"""
+    tuned: bool = True
+    """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
+    say otherwise."""
+    sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """Sessions of one model, which all pipelines that run it in the same way share in turns by
+    `priority`. Absent = one on an accelerator, else as many as there are processors for."""
 
 
 class Config(Struct, forbid_unknown_fields=True):
@@ -302,6 +310,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    governor: Governor = field(default_factory=Governor)
 
 
 def to_builtins(config: Config) -> dict[str, Any]:

@@ -202,10 +202,14 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row without it before the event ends."""
     expect: Expect | None = None
     """What is rolled back if a new version of the model does not keep to it."""
+    unload_after: Duration | None = None
+    """Its model is unloaded when no sample was worth an inference for so long, and loaded again at
+    the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
     image: bool = False
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
-    """When the outbox is full: each step keeps twice as many of its results."""
+    """When the outbox is full, each step keeps twice as many of its results; of a session that is
+    shared it gets twice the time; the lowest rests first when the device can't do all."""
     share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """When the outbox is full: the part of it that this pipeline's results may take; with twice
     as much half of them are kept."""

@@ -118,6 +118,19 @@ def _cooling(root: Path) -> Throttle | None:
     return Throttle(tuple(now), tuple(ever), seen) if seen else None
 
 
+def frequency(root: Path = ROOT) -> float | None:
+    """The share (0..1) of its highest frequency that the slowest processor may use now; None where
+    the kernel does not tell."""
+    shares = []
+    for policy in root.glob("sys/devices/system/cpu/cpufreq/policy*"):
+        allowed, most = (
+            _number(policy / name) for name in ("scaling_max_freq", "cpuinfo_max_freq")
+        )
+        if allowed is not None and most:
+            shares.append(min(1.0, allowed / most))
+    return min(shares, default=None)
+
+
 def pressure(root: Path = ROOT) -> dict[str, float]:
     """``cpu``, ``memory``, ``io`` → % of the last 10 s in which something waited for it (PSI,
     the kernel's Documentation/accounting/psi.rst); empty where the kernel has no PSI."""
@@ -130,8 +143,8 @@ def pressure(root: Path = ROOT) -> dict[str, float]:
 
 
 def memory(root: Path = ROOT) -> dict[str, int]:
-    """``total``, ``available`` and, where the control group has one, ``limit`` and ``used``, in
-    bytes."""
+    """``total``, ``available`` and, where the control group has one, ``limit``, ``used`` and
+    ``cached`` (the part of ``used`` that the kernel takes back without asking), in bytes."""
     found: dict[str, int] = {}
     for line in _text(root / "proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
@@ -143,7 +156,22 @@ def memory(root: Path = ROOT) -> dict[str, int]:
             value = _number(group / file)
             if value is not None:
                 found[key] = int(value)
+        cached = re.search(r"^inactive_file (\d+)", _text(group / "memory.stat"), re.M)
+        if cached:
+            found["cached"] = int(cached[1])
     return found
+
+
+def free_share(root: Path = ROOT) -> float | None:
+    """The part of the memory (of the control group's, where that is less) that is free or could be
+    at once, 0..1; None = unknown."""
+    its, shares = memory(root), []
+    if its.get("total") and "available" in its:
+        shares.append(its["available"] / its["total"])
+    if its.get("limit"):
+        taken = its.get("used", 0) - its.get("cached", 0)
+        shares.append(max(0.0, 1 - taken / its["limit"]))
+    return min(shares, default=None)
 
 
 def _cgroup(root: Path) -> Path | None:

@@ -21,6 +21,7 @@ from edgeagent.infer.entry import open_entry
 from edgeagent.infer.flatbuffer import read_graph
 from edgeagent.infer.modelfile import TFLITE, damaged, first_line, read_head
 from edgeagent.infer.quiet import hushed
+from edgeagent.infer.receipt import Node
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
 from edgeagent.types import Quantization, TensorSpec
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _FOREIGN = (ValueError, RuntimeError, TypeError, AttributeError, SystemError, MemoryError)
 _UNRESOLVED = re.compile(r"unresolved custom op: ([^\s.]+)")
 _UNKNOWN = re.compile(r"op for builtin opcode '(\w+)' version '(\d+)'")
+_RECURRENT = re.compile("LSTM|RNN|SVDF")
+"""Operators that keep variable tensors from call to call."""
 _JOINED = re.compile(r"[.\s]*(?=Node number \d|Restored original|Failed to apply)")
 """Where LiteRT joins several messages without anything between them."""
 _announced = threading.Event()
@@ -114,6 +117,8 @@ class LiteRtSession:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     receipt: Receipt
+    stateless: bool
+    """What it answers depends on nothing that it was asked before."""
 
     def __init__(
         self, path: Path, options: Options, library: Library, external: Any, fallback: str
@@ -139,7 +144,7 @@ class LiteRtSession:
         self._interpreter = _build(self._path, options, library, external)
         self._vendor = receipt.Account(options.delegate, fallback, external is not None)
         try:
-            self._vendor.partitions = _partitions(self._interpreter) if external else 0
+            self._vendor.partitions = receipt.partitions(self._interpreter) if external else 0
             self._entry = open_entry(self._interpreter, options.signature)
             self._allocated = self._allocate_first()
             ins, outs = self._entry.inputs(), self._entry.outputs()
@@ -195,6 +200,13 @@ class LiteRtSession:
         self._start(self._external, self._vendor.fallback)
         self.receipt = told
 
+    def operators(self) -> list[tuple[Node, str]]:
+        """The model's operators with the place where each runs; empty where it is not known."""
+        if not (self._allocated and self._entry.primary):
+            return []
+        nodes = receipt.nodes_of(self._interpreter)
+        return receipt.place_litert(nodes, self._vendor.makers(nodes))
+
     def hand_over(self) -> None:
         """Let go: the next thread that runs the session owns it."""
         self._owner = None
@@ -214,14 +226,19 @@ class LiteRtSession:
         with self._claiming:
             if self._closed:
                 raise InferenceError(f"{self._path}: the session is closed")
-            alive = {thread.ident: thread.name for thread in threading.enumerate()}
-            if self._owner is not None and self._owner in alive:
-                raise InferenceError(
-                    f"{self._path}: thread {threading.current_thread().name!r} ran a session "
-                    f"that belongs to thread {alive[self._owner]!r}",
-                    remedy="Open a session per thread, or hand this one over first.",
-                )
+            if self._owner is not None:
+                self._check_owner(self._owner)
             self._owner = threading.get_ident()
+
+    def _check_owner(self, owner: int) -> None:
+        """A thread that has ended owns nothing."""
+        alive = {thread.ident: thread.name for thread in threading.enumerate()}
+        if owner in alive:
+            raise InferenceError(
+                f"{self._path}: thread {threading.current_thread().name!r} ran a session "
+                f"that belongs to thread {alive[owner]!r}",
+                remedy="Open a session per thread, or hand this one over first.",
+            )
 
     def _allocate_first(self) -> bool:
         """Plan memory; False = the default shape can't be, so wait for the first input's."""
@@ -258,10 +275,13 @@ class LiteRtSession:
             self._entry.allocate()
 
     def _account(self) -> None:
-        nodes = _nodes(self._interpreter)
+        nodes = receipt.nodes_of(self._interpreter)
         # Of another graph than the main one no nodes are told: it may have any.
         self._resources = not self._entry.primary or any(
             node.operator == "VAR_HANDLE" for node in nodes
+        )
+        self.stateless = not self._resources and not any(
+            _RECURRENT.search(node.operator) for node in nodes
         )
         countable = self._allocated and self._entry.primary
         self.receipt = self._vendor.receipt(
@@ -330,25 +350,6 @@ def _needs_operator(path: Path, library: Library, operator: str) -> ModelError:
         f"{path}: its custom operator {operator} is not part of {library.name}",
         remedy="Convert the model without custom operators, or name a delegate that brings it.",
     )
-
-
-def _partitions(interpreter: Any) -> int:
-    return sum(node.operator == receipt.DELEGATE for node in _nodes(interpreter))
-
-
-def _nodes(interpreter: Any) -> list[receipt.Node]:
-    """Nodes of the main graph; empty where a later library no longer tells them."""
-    wrapper: Any = getattr(interpreter, "_interpreter", None)
-    if not hasattr(wrapper, "NumNodes"):
-        return []
-    return [
-        receipt.Node(
-            wrapper.NodeName(index),
-            tuple(int(tensor) for tensor in wrapper.NodeInputs(index)),
-            tuple(int(tensor) for tensor in wrapper.NodeOutputs(index)),
-        )
-        for index in range(wrapper.NumNodes())
-    ]
 
 
 def _spec(path: Path, name: str, detail: dict[str, Any]) -> TensorSpec:

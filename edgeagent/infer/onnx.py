@@ -73,6 +73,7 @@ class OnnxSession:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     receipt: Receipt
+    stateless = True
 
     def __init__(
         self, path: Path, ort: Any, options: Options, provider: str, fallback: str
@@ -162,7 +163,19 @@ def _session_options(ort: Any, options: Options) -> Any:
     for pool in ("intra", "inter"):
         settings.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if options.profile:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = options.profile
     return settings
+
+
+def providers() -> list[str]:
+    """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
+
+    Azure's, which all wheels list, sends tensors away to be computed elsewhere.
+    """
+    known = _library().get_available_providers()
+    return [name for name in known if name not in (CPU, "AzureExecutionProvider")]
 
 
 def _missing_provider(ort: Any, provider: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -27,6 +28,26 @@ class Node(Struct, frozen=True):
     outputs: tuple[int, ...]
 
 
+def nodes_of(interpreter: Any) -> list[Node]:
+    """Nodes of LiteRT's main graph; empty where a later library no longer tells them."""
+    wrapper: Any = getattr(interpreter, "_interpreter", None)
+    if not hasattr(wrapper, "NumNodes"):
+        return []
+    return [
+        Node(
+            wrapper.NodeName(index),
+            tuple(int(tensor) for tensor in wrapper.NodeInputs(index)),
+            tuple(int(tensor) for tensor in wrapper.NodeOutputs(index)),
+        )
+        for index in range(wrapper.NumNodes())
+    ]
+
+
+def partitions(interpreter: Any) -> int:
+    """How many parts of the main graph delegates have taken so far."""
+    return sum(node.operator == DELEGATE for node in nodes_of(interpreter))
+
+
 class Tally(Struct, frozen=True):
     """Operators by place, and by type those that stayed on the plain kernels."""
 
@@ -35,7 +56,16 @@ class Tally(Struct, frozen=True):
 
 
 def tally_litert(nodes: Sequence[Node], places: Sequence[str]) -> Tally:
-    """Count which of the model's operators each delegate partition covers.
+    """Count which of the model's operators run where; arguments as of `place_litert`."""
+    placed = place_litert(nodes, places)
+    return Tally(
+        dict(Counter(place for _, place in placed)),
+        dict(Counter(node.operator for node, place in placed if place == PLAIN)),
+    )
+
+
+def place_litert(nodes: Sequence[Node], places: Sequence[str]) -> list[tuple[Node, str]]:
+    """Which of the model's operators each delegate partition covers, in the order of the model.
 
     LiteRT keeps the original nodes and appends one node ``DELEGATE`` per partition with the
     tensors at its border, so what a partition covers is found by walking back from its
@@ -56,12 +86,11 @@ def tally_litert(nodes: Sequence[Node], places: Sequence[str]) -> Tally:
     for partition, place in zip(partitions, places, strict=True):
         for index in _covered(partition, nodes, producers):
             where.setdefault(index, place)
-    originals = [index for index, node in enumerate(nodes) if node.operator != DELEGATE]
-    left = Counter(nodes[index].operator for index in originals if index not in where)
-    placement = Counter(where.values())
-    if left:
-        placement[PLAIN] = left.total()
-    return Tally(dict(placement), dict(left))
+    return [
+        (node, where.get(index, PLAIN))
+        for index, node in enumerate(nodes)
+        if node.operator != DELEGATE
+    ]
 
 
 def _covered(partition: Node, nodes: Sequence[Node], producers: dict[int, int]) -> set[int]:
@@ -107,13 +136,18 @@ class Account(Struct):
     partitions: int = 0
     """Partitions that it made: those there before XNNPACK, which comes with allocation."""
 
+    def makers(self, nodes: Sequence[Node]) -> list[str]:
+        """Who made each of the partitions, in their order."""
+        total = sum(node.operator == DELEGATE for node in nodes)
+        return [title_of(self.asked)] * min(self.partitions, total) + [XNNPACK] * (
+            total - self.partitions
+        )
+
     def receipt(self, nodes: Sequence[Node], runtime: str, threads: int) -> Receipt:
         """The receipt for a graph whose memory is planned; without nodes the operators are
         unknown."""
         title = title_of(self.asked)
-        total = sum(node.operator == DELEGATE for node in nodes)
-        places = [title] * self.partitions + [XNNPACK] * (total - self.partitions)
-        tally = tally_litert(nodes, places if nodes else [])
+        tally = tally_litert(nodes, self.makers(nodes))
         wanted = title if self.loaded else XNNPACK if self.asked == "xnnpack" else ""
         return Receipt(
             runtime=runtime,

@@ -33,6 +33,9 @@ class Options(Struct, frozen=True):
     """TFLite signature to run; empty = the model's plain inputs and outputs."""
     extra: dict[str, str] = field(default_factory=dict)
     """Options of the delegate or provider."""
+    profile: str = ""
+    """ONNX Runtime: beginning of the path of a file into which it writes, when it is closed, what
+    each operator took."""
 
 
 class Receipt(Struct, frozen=True):
@@ -49,6 +52,8 @@ class Receipt(Struct, frozen=True):
     """Why something asked for is not used; empty = it is."""
     left: dict[str, int] = field(default_factory=dict)
     """Operators by type that the delegate or provider left to the CPU's plain kernels."""
+    tuned: str = ""
+    """That it runs as `tune` chose, or why not as chosen; empty = nothing was chosen."""
     skipped: tuple[str, ...] = ()
     """One sentence per variant of the package that was tried before this one, and why not."""
 
@@ -58,7 +63,7 @@ class Receipt(Struct, frozen=True):
         place, count = max(self.placement.items(), key=lambda item: item[1], default=("?", 0))
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         where = f"{count} of {total} operators on {place}" if total else "operators unknown"
-        text = f"{self.runtime}, {where}, {threads}"
+        text = f"{self.runtime}, {where}, {threads}{', ' if self.tuned else ''}{self.tuned}"
         return f"{text} (fell back: {self.fallback})" if self.fallback else text
 
 

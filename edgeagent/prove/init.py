@@ -25,7 +25,8 @@ from edgeagent.prove.tomltext import table_text
 from edgeagent.types import TensorSpec
 
 Confidence = Literal["sure", "likely", "guess"]
-_RUNTIMES: dict[str, Literal["litert", "onnx"]] = {".tflite": "litert", ".onnx": "onnx"}
+RUNTIMES: dict[str, Literal["litert", "onnx"]] = {".tflite": "litert", ".onnx": "onnx"}
+"""Ending of a model file → what runs it."""
 
 
 class Proposal(Struct):
@@ -46,7 +47,7 @@ def propose(file: Path, name: str = "", version: str = "0.1.0", licence: str = "
         ModelError: the file can't be opened; RuntimeMissing where its runtime isn't installed.
         UsageError: it is no such file.
     """
-    runtime = _RUNTIMES.get(file.suffix.lower())
+    runtime = RUNTIMES.get(file.suffix.lower())
     if runtime is None:
         raise UsageError(f"{file}: a model file ends in .tflite or .onnx")
     variant = Variant(file=file.name, runtime=runtime)

@@ -7,16 +7,20 @@ the path that runs on the device, and not the model alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from msgspec import Struct
 
 from edgeagent.config.model import Runtime
-from edgeagent.infer import Receipt, open_package
+from edgeagent.infer import Receipt, Session, open_package
 from edgeagent.interpret.decoder import open_decoder
 from edgeagent.manifest import Package, Variant
 from edgeagent.prepare.inputs import Prepare
 from edgeagent.types import Joint, Prediction, Sample
+
+Opens = Callable[[Package, Runtime], tuple[Session, Variant]]
+"""As `open_package`."""
 
 
 class Answer(Struct, frozen=True):
@@ -40,7 +44,11 @@ class Predictor:
     """
 
     def __init__(
-        self, package: Package, runtime: Runtime | None = None, threshold: float | None = None
+        self,
+        package: Package,
+        runtime: Runtime | None = None,
+        threshold: float | None = None,
+        opens: Opens = open_package,
     ) -> None:
         """Open the first variant that runs here.
 
@@ -48,6 +56,7 @@ class Predictor:
             package: read by `load_package`.
             runtime: which variant, how many threads, which delegate; None = defaults.
             threshold: a site's own; None = the package's.
+            opens: what opens its session; another one where sessions are shared.
 
         Raises:
             ModelError: no variant runs, or the description and the model do not fit.
@@ -56,7 +65,7 @@ class Predictor:
         self.package = package
         self.threshold = package.manifest.output.threshold if threshold is None else threshold
         """Scores below it are not told."""
-        self.session, self.variant = open_package(package, runtime or Runtime())
+        self.session, self.variant = opens(package, runtime or Runtime())
         try:
             self.prepare = Prepare(package, self.session.inputs)
             self.decoder = open_decoder(package, self.session.outputs, self.threshold)

@@ -1,6 +1,7 @@
 """One child process of a proof: started fresh, heard, watched, and gone at its end.
 
-See `trial` for what runs in it and what it tells.
+See `trial` for what runs in it and what it tells. A child of another module may be asked more
+than once: `bench.worker`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,8 +25,8 @@ import edgeagent
 from edgeagent.errors import Busy, ProofFailed
 
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from edgeagent.prove.trial import main; "
-    "main(int(sys.argv[2]))"
+    "import sys; sys.path.insert(0, sys.argv[1]); from importlib import import_module; "
+    "import_module(sys.argv[3]).main(int(sys.argv[2]))"
 )
 _LOOK_S = 0.1
 """A stop is noticed within this time."""
@@ -57,10 +59,16 @@ def free_memory() -> int:
 class Child:
     """One child process of `trial`. Use it in a ``with``: at its end the child is gone.
 
-    ``handles`` are open files that it may use. Raises Busy where no process can be started.
+    ``handles`` are open files that it may use, ``module`` is what runs in it. Raises Busy where no
+    process can be started.
     """
 
-    def __init__(self, ask: dict[str, Any], handles: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        ask: dict[str, Any],
+        handles: Sequence[int] = (),
+        module: str = "edgeagent.prove.trial",
+    ) -> None:
         self.ask = ask
         self.doing = "was being started"
         self._lines: deque[str] = deque(maxlen=_LINES)
@@ -69,22 +77,23 @@ class Child:
         self._failure: ProofFailed | None = None
         root = str(Path(edgeagent.__file__).parent.parent)
         with contextlib.ExitStack() as stack:
-            self._channel, theirs = os.pipe()
-            stack.callback(os.close, self._channel)
+            self._socket, theirs = socket.socketpair()
+            stack.callback(self._socket.close)
+            self._channel = self._socket.fileno()
             try:
                 # Without preexec_fn Python needs no fork: the daemon's pages are never shared.
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-B", "-c", _BOOT, root, str(theirs)],
+                    [sys.executable, "-I", "-B", "-c", _BOOT, root, str(theirs.fileno()), module],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(theirs, *handles),
+                    pass_fds=(theirs.fileno(), *handles),
                     start_new_session=True,
                 )
             except OSError as error:
                 raise Busy(f"no process can be started for a proof: {error.strerror}") from error
             finally:
-                os.close(theirs)
+                theirs.close()
             stack.callback(self._end)
             self._held = stack.pop_all()
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -98,6 +107,16 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def ask_again(
+        self, message: dict[str, Any], timeout_s: float, stopped: Event
+    ) -> dict[str, Any]:
+        """Another question, and what it has to tell to it. Raises ProofFailed, Busy."""
+        self._result = self._failure = None
+        # One that has died is told by `outcome`, with what it died of.
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        return self.outcome(timeout_s, stopped)
 
     def outcome(self, timeout_s: float, stopped: Event) -> dict[str, Any]:
         """Wait for what it has to tell. Raises ProofFailed, Busy."""
@@ -135,7 +154,10 @@ class Child:
             if self._prints.fileno() in handles and not self._listen():
                 poll.unregister(self._prints)
             if self._channel in handles:
-                data = os.read(self._channel, 1 << 16)
+                try:
+                    data = os.read(self._channel, 1 << 16)
+                except ConnectionResetError:
+                    return  # it died with a question unread
                 if not data:
                     return
                 self._take(data)

@@ -74,7 +74,7 @@ def main(channel: int) -> None:
             tell(failed=error.told)
 
 
-def confine(memory_bytes: int, cpu_s: int) -> None:
+def confine(memory_bytes: int, cpu_s: int, file_bytes: int = 0, nice: int = 5) -> None:
     """Nothing that a model does in this process can hurt the rest of the device."""
     # numpy's algebra asks for memory for every core that there is, and none of it is used here.
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
@@ -82,7 +82,7 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
         # What runs away is stopped here; who fills more than it may, by the parent.
         resource.RLIMIT_DATA: max(_RESERVED, 2 * memory_bytes),
         resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CORE: 0,
     }
     for which, most in limits.items():
@@ -91,7 +91,7 @@ def confine(memory_bytes: int, cpu_s: int) -> None:
         # One more to the hard limit: at the soft one the signal says which limit it was.
         above = most + 1 if which == resource.RLIMIT_CPU and most != hard else most
         resource.setrlimit(which, (most, above))
-    os.nice(5)
+    os.nice(nice)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

@@ -48,6 +48,12 @@ class Bench(Struct):
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
 
 
+class Tune(Struct):
+    model: Model
+    seconds: Annotated[float, Meta(ge=2, le=600)] = 60.0
+    """At most."""
+
+
 class OfModel(Struct):
     model: Model
 
@@ -120,6 +126,7 @@ OUTBOX = CommandType(
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
+TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
 MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
 MODEL_HOLD = CommandType("model-hold", Hold, "Have a model changed by nobody", again=True)
 MODEL_UNHOLD = CommandType("model-unhold", OfModel, "Let a model be changed again", again=True)
@@ -132,7 +139,7 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, MODEL_ROLLBACK,
+        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK,
         MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip

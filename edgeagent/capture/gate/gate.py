@@ -79,6 +79,14 @@ class Gate:
         self._triggered_ms = -1e18
         self._first_ms: float | None = None
         self._share = 0.0
+        self.strictness = 1.0
+        """More than 1: so many times as much must move, and so many times fewer samples pass where
+        nothing does. May be set by any thread."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether strictness makes a difference: it looks for movement."""
+        return self._motion is not None
 
     def passes(self, sample: Sample) -> bool:
         """Whether the sample is worth an inference."""
@@ -115,7 +123,7 @@ class Gate:
         moves = self._moves(sample, now)
         if not self._triggered(now):
             return TRIGGER
-        if not moves and now - self._passed_ms < self._least_ms:
+        if not moves and now - self._passed_ms < self._least_ms * self.strictness:
             return STILL
         if self._rate is not None and not self._rate.takes(now / 1e3):
             return RATE
@@ -145,6 +153,6 @@ class Gate:
             self._detector = MotionDetector(self._polygons, self._motion.contrast)
         self._share = self._detector(sample.pixels, now / 1e3)
         assert self._first_ms is not None
-        if self._share >= self._motion.area or now - self._first_ms < _WARM_UP_MS:
+        if self._share >= self._motion.area * self.strictness or now - self._first_ms < _WARM_UP_MS:
             self._moved_ms = now
         return now - self._moved_ms <= self._hold_ms

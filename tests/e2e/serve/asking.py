@@ -46,7 +46,6 @@ class Client:
         """What comes back for bytes that may be no request."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
             return connection.recv(65536)
 
     def infer(self, model: str, rows: Any, shape: list[int], **more: Any) -> Reply:

@@ -18,6 +18,7 @@ from edgeagent.agent.change import LiveStage
 from edgeagent.config.model import Config
 from edgeagent.config.toml import Places
 from edgeagent.errors import ModelError
+from edgeagent.infer.sharing import Sharing
 from edgeagent.manifest import Package, load_package
 from edgeagent.pipeline import Pipeline
 from edgeagent.supervisor import Supervisor
@@ -58,7 +59,7 @@ class Running:
         }
         self.sink = Sink()
         config = msgspec.convert(table, Config)
-        around = Surroundings(config, "hash", Library([models]), self.sink)
+        around = Surroundings(config, "hash", Library([models]), self.sink, sharing=Sharing())
         self.supervisor = Supervisor()
         self.built = Built()
         made = build(around)
@@ -161,6 +162,30 @@ def test_what_is_open_goes_on_under_the_new_version(
     assert len({draft.model for draft in changed.sink.events("new")}) == 2
 
 
+def test_pipelines_that_share_a_session_change_it_together(
+    run: Callable[..., Running], models: Path, good: Package
+) -> None:
+    new = spoil.version(good, aside(models, "1.1.0"))
+    running = run({"door": EVERY, "gate": EVERY}, pace="true", fps=50)
+
+    def seats() -> list[Any]:
+        return [running.pipeline(name).stages.seat for name in ("door", "gate")]  # type: ignore[union-attr]
+
+    for name in ("door", "gate"):
+        running.steps(5, name)
+    before = seats()
+    assert before[0]._shared is before[1]._shared
+    running.stage.activate(new)
+    for name in ("door", "gate"):
+        running.steps(5, name)
+        assert running.pipeline(name).model.startswith("parts@1.1.0/")
+        assert running.pipeline(name).health().detail["sharing"] == 2
+    after = seats()
+    assert after[0]._shared is after[1]._shared is not before[0]._shared
+    running.stage.release("parts")
+    assert [seat._closed for seat in before] == [True, True]
+
+
 def test_a_version_that_does_not_open_changes_nothing(
     run: Callable[..., Running], models: Path, good: Package
 ) -> None:
@@ -243,7 +268,7 @@ def test_a_shadow_tells_disagreements_and_gives_no_results(
     running = run({"door": {**EVERY, "snapshot": True}}, pace="true", fps=50)
     running.steps(20)
     with pytest.raises(Refused) as caught:
-        running.stage.shadow(bad, 2.0, threading.Event())
+        running.stage.shadow(bad, 4.0, threading.Event())
     assert caught.value.reason == "shadow"
     assert "calls cracked" in str(caught.value)
     assert {d.model.partition("/")[0] for d in running.sink.drafts} == {"parts@1.0.0"}

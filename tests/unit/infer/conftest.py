@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -19,19 +17,6 @@ from edgeagent.infer.litert import find_library
 def xnnpack_int8() -> bool:
     """Whether the installed TFLite library runs int8 operators on XNNPACK."""
     return find_library().verifies
-
-
-@pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A delegate compiled from toy_delegate.c."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler: the toy delegate can't be built")
-    library = tmp_path_factory.mktemp("toy") / "libtoy.so"
-    source = Path(__file__).with_name("toy_delegate.c")
-    command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(source)]
-    subprocess.run(command, check=True)
-    return library
 
 
 @pytest.fixture(scope="session")

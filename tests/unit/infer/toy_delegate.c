@@ -3,14 +3,21 @@
  * The declarations follow the stable C interface of external delegates (create, destroy) and
  * the beginnings of the structs that a delegate must see. Options:
  *   take  builtin code of the operator to take (22 = RESHAPE), -1 = none
- *   fail  create | prepare | invoke
+ *   fail  create | prepare | invoke | crash | hang (the last two when it runs)
  *   add   a number that is added to every byte, to give wrong answers
+ *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
  */
+#define _DEFAULT_SOURCE
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#ifndef SLOW
+#define SLOW 0
+#endif
 
 typedef enum { OK = 0, FAILED = 1 } Status;
 typedef struct { int size; int data[]; } Ints;
@@ -68,7 +75,7 @@ typedef struct Delegate {
   void *builder;
 } Delegate;
 
-static int take = 22, add = 0;
+static int take = 22, add = 0, slow = SLOW;
 static char failing[16];
 
 static Status kernel_invoke(Context *context, Node *node) {
@@ -76,6 +83,9 @@ static Status kernel_invoke(Context *context, Node *node) {
     context->report(context, "toy: device lost");
     return FAILED;
   }
+  if (!strcmp(failing, "crash")) abort();
+  while (!strcmp(failing, "hang")) sleep(1);
+  if (slow) usleep((useconds_t)slow);
   /* The border of a partition has no order: the shape may come before the values. */
   Tensor *out = &context->tensors[node->outputs->data[0]], *in = NULL;
   for (int i = 0; i < node->inputs->size && !in; i++)
@@ -113,10 +123,11 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, add = 0, failing[0] = 0;
+  take = 22, add = 0, slow = SLOW, failing[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
+    if (!strcmp(keys[i], "slow")) slow = atoi(values[i]);
     if (!strcmp(keys[i], "fail")) strncpy(failing, values[i], sizeof failing - 1);
   }
   if (!strcmp(failing, "create")) {

@@ -1,0 +1,201 @@
+"""What was chosen for a model on this device, and under which circumstances that holds.
+
+A choice is a small JSON file in the data folder. It holds as long as its circumstances are
+literally the same: the device, the cores that may be used, the model's files, the runtimes'
+versions and the libraries of delegates. Otherwise it is not used, and why is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from edgeagent import clock
+from edgeagent.config.model import Runtime
+from edgeagent.device.identity import machine_hash
+from edgeagent.device.profile import Board
+from edgeagent.errors import unwritable
+from edgeagent.infer import delegates
+from edgeagent.infer.installed import runtimes
+from edgeagent.manifest import Package, sha256_of
+
+VERSION = 1
+FOLDER = "tuned"
+_SAID = {
+    "device": "it is another device",
+    "cores": "the cores that may be used were {was} and are {now}",
+    "model": "the model's files are others",
+    "runtimes": "the runtimes were {was} and are {now}",
+    "library": "the delegate's library is another one",
+}
+
+
+class Row(Struct):
+    """A candidate and what became of it. Times of a sample, in milliseconds."""
+
+    settings: str
+    file: str = ""
+    precision: str = ""
+    state: str = "lost"
+    """``chosen`` | ``lost`` | ``failed`` | ``wrong`` | ``over`` (a bar)."""
+    why: str = ""
+    ms: float | None = None
+    p95_ms: float | None = None
+    cpu_ms: float | None = None
+    pss_mb: float | None = None
+    right: int | None = None
+    samples: int | None = None
+    """Golden or labelled samples, and how many of them it answers rightly."""
+    rounds: int = 0
+    """Rounds in which it was measured before it lost."""
+
+
+class Choice(Struct):
+    """The content of a file."""
+
+    v: int
+    model: str
+    """``parts@1.2.0``"""
+    at: str
+    circumstances: dict[str, str]
+    runtime: Runtime
+    batch: int = 1
+    goal: str = "latency"
+    why: str = ""
+    """One sentence."""
+    ratio: float = 1.0
+    """Its time as a share of the defaults'."""
+    took_s: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+
+class Choices:
+    """All choices of a data folder."""
+
+    def __init__(self, data_folder: Path) -> None:
+        self._folder = data_folder / FOLDER
+
+    def of(self, package: Package) -> Choice | None:
+        """What was chosen for it, whether it still holds or not."""
+        try:
+            choice = msgspec.json.decode(self._file(package).read_bytes(), type=Choice)
+        except (OSError, msgspec.DecodeError):
+            return None  # a file that is damaged costs only another search
+        return choice if choice.v == VERSION else None
+
+    def keep(self, package: Package, choice: Choice) -> Path:
+        """Write it; the file. Raises as `unwritable`."""
+        file = self._file(package)
+        part = file.with_suffix(".part")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(msgspec.json.format(msgspec.json.encode(choice), indent=1))
+            part.replace(file)
+        except OSError as error:
+            raise unwritable(file, error) from error
+        return file
+
+    def forget(self, package: Package) -> None:
+        """Back to the defaults."""
+        self._file(package).unlink(missing_ok=True)
+
+    def _file(self, package: Package) -> Path:
+        return self._folder / f"{package.name}@{package.version}.json"
+
+
+def circumstances(package: Package, runtime: Runtime) -> dict[str, str]:
+    """What a choice depends on, as it is now."""
+    device = json.dumps([machine_hash(), Board().cpu() or Board().model()])
+    return {
+        "device": hashlib.sha256(device.encode()).hexdigest()[:16],
+        "cores": _spans(sorted(os.sched_getaffinity(0))),
+        "model": _model(package),
+        "runtimes": ", ".join(runtimes().values()),
+        "library": _library(runtime.delegate),
+    }
+
+
+def outdated(choice: Choice, package: Package) -> str:
+    """Why a choice does not hold any more; empty = it does."""
+    now = circumstances(package, choice.runtime)
+    changed = [key for key in _SAID if choice.circumstances.get(key) != now[key]]
+    return "; ".join(
+        _SAID[key].format(was=choice.circumstances.get(key) or "none", now=now[key] or "none")
+        for key in changed
+    )
+
+
+class Chosen(Struct, frozen=True):
+    """How a model is to be run."""
+
+    runtime: Runtime
+    said: str = ""
+    """For its receipt: that it is tuned, or why it does not run as chosen; empty = nothing was."""
+    tuned: bool = False
+
+
+def chosen(data_folder: Path, package: Package, configured: Runtime) -> Chosen:
+    """What was chosen for a model, unless somebody has configured how it is run, or it does not
+    hold any more. Cheap where nothing was ever chosen."""
+    if configured != Runtime(require=configured.require):
+        return Chosen(configured)
+    choice = Choices(data_folder).of(package)
+    if choice is None:
+        return Chosen(configured)
+    why = outdated(choice, package)
+    if why:
+        said = f"not as tuned, because {why} (edgeagent tune {package.name})"
+        return Chosen(configured, said)
+    return Chosen(replace(choice.runtime, require=configured.require), "tuned", tuned=True)
+
+
+def _model(package: Package) -> str:
+    digest = hashlib.sha256()
+    for variant in package.manifest.variant:
+        entry = package.manifest.files.get(variant.file)
+        content = entry.sha256 if entry else _hash(package.path(variant.file))
+        told: Any = [msgspec.to_builtins(variant), content]
+        digest.update(json.dumps(told, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _hash(file: Path) -> str:
+    try:
+        return sha256_of(file)
+    except OSError:
+        return "missing"
+
+
+def _library(delegate: str) -> str:
+    """Size and time of a delegate's file; a soname, which the linker finds, stands for itself."""
+    if delegate in delegates.BUILT_IN:
+        return ""
+    place = Path(delegates.library_of(delegate))
+    try:
+        told = place.stat()
+    except OSError:
+        return str(place)
+    return f"{place} {told.st_size} {told.st_mtime_ns}"
+
+
+def _spans(cores: list[int]) -> str:
+    """``0-3,6``"""
+    spans: list[list[int]] = []
+    for core in cores:
+        if spans and core == spans[-1][1] + 1:
+            spans[-1][1] = core
+        else:
+            spans.append([core, core])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def stamp() -> str:
+    """Now, as it stands in a choice."""
+    return clock.rfc3339(clock.wall_ns())

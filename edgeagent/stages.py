@@ -1,0 +1,146 @@
+"""What a pipeline is made of: the stages that one model brings, and how they are replaced."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
+
+from edgeagent.decide.present import Numbered
+from edgeagent.types import Draft, Evidence, Joint, Prediction, Prepared, Sample
+from edgeagent.update.behaviour import Watch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Inbox(Protocol):
+    """Where samples come from (a `capture.mailbox.Mailbox`)."""
+
+    def get(self, timeout_s: float) -> Sample | Joint | None:
+        """The next sample, None after the timeout. Raises SourceEnded at the end."""
+
+    def close(self) -> None:
+        """Nobody takes samples here any more: whoever puts them must not wait."""
+
+
+class Sink(Protocol):
+    """Where records go (a `store.outbox.Outbox`)."""
+
+    def append(self, draft: Draft) -> Numbered: ...
+
+
+class Runs(Protocol):
+    """What a pipeline needs of a session."""
+
+    def run(self, tensors: Sequence[NDArray[Any]]) -> list[NDArray[Any]]: ...
+
+    def hand_over(self) -> None:
+        """Let go of it: the next thread that runs it owns it."""
+
+    def close(self) -> None: ...
+
+
+class Shares(Protocol):
+    """What a pipeline tells about a session that it shares (an `infer.sharing.Seat`)."""
+
+    waited_s: float
+
+    @property
+    def seats(self) -> int: ...
+
+
+class Second(Protocol):
+    """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
+
+    def loss(self) -> str: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
+class Gates(Protocol):
+    """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
+
+    strictness: float
+
+    @property
+    def selects(self) -> bool: ...
+
+    def passes(self, sample: Sample) -> bool: ...
+
+    def tally(self) -> dict[str, Any]: ...
+
+
+class Paces(Protocol):
+    """What spreads samples in time (a `capture.rhythm.Thinner`)."""
+
+    def takes(self, time_s: float) -> bool: ...
+
+
+class Acts(Protocol):
+    """What does the actions of plugins (an `agent.acting.Acting`)."""
+
+    def __call__(self, draft: Draft) -> None:
+        """Have them done; must not block."""
+
+    def loss(self) -> str:
+        """What they could not do, in words; empty = nothing."""
+
+    def close(self) -> None:
+        """Finish what waits, within a moment."""
+
+
+class Stages(Struct):
+    """All that a model brings, opened together and closed together."""
+
+    model: str
+    """``parts@1.2.0/int8``, as it stands in records."""
+    receipt: str
+    """One true line of what runs where."""
+    session: Runs
+    prepare: Callable[[Sample | Joint], Prepared]
+    interpret: Callable[[list[NDArray[Any]], Prepared], list[Prediction]]
+    track: Callable[[list[Prediction], float], list[Prediction]]
+    decide: Callable[[Sample, list[Prediction]], Iterable[Draft]]
+    finish: Callable[..., Iterable[Draft]]
+    """Ends what is still open (wall ns, CLOCK_BOOTTIME ms); ``ended``: the source is at its end."""
+    picture: Callable[..., Evidence | None]
+    """A present picture, redacted, or None where that must not be."""
+    standing: Callable[[], dict[str, Any]] = dict
+    """What is true now without a record: states, counts of lines."""
+    seat: Shares | None = None
+    """None = the session is the pipeline's alone."""
+    second: Second | None = None
+    """Models that are asked about what the first one found; `decide` asks them."""
+    gate: Gates | None = None
+    """None = every sample is worth an inference."""
+    threshold: float = 0.0
+    """From which score on something counts as seen."""
+    inherit: Callable[[Stages], bool] = lambda _before: False
+    """Take over what the stages before these remember: tracks, open events, counts. False = that
+    can't be, so they must end what is open. Called between two samples."""
+    memory: Any = None
+    """What there is to take over."""
+
+
+class Parked(Struct, frozen=True):
+    """What a pipeline ran until its model was changed: still open, to be run again or closed."""
+
+    stages: Stages
+    open_stages: Callable[[], Stages]
+    watch: Watch
+
+
+class Change:
+    """Other stages for a running pipeline. `done` is set when they run, or can't."""
+
+    def __init__(self, stages: Stages, open_stages: Callable[[], Stages], watch: Watch) -> None:
+        self.stages = stages
+        self.open_stages = open_stages
+        """How to open them again after errors."""
+        self.watch = watch
+        self.done = threading.Event()
+        self.before: Parked | None = None
+        """None where nothing was open before."""
