@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeagent.metrics import Meter
 
 _STATES = ("ok", "opening", "degraded", "down", "paused", "ended")
-_STAGES = ("gate", "prepare", "infer", "decide")
+_STAGES = ("gate", "prepare", "queue", "infer", "decide")
 _SOURCE_COUNTS = {
     "read": "Samples read", "dropped": "Samples dropped because a newer one had come",
     "corrupt": "Samples that could not be read", "lost": "Times that the source was lost",
