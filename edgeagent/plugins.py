@@ -6,8 +6,10 @@ runtimes and protocol libraries out of processes that don't need them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.errors import NotFound, RuntimeMissing
@@ -72,6 +74,18 @@ BUILT_IN: dict[tuple[str, str], str] = {
     ("postprocessor", "none"): "edgeagent.interpret.regress:Nothing",
 }
 
+_PACKAGES = {
+    "litert": "edgeagent-runtime-litert", "tflite": "edgeagent-runtime-litert",
+    "onnx": "edgeagent-runtime-onnx", "cv": "edgeagent-runtime-opencv",
+    "fleet": "edgeagent-fleet", "all": "edgeagent-full",
+}  # fmt: skip
+"""Extra → package of Debian; what is not named here is in edgeagent-libs."""
+_OF_DESKS = {"parquet": "pyarrow", "dask": "distributed"}
+"""Extra → what it brings, where neither packages nor the tarball have it: work for a desk."""
+
+PLUGINS_FOLDER = "/usr/local/lib/edgeagent/plugins"
+"""Where packages and the tarball look for plugins of others."""
+
 
 def find(kind: Kind, name: str) -> Any:
     """The class (or opener) registered under ``name``.
@@ -94,8 +108,42 @@ def find(kind: Kind, name: str) -> Any:
             raise NotFound(f"{kind} {name!r} is not part of this build") from error
         raise RuntimeMissing(
             f"{kind} {name!r} needs the Python package {error.name!r}, which is not installed",
-            remedy=f"Install it: pip install 'edgeagent[{_extra(error.name)}]'",
+            remedy=f"Install it: {to_install(_extra(error.name))}",
         ) from error
+
+
+def to_install(extra: str, *, again: bool = False) -> str:
+    """The command that brings an extra (``litert``, ``cv``, ``fleet``), for how this agent was
+    installed: by pip, by packages of Debian, or from the tarball.
+
+    Args:
+        extra: of pyproject.toml.
+        again: it is there but broken.
+    """
+    by = installed_by()
+    if by and extra in _OF_DESKS:
+        return to_install_package(_OF_DESKS[extra])
+    if by == "deb":
+        package = _PACKAGES.get(extra, "edgeagent-libs")
+        anew = again or package == "edgeagent-libs"
+        return f"sudo apt install {'--reinstall ' if anew else ''}{package}"
+    if by == "tarball":
+        return "sudo ./install.sh of the tarball, which holds it"
+    return f"pip install {'--force-reinstall ' if again else ''}'edgeagent[{extra}]'"
+
+
+def to_install_package(name: str) -> str:
+    """The command that brings a package of somebody else."""
+    where = f" --target {PLUGINS_FOLDER}" if installed_by() else ""
+    return f"pip install{where} {name}"
+
+
+def installed_by() -> str:
+    """``deb``, ``tarball``, or nothing where pip did it."""
+    try:
+        return (Path(sys.prefix) / "installed-by").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def known(kind: Kind) -> list[str]:

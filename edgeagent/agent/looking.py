@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
-from edgeagent.agent.commands import examined
+from edgeagent.agent import diagnosis
 from edgeagent.agent.trial import from_running
 from edgeagent.decide.data import as_data
 from edgeagent.device import health
 from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound, SourceEnded
 from edgeagent.pipeline import Pipeline
+from edgeagent.sync.command_types import Why
 from edgeagent.types import Anomaly, Frame
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ class Looking:
         return health.snapshot(self._agent.folder)
 
     def doctor(self) -> dict[str, Any]:
-        return examined(self._agent)
+        from edgeagent.diagnose import doctor
+
+        return doctor.run(diagnosis.context_of(self._agent)).to_dict()
+
+    def why(self, target: str) -> dict[str, Any]:
+        return diagnosis.why(self._agent, Why(target))
 
     def views(self) -> list[dict[str, Any]]:
         config = self._agent.loaded.config

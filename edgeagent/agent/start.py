@@ -24,11 +24,13 @@ log = logging.getLogger("edgeagent")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent until it is told to stop; the exit code of contract §9."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     # What is written may show people: nobody else on this machine has to read it.
     os.umask(0o027)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_before_it_runs)
+    # Nothing is in force yet that could be read anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _set_up_logging(arguments.log_level)
     try:
         return run(
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The daemon's options."""
     parser = argparse.ArgumentParser(
         prog="edgeagentd", description="The edgeagent daemon: capture, infer, keep, sync."
     )
@@ -66,7 +69,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="refuse an invalid configuration (78) instead of using the last good one",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning"])
-    return parser.parse_args(argv)
+    return parser
 
 
 def _set_up_logging(level: str) -> None:
@@ -92,6 +95,8 @@ def run(
     if agent.renewed:
         # A fresh process, with nothing left of the old configuration; its id stays.
         logging.shutdown()
+        # What is ignored stays so in the new process: a second reload must not end it.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return code
 

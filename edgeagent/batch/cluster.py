@@ -27,6 +27,7 @@ from edgeagent.errors import (
     RuntimeMissing,
     Unavailable,
 )
+from edgeagent.plugins import to_install
 
 if TYPE_CHECKING:
     from edgeagent.prove.predict import Predictor
@@ -57,7 +58,7 @@ class DaskCrew:
         except ModuleNotFoundError as error:
             raise RuntimeMissing(
                 "--dask needs the Python package 'distributed', which is not installed",
-                remedy="Install it: pip install 'edgeagent[dask]'",
+                remedy=f"Install it: {to_install('dask')}",
             ) from error
         self._dask: Any = distributed
         self._order = order

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeagent.capture.wav import Layout
 from edgeagent.errors import InputError, NotPermitted, RuntimeMissing
+from edgeagent.plugins import to_install
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class FlacFile:
         except (ImportError, OSError) as error:  # OSError: without libsndfile
             raise RuntimeMissing(
                 f"{path}: FLAC needs the Python package 'soundfile': {error}",
-                remedy="Install it: pip install 'edgeagent[sound]', or convert the file: "
+                remedy=f"Install it: {to_install('sound')}, or convert the file: "
                 f"ffmpeg -i {path.name} sound.wav",
             ) from error
         try:

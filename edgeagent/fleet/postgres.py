@@ -22,12 +22,13 @@ from edgeagent.errors import (
     UsageError,
 )
 from edgeagent.fleet.database import SCHEMA, StoredRow, check_version, schema
+from edgeagent.plugins import to_install
 
 try:
     import psycopg
 except ImportError as missing:
     raise UsageError(
-        "PostgreSQL needs the package psycopg", remedy='pip install "edgeagent[fleet]"'
+        "PostgreSQL needs the package psycopg", remedy=to_install("fleet")
     ) from missing
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from edgeagent.infer.quiet import hushed
 from edgeagent.infer.receipt import Node
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
+from edgeagent.plugins import to_install
 from edgeagent.types import Quantization, TensorSpec
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def find_library() -> Library:
         detail = "" if isinstance(missing, ModuleNotFoundError) else f" ({missing})"
     raise RuntimeMissing(
         f"TFLite models can't run here: neither ai-edge-litert nor tflite-runtime works{detail}",
-        remedy="Install it: pip install 'edgeagent[litert]'",
+        remedy=f"Install it: {to_install('litert')}",
     ) from missing
 
 

@@ -17,6 +17,7 @@ from edgeagent.infer import receipt
 from edgeagent.infer.modelfile import ONNX, damaged, first_line, read_head
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
+from edgeagent.plugins import to_install
 from edgeagent.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _library() -> Any:
         detail = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
         raise RuntimeMissing(
             f"ONNX models can't run here: onnxruntime is not installed or does not work{detail}",
-            remedy="Install it: pip install 'edgeagent[onnx]'",
+            remedy=f"Install it: {to_install('onnx')}",
         ) from error
     # All that it logs is also raised; standard error is not its place to say it twice.
     onnxruntime.set_default_logger_severity(4)

@@ -65,7 +65,7 @@ def likely(package: Package, wanted: str = "", delegate: Collection[str] = ()) -
             if variant.runtime != "plugin" and installed(variant.runtime) is None:
                 raise RuntimeMissing(
                     f"it requires the runtime {variant.runtime}, which is not installed",
-                    remedy=f'Install it with: pip install "edgeagent[{variant.runtime}]"',
+                    remedy=f"Install it: {plugins.to_install(variant.runtime)}",
                 )
         except (ModelError, NotFound) as error:
             failures.append((variant, error))

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from edgeagent import clock
+from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds
 from edgeagent.errors import ConfigError, InputError
 from edgeagent.sync import backoff, certificates
@@ -44,9 +45,13 @@ class Endpoint(Struct, frozen=True):
         return f"{self.host}:{self.port}"
 
     def password(self) -> str | None:
-        """The password, or None. Raises ConfigError if its file can't be read."""
+        """The password, or None. Raises ConfigError if its file can't be read.
+
+        Without a file that of the user is looked for in the environment
+        (``EDGEAGENT_MQTT_PASSWORD``) and among systemd's credentials (``mqtt``).
+        """
         if not self.password_file:
-            return None
+            return read_secret("mqtt") if self.username else None
         try:
             return Path(self.password_file).read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:

@@ -212,9 +212,11 @@ def _valid(signature: str, message: bytes, key: bytes) -> bool:
     try:
         from securesystemslib._vendor.ed25519 import ed25519
     except ImportError as error:
+        from edgeagent.plugins import to_install
+
         raise RuntimeMissing(
             "signatures can't be verified: securesystemslib is not installed",
-            remedy='Install it with: pip install "edgeagent[update]"',
+            remedy=f"Install it: {to_install('update')}",
         ) from error
     check: Any = ed25519.checkvalid  # It has no types.
     try:

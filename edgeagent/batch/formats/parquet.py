@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from edgeagent.batch.formats import Writer
 from edgeagent.batch.formats.table import COLUMNS, flat
 from edgeagent.errors import RuntimeMissing
+from edgeagent.plugins import to_install
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
@@ -26,7 +27,7 @@ def parquet(package: Package) -> Writer:
     except ModuleNotFoundError as error:
         raise RuntimeMissing(
             "Parquet needs the Python package 'pyarrow', which is not installed",
-            remedy="Install it: pip install 'edgeagent[parquet]', or choose --format csv.",
+            remedy=f"Install it: {to_install('parquet')}, or choose --format csv.",
         ) from error
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
     schema = pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])

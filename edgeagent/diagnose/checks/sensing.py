@@ -21,6 +21,7 @@ from edgeagent.diagnose.checks.net import NotReached, connect
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
 from edgeagent.errors import EdgeAgentError
+from edgeagent.plugins import to_install
 
 KINDS = (SysfsConfig, SerialConfig, ModbusConfig, MqttConfig)
 
@@ -89,7 +90,7 @@ def _sysfs(context: Context, name: str, source: SysfsConfig) -> Iterator[Finding
 def _package(name: str, module: str, extra: str) -> Iterator[Finding]:
     if find_spec(module) is None:
         yield Finding("sources", "failed", f"{name}: the Python package {module} is not installed",
-                      "import", f"pip install 'edgeagent[{extra}]'")  # fmt: skip
+                      "import", to_install(extra))  # fmt: skip
 
 
 def _reached(name: str, host: str, port: int) -> Finding:

@@ -111,7 +111,7 @@ def _plugin(name: str, plugin: str) -> Finding:
         return Finding("sources", "ok", f"{name}: the plugin {plugin} is installed")
     return Finding(
         "sources", "failed", f"{name}: no installed package offers the source {plugin!r}",
-        "entry points edgeagent.sources", f"pip install the package of {plugin!r}",
+        "entry points edgeagent.sources", plugins.to_install_package(f"the package of {plugin!r}"),
     )  # fmt: skip
 
 

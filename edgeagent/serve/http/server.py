@@ -19,6 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from edgeagent.errors import Busy, ConfigError, NotPermitted, RuntimeMissing, unwritable
+from edgeagent.plugins import to_install
 
 log = logging.getLogger("edgeagent.serve")
 
@@ -112,7 +113,7 @@ class Server:
         except ImportError as error:
             raise RuntimeMissing(
                 f"[serve] needs uvicorn and httptools: {error}",
-                remedy="Install them: pip install 'edgeagent[serve]'. Or take [serve] out.",
+                remedy=f"Install them: {to_install('serve')}. Or take [serve] out.",
             ) from error
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         config = uvicorn.Config(

@@ -22,6 +22,7 @@ from edgeagent.serve.http.router import Route
 _DOCTOR_S = 30.0
 """An examination is good for so long: it looks at disks and networks."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", "video/x-msvideo"))
 _INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.S)
 
@@ -34,6 +35,9 @@ class Looks(Protocol):
     def health(self) -> dict[str, Any]: ...
 
     def doctor(self) -> dict[str, Any]: ...
+
+    def why(self, target: str) -> dict[str, Any]:
+        """Why there is an event (by its id), or none of a pipeline. Raises NotFound."""
 
     def views(self) -> list[dict[str, Any]]:
         """What pipelines look at: names, places, masks."""
@@ -71,6 +75,8 @@ class Page:
             Route("GET", "/api/status", self._asked(looks.status), "As edgeagent status", "page"),
             Route("GET", "/api/health", self._asked(looks.health), "How the device is", "page"),
             Route("GET", "/api/doctor", self.doctor, "What is wrong, and what to do", "page"),
+            Route("GET", "/api/why/{target}", self.why,
+                  "Why there is an event, or none of a pipeline", "page"),
             Route("GET", "/api/views", self._asked(looks.views), "What pipelines look at", "page"),
             Route("GET", "/api/views/{pipeline}", self.view,
                   "A present picture, redacted, and what was found in it", "page"),
@@ -119,6 +125,12 @@ class Page:
                 told = await self._run(self._looks.doctor)
                 self._examined = (now, told)
         return answer(told)
+
+    async def why(self, request: Request) -> Response:
+        target = request.params["target"]
+        if not _TARGET.fullmatch(target):
+            raise Refused(400, "the id of an event, or the name of a pipeline")
+        return answer(await self._run(self._looks.why, target))
 
     async def view(self, request: Request) -> Response:
         return answer(await self._run(self._looks.view, request.params["pipeline"]))

@@ -129,9 +129,11 @@ class Guard:
             said = self._process.stderr.read().decode(errors="replace").strip()
         self.close()
         if "No module named 'tuf'" in said or "No module named 'securesystemslib'" in said:
+            from edgeagent.plugins import to_install
+
             return RuntimeMissing(
                 "models can't be verified: python-tuf is not installed",
-                remedy='Install it with: pip install "edgeagent[update]"',
+                remedy=f"Install it: {to_install('update')}",
             )
         last = said.splitlines()[-1] if said else "it was killed"
         return Unavailable(f"the process that verifies signed metadata has failed: {last}")

@@ -90,6 +90,18 @@ def test_status_health_and_doctor(served: Client) -> None:
     assert {"check", "severity", "what"} <= set(findings[0])
 
 
+def test_why_there_is_an_event_and_why_there_is_none(served: Client) -> None:
+    def events() -> Any:
+        return served("GET", "/api/events?last=5").json["events"]
+
+    event = until(events)[0]["data"]["id"]
+    told = served("GET", f"/api/why/{event}").json
+    assert "cracked" in told["sentence"]
+    assert served("GET", "/api/why/parts").json["sentence"]
+    assert served("GET", "/api/why/e-99999").status == 404
+    assert served("GET", "/api/why/..%2f").status == 400
+
+
 def test_pipelines_are_stopped_with_the_token_only(served: Client) -> None:
     path, stop = "/api/pipelines/parts", {"action": "stop"}
     bearer = {"Authorization": f"Bearer {TOKEN}"}

@@ -95,3 +95,16 @@ def test_a_certificate_that_ends_soon_is_a_complaint(
         assert "ends on" in complaint.sentence and complaint.advice
         monkeypatch.setenv("EDGEAGENT_CLOCK", "unsynced")
         assert where.ending() == ""
+
+
+def test_a_credential_of_systemd_is_the_password_of_a_user_without_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mqtt").write_text("from systemd\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Endpoint("h", username="door-7").password() == "from systemd"
+    # Nobody's password is sent along by a client that has no name.
+    assert Endpoint("h").password() is None
+    own = tmp_path / "own"
+    own.write_text("from the file")
+    assert Endpoint("h", username="door-7", password_file=str(own)).password() == "from the file"

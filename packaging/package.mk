@@ -1,0 +1,38 @@
+# Packages, the signed repository, and proofs on systems that really boot. `make package-tools`
+# installs what they need (Debian); each says by itself what is missing.
+RELEASES ?= bookworm trixie
+ARCHES ?= amd64 arm64
+PACK ?= xz
+KEY ?=
+ADDRESS ?=
+PACKAGE_TOOLS := debhelper dpkg-dev fakeroot apt-utils gnupg lintian mmdebstrap systemd-container \
+                 qemu-user-static proot mosquitto
+
+.PHONY: package-tools deb repo tarball boot footprint
+
+package-tools:  ## what packaging needs, by apt
+	sudo apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
+
+deb: $(VENV)/.dev  ## Debian packages of all releases and architectures, in build/deb
+	@for release in $(RELEASES); do for arch in $(ARCHES); do \
+	  step=all; [ $$arch = amd64 ] || step=libraries; \
+	  $(BIN)/python packaging/deb/build.py --release $$release --arch $$arch --pack $(PACK) \
+	    --step $$step || exit 1; done; done
+
+repo: deb  ## the signed apt repository in build/apt: make repo KEY=… ADDRESS=https://…
+	@$(BIN)/python packaging/deb/repository.py $(if $(KEY),--key $(KEY)) \
+	  $(if $(ADDRESS),--address $(ADDRESS))
+
+tarball: $(VENV)/.dev  ## for systems without apt: archives with install.sh, in build/tarball
+	@for release in $(RELEASES); do for arch in $(ARCHES); do \
+	  $(BIN)/python packaging/tarball/build.py --release $$release --arch $$arch || exit 1; \
+	done; done
+
+boot: $(VENV)/.dev  ## install, break, upgrade, reboot and purge on a Debian that boots (root)
+	$(BIN)/python packaging/prove/boot.py
+
+arm64: $(VENV)/.dev  ## the arm64 packages under emulation, results beside those of this machine (root)
+	$(BIN)/python packaging/prove/arm.py
+
+footprint: $(VENV)/.dev  ## sizes, hashes of two builds, lintian, of what lies in build/deb
+	$(BIN)/python packaging/prove/footprint.py
