@@ -105,11 +105,13 @@ class Looking:
         return {"picture": picture, "number": made.number or frame.number}
 
     def _found(self, unit: Any, number: int) -> tuple[int, list[dict[str, Any]]]:
-        """What was found in that very sample, else in the newest one, and its number."""
+        """What was found in that very sample, else in the one nearest to it (a busy pipeline
+        leaves some out), and its number."""
         lately = list(unit.lately) if isinstance(unit, Pipeline) else []
         if not lately:
             return 0, []
-        seen, predictions = next((its for its in lately if its[0] == number), lately[-1])
+        wanted = number or lately[-1][0]
+        seen, predictions = min(lately, key=lambda its: abs(its[0] - wanted))
         stages = unit.stages
         least = stages.threshold if stages is not None else 0.0
         good = (
