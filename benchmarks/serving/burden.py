@@ -117,7 +117,7 @@ def added(port: int, made: Path, rounds: int) -> dict[str, dict[str, float]]:
             return time.perf_counter() - began
 
         def asked(request: bytes) -> float:
-            return statistics.median(loop(port, [request], 1, 0.2).took)
+            return statistics.median(loop(port, [request], 1, 1.0).took)
 
         for _ in range(rounds):
             array = rng.integers(0, 256, (1, 300, 300, 3)).astype(np.uint8)
@@ -219,34 +219,36 @@ def _stretch(port: int, span_s: float, rate: float) -> dict[str, float]:
     }  # fmt: skip
 
 
+def tell(rows: dict[str, dict[str, float]]) -> None:
+    for name, row in rows.items():
+        print(
+            f"{name:32} {'  '.join(f'{key} {value:g}' for key, value in row.items())}", flush=True
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each stretch of overload")
     parser.add_argument("--parts", default="batching,added,overload")
     given = parser.parse_args()
+    wanted = given.parts.split(",")
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name:
         made = Path(name)
+        if "overload" in wanted:
+            tell(overload(made / "overload", given.seconds))
         models = made / "data" / "models"
-        rows: dict[str, dict[str, float]] = {}
-        if {"batching", "added"} & set(given.parts.split(",")):
-            for its in ("alone", "together"):
-                dense_package(models, its, WIDTH, LAYERS)
-            echo_package(models, "picture", dtype="uint8", shape=(1, 300, 300, 3))
-            ssd_package(models / "ssd" / "1.0.0", SSD, SSD_FILE, "coco_ssd_labelmap_90.txt")
-            port = free_port()
-            config = CONFIG.format(port=port, delay=DELAY_MS)
-            with AgentProcess(config, made) as agent:
-                agent.until(lambda status: status["state"] == "online")
-                if "batching" in given.parts:
-                    rows |= batching(port, 4.0)
-                if "added" in given.parts:
-                    rows |= added(port, made, 15)
-        if "overload" in given.parts:
-            with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as other:
-                rows |= overload(Path(other), given.seconds)
-        for its, row in rows.items():
-            print(f"{its:32} {'  '.join(f'{key} {value:g}' for key, value in row.items())}",
-                  flush=True)  # fmt: skip
+        for its in ("alone", "together"):
+            dense_package(models, its, WIDTH, LAYERS)
+        echo_package(models, "picture", dtype="uint8", shape=(1, 300, 300, 3))
+        ssd_package(models / "ssd" / "1.0.0", SSD, SSD_FILE, "coco_ssd_labelmap_90.txt")
+        port = free_port()
+        config = CONFIG.format(port=port, delay=DELAY_MS)
+        with AgentProcess(config, made) as agent:
+            agent.until(lambda status: status["state"] == "online")
+            if "batching" in wanted:
+                tell(batching(port, 4.0))
+            if "added" in wanted:
+                tell(added(port, made, 10))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ _DOCTOR_S = 30.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"), (b"RIFF", "video/x-msvideo"))
-_INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.S)
 
 
 class Looks(Protocol):
@@ -98,16 +97,18 @@ class Page:
 
     @cached_property
     def _file(self) -> tuple[bytes, bytes]:
-        """The page, and the policy that lets run just what stands in it."""
-        body = files("edgeagent.serve.live").joinpath("page.html").read_bytes()
-        sums: dict[bytes, bytes] = {
-            found[1]: base64.b64encode(hashlib.sha256(found[2]).digest())
-            for found in _INLINE.finditer(body)
-        }
+        """The page in one piece, and the policy that lets run just what stands in it."""
+        folder = files("edgeagent.serve.live")
+        body = folder.joinpath("page.html").read_bytes()
+        sums = []
+        for name in ("page.css", "page.js"):
+            part = folder.joinpath(name).read_bytes()
+            body = body.replace(b"/* %b */" % name.encode(), part)
+            sums.append(base64.b64encode(hashlib.sha256(part).digest()))
         policy = (
             b"default-src 'none'; connect-src 'self'; img-src blob: data:; base-uri 'none'; "
-            b"form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%b'; "
-            b"style-src 'sha256-%b'" % (sums[b"script"], sums[b"style"])
+            b"form-action 'none'; frame-ancestors 'none'; style-src 'sha256-%b'; "
+            b"script-src 'sha256-%b'" % tuple(sums)
         )
         return body, policy
 

@@ -36,8 +36,16 @@ def test_others_reach_it_by_tls_and_with_the_token_only(tmp_path: Path) -> None:
     with AgentProcess(config, tmp_path) as agent:
         agent.until(lambda status: status["state"] == "online")
         bearer = {"Authorization": f"Bearer {TOKEN}"}
-        assert ask("/v2/health/ready") == 200
-        for path in ("/v2", "/v2/models/digits/ready", "/api/events", "/openapi.json"):
+        assert (ask("/v2/health/ready"), ask("/")) == (200, 200)
+        for path in (
+            "/v2",
+            "/v2/models/digits/ready",
+            "/api/events",
+            "/openapi.json",
+            "/api/status",
+            "/api/views",
+            "/metrics",
+        ):
             assert (ask(path), ask(path, **bearer)) == (401, 200), path
         assert ask("/v2/models/digits/infer", "POST") == 401
         assert ask("/v2/models/digits/infer", "POST", **bearer) == 400
