@@ -83,15 +83,6 @@ class Server:
             return 0
         return int(self._socket.getsockname()[1])
 
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._server.server_state.connections) if self._server is not None else 0
-
     def start(self) -> None:
         """Raises RuntimeMissing, Busy, NotPermitted, ConfigError."""
         self._socket = _bound(self.listen.address)

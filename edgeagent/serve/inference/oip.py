@@ -184,6 +184,7 @@ class OpenInference:
             "input": [_described(spec, batch) for spec in served.inputs],
             "output": [_described(spec, batch) for spec in served.outputs],
         }
+        described["parameters"] = {"receipt": {"string_value": served.receipt}}
         if batch:
             delay_us = round(served.terms.max_delay_s * 1e6)
             described["dynamic_batching"] = {"max_queue_delay_microseconds": delay_us}

@@ -89,7 +89,6 @@ class Served:
     def __init__(self, predictor: Predictor, terms: Terms) -> None:
         package = predictor.package
         self.name, self.version = package.name, package.version
-        self.package = package
         self.terms = terms
         self.tally = Tally()
         state = {it.input for it in package.manifest.state}
@@ -128,6 +127,7 @@ class Served:
 
     @property
     def receipt(self) -> str:
+        """What runs where."""
         return self._predictor.receipt.sentence()
 
     @property

@@ -152,6 +152,7 @@ def test_versions_labels_and_configuration(served: Client) -> None:
     config = served("GET", "/v2/models/echo/config").json
     assert config["max_batch_size"] == 8
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
+    assert "onnxruntime" in config["parameters"]["receipt"]["string_value"]
     assert config["dynamic_batching"] == {"max_queue_delay_microseconds": 5000}
     assert served("GET", "/v2/models/digits/config").json["max_batch_size"] == 0
 
