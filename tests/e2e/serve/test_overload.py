@@ -1,0 +1,48 @@
+"""Far more requests than the device can answer: it sheds, stays small, and pipelines go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asking import Client
+
+from benchmarks.process import memory_mb
+from benchmarks.serving.burden import CONFIG, PIPELINE, WIDTH, binary, overload
+from benchmarks.serving.load import loop
+from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import free_port
+from edgeagent.testing.onnxgraph import dense_package
+
+
+def test_it_sheds_stays_small_and_recovers(tmp_path: Path) -> None:
+    for name in ("alone", "together"):
+        dense_package(tmp_path / "data" / "models", name, WIDTH, 2)
+    port = free_port()
+    config = (PIPELINE + CONFIG).format(port=port, delay=5).replace("queue = 32", "queue = 4")
+    request = [binary("alone", np.ones((1, WIDTH), np.float32))]
+    with AgentProcess(config, tmp_path) as agent:
+        agent.until(lambda status: status["pipelines"]["parts"]["steps"] > 5)
+        assert set(loop(port, request, 1, 0.5).statuses) == {200}
+        before, steps = memory_mb(agent.pid), agent.client.status()["pipelines"]["parts"]["steps"]
+        run = loop(port, request, 64, 2.0)
+        assert {200, 429} <= set(run.statuses) <= {200, 429, 503}
+        assert memory_mb(agent.pid) - before < 16
+        assert set(loop(port, request, 1, 0.5).statuses) == {200}
+        agent.until(lambda status: status["pipelines"]["parts"]["steps"] > steps + 10)
+        told = Client(port, agent)("GET", "/metrics").body.decode()
+        refused = [line for line in told.splitlines() if 'reason="REJECTED"' in line]
+        assert any(int(line.split()[-1]) >= run.statuses[429] for line in refused)
+
+
+def test_pipelines_do_not_notice(tmp_path: Path, full: bool) -> None:
+    if not full:
+        pytest.skip("two minutes of load: EDGEAGENT_TESTS=full")
+    rows = overload(tmp_path, 60.0)
+    quiet, loaded = rows["quiet"], rows["ten times too much"]
+    assert loaded["other"] == 0
+    assert loaded["shed"] > 1000
+    assert loaded["p95_ms"] <= 1.2 * quiet["p95_ms"], rows
+    assert loaded["pss_last_mb"] - loaded["pss_first_mb"] < 5
+    assert loaded["after_p50_us"] < 2 * loaded["before_p50_us"]
