@@ -85,14 +85,19 @@ def test_every_name_is_documented(text: str, repository: Path) -> None:
         assert name.removeprefix("edgeagent_") in source, name
 
 
-def test_the_link_with_a_broker(tmp_path: Path, broker: Mosquitto, repository: Path) -> None:
+def test_the_link_with_a_broker_and_without_the_page(
+    tmp_path: Path, broker: Mosquitto, repository: Path
+) -> None:
     port = free_port()
     config = (
-        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n[serve]\nlisten = "127.0.0.1:{port}"\n'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        f'[serve]\nlisten = "127.0.0.1:{port}"\npage = false\n'
     )
     with AgentProcess(config, tmp_path) as agent:
         agent.until(lambda status: status["link"]["state"] == "up")
-        told = Client(port, agent)("GET", "/metrics").body.decode()
+        client = Client(port, agent)
+        told = client("GET", "/metrics").body.decode()
+        assert [client("GET", path).status for path in ("/", "/api/status")] == [404, 404]
     assert value(told, "edgeagent_link_up") == 1
     assert value(told, "edgeagent_link_connects_total") == 1
     assert families(told) <= documented(repository)

@@ -9,32 +9,25 @@ import pytest
 from asking import Client
 
 from benchmarks.process import memory_mb
-from benchmarks.serving.burden import CONFIG, PIPELINE, WIDTH, binary, overload
+from benchmarks.serving.burden import WIDTH, binary, overload
 from benchmarks.serving.load import loop
-from edgeagent.testing.agent import AgentProcess
-from edgeagent.testing.broker import free_port
-from edgeagent.testing.onnxgraph import dense_package
 
 
-def test_it_sheds_stays_small_and_recovers(tmp_path: Path) -> None:
-    for name in ("alone", "together"):
-        dense_package(tmp_path / "data" / "models", name, WIDTH, 2)
-    port = free_port()
-    config = (PIPELINE + CONFIG).format(port=port, delay=5).replace("queue = 32", "queue = 4")
-    request = [binary("alone", np.ones((1, WIDTH), np.float32))]
-    with AgentProcess(config, tmp_path) as agent:
-        agent.until(lambda status: status["pipelines"]["parts"]["steps"] > 5)
-        assert set(loop(port, request, 1, 0.5).statuses) == {200}
-        before, steps = memory_mb(agent.pid), agent.client.status()["pipelines"]["parts"]["steps"]
-        run = loop(port, request, 64, 2.0)
-        assert {200, 429} <= set(run.statuses) <= {200, 429, 503}
-        assert memory_mb(agent.pid) - before < 16
-        # As soon as it has seen that the others are gone.
-        agent.until(lambda _: set(loop(port, request, 1, 0.2).statuses) == {200}, 10.0)
-        agent.until(lambda status: status["pipelines"]["parts"]["steps"] > steps + 10)
-        told = Client(port, agent)("GET", "/metrics").body.decode()
-        refused = [line for line in told.splitlines() if 'reason="REJECTED"' in line]
-        assert any(int(line.split()[-1]) >= run.statuses[429] for line in refused)
+def test_it_sheds_stays_small_and_recovers(served: Client) -> None:
+    agent, port = served.agent, served.port
+    request = [binary("large", np.ones((1, WIDTH), np.float32))]
+    assert served("GET", "/v2/models/large/ready").status == 200
+    assert set(loop(port, request, 1, 0.3).statuses) == {200}
+    before, steps = memory_mb(agent.pid), agent.client.status()["pipelines"]["parts"]["steps"]
+    run = loop(port, request, 64, 1.5)
+    assert {200, 429} <= set(run.statuses) <= {200, 429, 503}
+    assert memory_mb(agent.pid) - before < 16
+    # As soon as it has seen that the others are gone.
+    agent.until(lambda _: set(loop(port, request, 1, 0.2).statuses) == {200}, 10.0)
+    agent.until(lambda status: status["pipelines"]["parts"]["steps"] > steps + 10)
+    told = served("GET", "/metrics").body.decode()
+    refused = [line for line in told.splitlines() if 'reason="REJECTED"' in line]
+    assert any(int(line.split()[-1]) >= run.statuses[429] for line in refused)
 
 
 def test_pipelines_do_not_notice(tmp_path: Path, full: bool) -> None:

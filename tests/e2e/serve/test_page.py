@@ -96,7 +96,7 @@ def test_why_there_is_an_event_and_why_there_is_none(served: Client) -> None:
 
     event = until(events)[0]["data"]["id"]
     told = served("GET", f"/api/why/{event}").json
-    assert "cracked" in told["sentence"]
+    assert event in told["sentence"]
     assert served("GET", "/api/why/parts").json["sentence"]
     assert served("GET", "/api/why/e-99999").status == 404
     assert served("GET", "/api/why/..%2f").status == 400
@@ -166,13 +166,3 @@ def test_in_chromium(served: Client, tmp_path: Path) -> None:
     assert said.endswith("ok\n")
     for name in ("phone", "desktop", "editor", "evidence"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-
-
-def test_without_the_page_there_is_none(tmp_path: Path) -> None:
-    port = free_port()
-    with AgentProcess(f'[serve]\nlisten = "127.0.0.1:{port}"\npage = false\n', tmp_path) as agent:
-        agent.until(lambda status: status["state"] == "online")
-        client = Client(port, agent)
-        assert [client("GET", path).status for path in ("/", "/api/status", "/metrics")] == [
-            404, 404, 200,
-        ]  # fmt: skip
