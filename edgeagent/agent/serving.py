@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from edgeagent.serve.inference.oip import OpenInference
 from edgeagent.serve.inference.repository import Choice, Repository, Split
 from edgeagent.serve.inference.sagemaker import SageMaker
 from edgeagent.serve.inference.samples import Predictions
-from edgeagent.serve.inference.served import Terms, step_back
+from edgeagent.serve.inference.served import Terms
 from edgeagent.serve.inference.tfserving import TensorFlowServing
 from edgeagent.serve.live.events import Events
 from edgeagent.serve.live.metrics import Metrics
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.serve")
 
 _SHORTEST_TOKEN = 16
+_SWITCH_S = 0.0005
 
 
 def serve(agent: Agent) -> None:
@@ -70,11 +72,17 @@ def open_server(agent: Agent) -> Server:
         await models.close()
 
     server = Server(
-        listen, router, begin=models.start, tick=models.tick, end=end, background=step_back
+        listen, router, begin=models.start, tick=models.tick, end=end, background=_share
     )
     server.start()
     log.info("answers HTTP at %s", listen.where)
     return server
+
+
+def _share() -> None:
+    """Pipelines take up the interpreter a dozen times for each sample. Behind a busy server each
+    of these would wait for as long as a thread may keep it, which is 5 ms unless it is set."""
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def _routes(

@@ -207,9 +207,10 @@ class OpenInference:
 
     async def infer(self, request: Request) -> Response:
         served = await self._model(request)
-        body = await request.body()
         began = time.perf_counter_ns()
         try:
+            served.admit()
+            body = await request.body()
             asked = understand(
                 body, request.header(b"inference-header-content-length"),
                 served.inputs, served.outputs,

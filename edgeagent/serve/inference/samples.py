@@ -57,9 +57,10 @@ class Predictions:
         kind = request.header(b"content-type").partition(";")[0].strip().lower()
         if kind not in TAKES and kind not in _SOUNDS:
             raise Refused(415, f"Content-Type: one of {', '.join(TAKES)}; got {kind[:64]!r}")
-        run = _reading(kind, await request.body())
         began = time.perf_counter_ns()
         try:
+            served.admit()
+            run = _reading(kind, await request.body())
             told, queued = await served.ask(run, gone=request.gone)
         except BaseException:
             served.tally.failed(began)

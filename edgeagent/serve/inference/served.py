@@ -3,7 +3,9 @@
 Requests of small models (below a millisecond) are run by the thread that has read them: handing
 them to another costs more than they do. Others wait in a bounded queue for the model's own
 thread, which puts them together to batches where the model and the configuration allow it. That
-thread, and the server's, run at a lower priority than the pipelines.
+thread runs at a lower priority than the pipelines. The server's own does not: it holds the
+interpreter's lock most of the time that it runs, and who is put aside while holding it puts the
+pipelines aside as well.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 Outputs = list["NDArray[Any]"]
 
 NICE = 10
-"""What serving threads add to their nice value: cameras come first."""
+"""What threads that run models add to their nice value: cameras come first."""
 _INLINE_S = 1e-3
 _CLOSED = "the model is being unloaded"
 
@@ -143,6 +145,16 @@ class Served:
 
     # --- asking -------------------------------------------------------------------------------
 
+    def admit(self) -> None:
+        """Raises Refused (429, 503) where one more could not wait: asked before one is read."""
+        if self._closing:
+            raise overloaded(503, _CLOSED)
+        waiting = len(self._waiting)
+        if waiting >= self.terms.queue:
+            self.tally.refused("full")
+            after_s = waiting * min(self._usual_s, 1.0)
+            raise overloaded(429, f"{self.name}: {waiting} requests wait", after_s)
+
     async def infer(
         self,
         tensors: Sequence[NDArray[Any]],
@@ -231,12 +243,7 @@ class Served:
         limit = min(self.terms.timeout_s, timeout_s or self.terms.timeout_s)
         job = Job(asyncio.get_running_loop(), time.monotonic() + limit, tensors, run)
         with self._wake:
-            if self._closing:
-                raise overloaded(503, _CLOSED)
-            if len(self._waiting) >= self.terms.queue:
-                self.tally.refused("full")
-                after_s = len(self._waiting) * min(self._usual_s, 1.0)
-                raise overloaded(429, f"{self.name}: {len(self._waiting)} requests wait", after_s)
+            self.admit()
             heapq.heappush(self._waiting, (priority or 1 << 16, next(self._numbers), job))
             self._wake.notify()
         assert job.future is not None
