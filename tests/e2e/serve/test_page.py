@@ -84,7 +84,9 @@ def test_evidence_is_what_its_sum_says(served: Client) -> None:
 
 
 def test_status_health_and_doctor(served: Client) -> None:
-    assert served("GET", "/api/status").json["pipelines"]["parts"]["state"] == "ok"
+    status = served("GET", "/api/status").json
+    assert status["pipelines"]["parts"]["state"] == "ok"
+    assert status["serve"] == {"at": f"http://127.0.0.1:{served.port}"}
     assert served("GET", "/api/health").json["pss_bytes"] > 0
     findings = served("GET", "/api/doctor").json["findings"]
     assert {"check", "severity", "what"} <= set(findings[0])
