@@ -50,7 +50,7 @@ class Server:
     """An ASGI app on a thread. `start` returns when it listens.
 
     Args:
-        begin: awaited before the first request.
+        begin: awaited beside the first requests: nothing waits for it.
         tick: awaited once a second.
         end: awaited after the last request.
         background: called on the thread at its start.
@@ -142,13 +142,16 @@ class Server:
 
     async def _life(self) -> None:
         assert self._socket is not None
-        minding = asyncio.ensure_future(self._mind())
+        beside = [asyncio.ensure_future(its) for its in (self._mind(), self._begin())]
+        for task in beside:
+            task.add_done_callback(_told)
+        self._ready.set()
         try:
-            await self._begin()
-            self._ready.set()
             await self._server.serve(sockets=[self._socket])
         finally:
-            minding.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             await self._end()
 
     async def _mind(self) -> None:
@@ -169,6 +172,11 @@ class Server:
             self._socket.close()
         if self.listen.address.startswith(UNIX):
             Path(self.listen.address.removeprefix(UNIX)).unlink(missing_ok=True)
+
+
+def _told(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the HTTP server goes on without a part", exc_info=task.exception())
 
 
 def _bound(address: str) -> socket.socket:

@@ -120,7 +120,8 @@ class OpenInference:
         return answer({"live": True})
 
     async def live_and_ready(self, _request: Request) -> Response:
-        return answer({"ready": True})
+        ready = not self._models.starting
+        return answer({"ready": ready}, 200 if ready else 503)
 
     async def index(self, request: Request) -> Response:
         body = await request.body()

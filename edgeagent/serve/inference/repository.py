@@ -110,6 +110,8 @@ class Repository:
         self._random = random.Random()
         self._thread = ThreadPoolExecutor(1, "serve:open", initializer=step_back)
         self.mirrors: dict[str, Mirror] = {}
+        self.starting = any(choice.at_start for choice in choices.values())
+        """Not all is open yet that is to be open from the start."""
 
     # --- who answers --------------------------------------------------------------------------
 
@@ -256,13 +258,14 @@ class Repository:
             await self._close((name, version))
 
     async def start(self) -> None:
-        """Open what is to be open from the start; what can't be is told by `index`."""
+        """Open what is to be open from the start; what can't be is told by `index` as well."""
         for name, choice in self._choices.items():
             if choice.at_start:
                 try:
                     await self.load(name)
                 except (EdgeAgentError, Refused) as error:
-                    self._failed[name, ""] = str(error)
+                    log.warning("serve.models.%s.at_start: %s", name, error)
+        self.starting = False
 
     async def tick(self) -> None:
         """Close what was idle for long."""

@@ -81,11 +81,11 @@ async def nothing() -> None: ...
 def serve() -> Iterator[Callable[..., Server]]:
     running: list[Server] = []
 
-    def start(address: str = "127.0.0.1:0", **tls: str) -> Server:
+    def start(address: str = "127.0.0.1:0", begin: Any = nothing, **tls: str) -> Server:
         door = Door("0123456789abcdef", [], exposed=False)
         server = Server(
             Listen(address, **tls), Router(ROUTES, door, 100_000),
-            begin=nothing, tick=nothing, end=nothing, background=lambda: None,
+            begin=begin, tick=nothing, end=nothing, background=lambda: None,
         )  # fmt: skip
         server.start()
         running.append(server)
@@ -327,3 +327,21 @@ def test_stopping_ends_streams_that_have_no_end(
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=10)
     assert not caplog.records
+
+
+def test_what_takes_long_at_the_start_holds_up_nobody(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def for_ever() -> None:
+        await asyncio.sleep(3600)
+
+    async def broken() -> None:
+        raise ZeroDivisionError("a part of it")
+
+    slow = serve(begin=for_ever)
+    assert asked(slow, "POST", "/echo") == 200
+    began = time.monotonic()
+    slow.stop()
+    assert time.monotonic() - began < 1.0
+    assert asked(serve(begin=broken), "POST", "/echo") == 200
+    assert "a part of it" in caplog.text
