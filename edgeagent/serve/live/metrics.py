@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
 
+from edgeagent.serve.http.aside import Aside
 from edgeagent.serve.http.exchange import Request, Response
 from edgeagent.serve.http.router import Route
 from edgeagent.serve.inference.repository import Repository
@@ -30,7 +29,7 @@ class Metrics:
     """
 
     def __init__(
-        self, gather: Callable[[], Iterable[Family]], models: Repository, aside: Executor
+        self, gather: Callable[[], Iterable[Family]], models: Repository, aside: Aside
     ) -> None:
         self._gather = gather
         self._models = models
@@ -41,8 +40,7 @@ class Metrics:
                       gives=("text/plain",))]  # fmt: skip
 
     async def told(self, _request: Request) -> Response:
-        loop = asyncio.get_running_loop()
-        figures = await loop.run_in_executor(self._aside, lambda: list(self._gather()))
+        figures: list[Family] = await self._aside.run(lambda: list(self._gather()))
         return Response(expose([*figures, *inference(self._models)]), TYPE)
 
 

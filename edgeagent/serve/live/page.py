@@ -9,13 +9,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.resources import files
 from typing import Any, Protocol
 
 import msgspec
 
+from edgeagent.serve.http.aside import Aside
 from edgeagent.serve.http.exchange import Refused, Request, Response, answer, document
 from edgeagent.serve.http.router import Route
 
@@ -62,7 +62,7 @@ class Page:
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
-        self._aside = ThreadPoolExecutor(4, "serve:look")
+        self._aside = Aside("serve:look", 4)
         self._examined: tuple[float, dict[str, Any]] = (0.0, {})
         self._examining = asyncio.Lock()
 
@@ -114,7 +114,7 @@ class Page:
 
     def _asked(self, what: Callable[[], Any]) -> Callable[[Request], Any]:
         async def told(_request: Request) -> Response:
-            return answer(await self._run(what))
+            return answer(await self._aside.run(what))
 
         return told
 
@@ -123,7 +123,7 @@ class Page:
             now = asyncio.get_running_loop().time()
             at, told = self._examined
             if not told or now - at > _DOCTOR_S:
-                told = await self._run(self._looks.doctor)
+                told = await self._aside.run(self._looks.doctor)
                 self._examined = (now, told)
         return answer(told)
 
@@ -131,16 +131,16 @@ class Page:
         target = request.params["target"]
         if not _TARGET.fullmatch(target):
             raise Refused(400, "the id of an event, or the name of a pipeline")
-        return answer(await self._run(self._looks.why, target))
+        return answer(await self._aside.run(self._looks.why, target))
 
     async def view(self, request: Request) -> Response:
-        return answer(await self._run(self._looks.view, request.params["pipeline"]))
+        return answer(await self._aside.run(self._looks.view, request.params["pipeline"]))
 
     async def evidence(self, request: Request) -> Response:
         sha256 = request.params["sha256"]
         if not _SHA256.fullmatch(sha256):
             raise Refused(400, "evidence is named by its sha256 in hexadecimal")
-        data: bytes = await self._run(self._looks.evidence, sha256)
+        data: bytes = await self._aside.run(self._looks.evidence, sha256)
         kind = next((kind for head, kind in _KINDS if data.startswith(head)), "")
         if not kind:
             raise Refused(404, "this is neither a picture nor a clip")
@@ -152,10 +152,9 @@ class Page:
 
     async def order(self, request: Request) -> Response:
         given: Order = document(await request.body(), Order)
-        return answer(await self._run(self._looks.order, request.params["pipeline"], given.action))
-
-    async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
+        return answer(
+            await self._aside.run(self._looks.order, request.params["pipeline"], given.action)
+        )
 
     def close(self) -> None:
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        self._aside.close()
