@@ -5,8 +5,9 @@ Every name is explained in docs/monitoring.md.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent import __version__
 from edgeagent.agent.answers import account, storage, verdict
@@ -23,6 +24,16 @@ _SOURCE_COUNTS = {
     "corrupt": "Samples that could not be read", "lost": "Times that the source was lost",
     "reopened": "Times that the source was opened again",
 }  # fmt: skip
+_OUTBOX = {
+    "produced": ("produced_total", "Records stored"),
+    "delivered": ("delivered_total", "Records that the other side has"),
+    "pending": ("pending", "Records that wait to be sent"),
+    "dead_letters": ("dead_letters", "Records that the broker refused"),
+    "oldest_pending_age_s": ("oldest_pending_age_seconds", "Age of the oldest record that waits"),
+    "bytes": ("bytes", "Size of the database and its log"),
+    "blob_bytes": ("blob_bytes", "Size of pictures and clips"),
+    "written_bytes": ("written_bytes_total", "Bytes written to the medium"),
+}
 _HEALTH = {
     "temperature_c": ("temperature_celsius", "Temperature that counts for throttling", 1.0),
     "memory_available_bytes": ("memory_available_bytes", "Memory of the machine that is free", 1.0),
@@ -47,8 +58,6 @@ def gather(agent: Agent) -> Iterator[Family]:
 
 
 def _agent(agent: Agent) -> Iterator[Family]:
-    import time
-
     state, reasons = verdict(agent)
     info = Family("edgeagent_info", "gauge", "Always 1; who this is stands in the labels")
     info.add(1, device=agent.device, version=__version__, profile=agent.profile_name,
@@ -123,21 +132,10 @@ def _sources(agent: Agent) -> Iterator[Family]:
 
 def _outbox(agent: Agent) -> Iterator[Family]:
     its, room = account(agent), storage(agent)
-    for name, kind, text in (
-        ("produced", "counter", "Records stored"),
-        ("delivered", "counter", "Records that the other side has"),
-        ("pending", "gauge", "Records that wait to be sent"),
-        ("dead_letters", "gauge", "Records that the broker refused"),
-        ("oldest_pending_age_s", "gauge", "Age of the oldest record that waits"),
-        ("bytes", "gauge", "Size of the database and its log"),
-        ("blob_bytes", "gauge", "Size of pictures and clips"),
-        ("written_bytes", "counter", "Bytes written to the medium"),
-    ):
-        base = (
-            f"edgeagent_outbox_{name.removesuffix('_s')}{'_seconds' if name[-2:] == '_s' else ''}"
-        )
-        family = Family(base + "_total" if kind == "counter" else base, kind, text)  # type: ignore[arg-type]
-        family.add(its[name])
+    for key, (name, text) in _OUTBOX.items():
+        kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
+        family = Family(f"edgeagent_outbox_{name}", kind, text)
+        family.add(its[key])
         yield family
     dropped = Family("edgeagent_outbox_dropped_total", "counter", "Records lost, and told as gaps")
     # There before the first is lost, or nobody would see the number grow.
