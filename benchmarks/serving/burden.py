@@ -84,6 +84,8 @@ def stats(port: int, model: str) -> Any:
 def batching(port: int, span_s: float) -> dict[str, dict[str, float]]:
     """One by one and in batches, at 16 connections, in turns."""
     runs: dict[str, list[Run]] = {"alone": [], "together": []}
+    for model in runs:
+        ready(port, model)
     for turn in range(4):
         for model, done in runs.items():
             run = loop(port, dense(model), 16, span_s if turn else 1.0)
@@ -196,7 +198,7 @@ def overload(made: Path, span_s: float) -> dict[str, dict[str, float]]:
         config = PIPELINE + f'[serve]\nlisten = "127.0.0.1:{port}"\nqueue = 16\n'
         config += f'[models]\npath = ["{made / "models"}"]\n'
         with AgentProcess(config, made / name.split()[0]) as agent:
-            agent.until(lambda status: status["pipelines"]["parts"]["steps"] > 10)
+            agent.until(lambda its: its.get("serve") and its["pipelines"]["parts"]["steps"] > 10)
             ready(port, "ssd")
             capacity = loop(port, picture, 1, 3.0)
             with watched(agent.pid) as memory:
