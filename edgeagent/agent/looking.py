@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from edgeagent.agent import diagnosis
-from edgeagent.agent.trial import from_running
 from edgeagent.decide.data import as_data
 from edgeagent.device import health
 from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound, SourceEnded
-from edgeagent.pipeline import Pipeline
 from edgeagent.sync.command_types import Why
 from edgeagent.types import Anomaly, Frame
 
@@ -94,6 +92,9 @@ class Looking:
 
     def _picture(self, source: str, frame: Frame) -> dict[str, Any]:
         """As a person may see it who asks: what must be hidden is, or there is none."""
+        # Imported here and below: an agent without pipelines needs none of it.
+        from edgeagent.agent.trial import from_running
+
         try:
             made = from_running(self._agent, source, frame)
         except EdgeAgentError as error:
@@ -107,6 +108,8 @@ class Looking:
     def _found(self, unit: Any, number: int) -> tuple[int, list[dict[str, Any]]]:
         """What was found in that very sample, else in the one nearest to it (a busy pipeline
         leaves some out), and its number."""
+        from edgeagent.pipeline import Pipeline
+
         lately = list(unit.lately) if isinstance(unit, Pipeline) else []
         if not lately:
             return 0, []
