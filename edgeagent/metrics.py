@@ -81,6 +81,11 @@ class Histogram:
             if seconds > self._max:
                 self._max = seconds
 
+    @property
+    def total_s(self) -> float:
+        """All durations, summed up."""
+        return self._sum
+
     def quantile(self, share: float) -> float:
         """Seconds below which ``share`` (0..1) of the durations lie; 0.0 without any."""
         with self._lock:

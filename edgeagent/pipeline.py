@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ _FAILURES_BEFORE_REOPEN = 3
 _SKIPPED_BEFORE_DEGRADED = 5
 _OPEN_S = 120.0
 """How long a model may take to open: a delegate may have to compile it."""
+_REMEMBERED = 64
+"""What was found in so many samples is remembered: redacted pictures come late."""
 _IDLE_S = 1.0
 """A pipeline that waits for a sample shows signs of life this often."""
 
@@ -58,6 +61,8 @@ class Pipeline:
         """Told of each sample and what was found in it; must not block."""
         self.act: Acts | None = None
         """Told of events on which plugins act."""
+        self.lately: deque[tuple[int, list[Prediction]]] = deque(maxlen=_REMEMBERED)
+        """Numbers of the newest samples, and what was found in them."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -103,6 +108,7 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
+        self.lately.append((sample.number, predictions))
         if self._notes is not None:
             self._notes.saw(sample, stages.found())
         ended = time.perf_counter()

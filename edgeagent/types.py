@@ -286,6 +286,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
     type: str
     data: bytes
+    number: int = 0
+    """Of the sample that it shows; 0 = it is not said."""
 
 
 class Draft(msgspec.Struct):

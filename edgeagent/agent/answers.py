@@ -78,6 +78,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "clock": "synced" if agent.clock_trusted else "unsynced",
         "uptime_s": round(time.monotonic() - agent.began, 1),
         "link": agent.sync.status() if agent.sync else {"state": "off", "detail": "no mqtt.host"},
+        **({"serve": {"at": agent.server.listen.where}} if agent.server is not None else {}),
         "outbox": account(agent),
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},

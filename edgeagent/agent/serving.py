@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
+from edgeagent.agent.figures import gather
+from edgeagent.agent.looking import Looking
 from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
@@ -20,9 +24,11 @@ from edgeagent.serve.inference.oip import OpenInference
 from edgeagent.serve.inference.repository import Choice, Repository, Split
 from edgeagent.serve.inference.sagemaker import SageMaker
 from edgeagent.serve.inference.samples import Predictions
-from edgeagent.serve.inference.served import Terms, step_back
+from edgeagent.serve.inference.served import Terms
 from edgeagent.serve.inference.tfserving import TensorFlowServing
 from edgeagent.serve.live.events import Events
+from edgeagent.serve.live.metrics import Metrics
+from edgeagent.serve.live.page import Page
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.serve")
 
 _SHORTEST_TOKEN = 16
+_SWITCH_S = 0.0005
 
 
 def serve(agent: Agent) -> None:
@@ -51,28 +58,41 @@ def open_server(agent: Agent) -> Server:
     assert config is not None
     models = _repository(agent, config)
     events = Events(agent.outbox)
-    routes = _routes(config, models, events)
+    metrics = Metrics(partial(gather, agent), models, events.aside)
+    page = Page(Looking(agent)) if config.page else None
+    routes = _routes(config, models, events, metrics, page)
     router = Router(routes, _door(agent, config), size_bytes(config.max_body))
     tls = config.tls
     listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
 
     async def end() -> None:
         events.close()
+        if page is not None:
+            page.close()
         await models.close()
 
     server = Server(
-        listen, router, begin=models.start, tick=models.tick, end=end, background=step_back
+        listen, router, begin=models.start, tick=models.tick, end=end, background=_share
     )
     server.start()
     log.info("answers HTTP at %s", listen.where)
     return server
 
 
-def _routes(config: Serve, models: Repository, events: Events) -> list[Route]:
+def _share() -> None:
+    """Pipelines take up the interpreter a dozen times for each sample. Behind a busy server each
+    of these would wait for as long as a thread may keep it, which is 5 ms unless it is set."""
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def _routes(
+    config: Serve, models: Repository, events: Events, metrics: Metrics, page: Page | None
+) -> list[Route]:
     predictions = Predictions(models)
     parts = (
         OpenInference(models), predictions, TensorFlowServing(models),
-        SageMaker(models, predictions, config.default_model), events,
+        SageMaker(models, predictions, config.default_model), events, metrics,
+        *((page,) if page else ()),
     )  # fmt: skip
     routes = [route for part in parts for route in part.routes()]
     return [*routes, *Description(routes).routes()]

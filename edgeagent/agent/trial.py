@@ -216,7 +216,7 @@ def look_alone(
 
 def picture_now(agent: Agent, name: str, frame: Frame) -> dict[str, Any]:
     """A picture of a running source as its pipelines let it leave, base64, or why there is none."""
-    return _picture(_from_running(agent, name, frame))
+    return _picture(from_running(agent, name, frame))
 
 
 def _picture(made: Evidence | str) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def _readers(around: Any, name: str) -> list[str]:
     ]
 
 
-def _from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
+def from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
     """The picture as the agent's own pipeline would show it, or why there is none."""
     config = agent.loaded.config
     if config.privacy.pictures == "never":

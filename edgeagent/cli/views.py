@@ -129,6 +129,7 @@ def status(report: dict[str, Any]) -> None:
             ("up for", render.duration(report["uptime_s"])),
             ("link", _link(link)),
             ("traffic", _traffic(link.get("traffic") or {})),
+            ("serves", (report.get("serve") or {}).get("at")),
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),

@@ -54,7 +54,7 @@ class ServedModel(Struct, forbid_unknown_fields=True):
 
 
 class Serve(Struct, forbid_unknown_fields=True):
-    """Answer HTTP: inference for other programs, and events as they happen. Absent = no
+    """Answer HTTP: inference for other programs, figures, and a page for people. Absent = no
     network socket."""
 
     listen: str = "127.0.0.1:8000"
@@ -75,4 +75,7 @@ class Serve(Struct, forbid_unknown_fields=True):
     """A model that nobody asked for so long is closed; ``"0 s"`` = never."""
     default_model: str = ""
     """Answers ``/invocations`` where no target model is named."""
+    page: bool = True
+    """The page for people at ``/``: pictures as evidence would show them, events, health. Without
+    the token it changes nothing."""
     models: dict[Id, ServedModel] = field(default_factory=dict)

@@ -119,13 +119,13 @@ class Darkroom:
         if not isinstance(sample, Frame):
             return None
         if self._redactor is None:
-            return Evidence("image/jpeg", _encoded(sample.pixels))
+            return Evidence("image/jpeg", _encoded(sample.pixels), sample.number)
         proof = self._proof
         if proof is None:
             return None
         frame, covers = proof
         pixels = self._redactor.paint(frame.pixels, covers)
-        return None if pixels is None else Evidence("image/jpeg", _encoded(pixels))
+        return None if pixels is None else Evidence("image/jpeg", _encoded(pixels), frame.number)
 
     def _expect(self, key: str) -> None:
         self._pending[key] = self._pending.get(key, 0) + 1

@@ -58,6 +58,21 @@ def echo_package(
     return folder
 
 
+def dense_package(models: Path, name: str, width: int, layers: int) -> Path:
+    """A package of fully connected layers, whose batch is open: reading their weights is most of
+    a run's work, so that a batch takes hardly longer than one row."""
+    folder = echo_package(models, name, shape=(-1, width))
+    graph = Graph(folder / "echo.onnx")
+    rng = np.random.default_rng(3)
+    told = graph.good
+    for _ in range(layers):
+        weights = graph.constant(rng.standard_normal((width, width)) / np.sqrt(width))
+        told = graph.node("Relu", [graph.node("MatMul", [told, weights])])
+    graph.node("Identity", [told], graph.output)
+    graph.write(folder / "echo.onnx")
+    return folder
+
+
 class Graph:
     """The graph of a model file with one output, which may be replaced by what new nodes make.
 

@@ -41,8 +41,7 @@ class Door:
         if host not in self._known:
             self._judge_host(host)
         self._judge_origin(request, host)
-        request.trusted = self._has_token(request)
-        if request.trusted or (not changes and (public or not self._exposed)):
+        if self._has_token(request) or (not changes and (public or not self._exposed)):
             return
         if not self._token:
             raise Refused(

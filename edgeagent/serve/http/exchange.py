@@ -41,8 +41,7 @@ def overloaded(status: int, text: str, after_s: float = 1.0) -> Refused:
 class Request:
     """What a handler is given; the body is read when it is asked for."""
 
-    __slots__ = ("_receive", "_scope", "_whole", "headers", "limit", "method", "params", "path",
-                 "trusted")  # fmt: skip
+    __slots__ = ("_receive", "_scope", "_whole", "headers", "limit", "method", "params", "path")
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._scope = scope
@@ -56,8 +55,6 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.params: dict[str, str] = {}
         """The named parts of the path."""
-        self.trusted = False
-        """It carries the token."""
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")

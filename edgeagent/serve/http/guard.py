@@ -75,6 +75,20 @@ class Guarded(HttpToolsProtocol):
         self._in_head = True
         super().on_message_complete()
 
+    def shutdown(self) -> None:
+        """As the server stops: an answer without an end ends, and none that has one is cut off."""
+        cycle = self.cycle
+        endless = cycle is not None and cycle.response_started and cycle.chunked_encoding
+        if not endless or cycle.response_complete:
+            super().shutdown()
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
     def overdue(self, now: float) -> None:
         """End the connection if its client takes too long to send or to read."""
         if self.transport is None or self.transport.is_closing():

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from edgeagent.errors import (
     Busy,
+    CommandRejected,
     EdgeAgentError,
     InputError,
     NotFound,
@@ -34,8 +35,8 @@ log = logging.getLogger("edgeagent.serve")
 Answers = Callable[[Request], Awaitable[Response]]
 
 _STATUS: tuple[tuple[type[EdgeAgentError], int], ...] = (
-    (NotFound, 404), (InputError, 400), (UsageError, 400), (NotPermitted, 403), (Busy, 503),
-    (Unavailable, 503),
+    (CommandRejected, 409), (NotFound, 404), (InputError, 400), (UsageError, 400),
+    (NotPermitted, 403), (Busy, 503), (Unavailable, 503),
 )  # fmt: skip
 _MOST_REMEMBERED = 256
 

@@ -50,7 +50,7 @@ class Server:
     """An ASGI app on a thread. `start` returns when it listens.
 
     Args:
-        begin: awaited before the first request.
+        begin: awaited beside the first requests: nothing waits for it.
         tick: awaited once a second.
         end: awaited after the last request.
         background: called on the thread at its start.
@@ -82,15 +82,6 @@ class Server:
         if self._socket is None or self._socket.family == socket.AF_UNIX:
             return 0
         return int(self._socket.getsockname()[1])
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._server.server_state.connections) if self._server is not None else 0
 
     def start(self) -> None:
         """Raises RuntimeMissing, Busy, NotPermitted, ConfigError."""
@@ -151,13 +142,16 @@ class Server:
 
     async def _life(self) -> None:
         assert self._socket is not None
-        minding = asyncio.ensure_future(self._mind())
+        beside = [asyncio.ensure_future(its) for its in (self._mind(), self._begin())]
+        for task in beside:
+            task.add_done_callback(_told)
+        self._ready.set()
         try:
-            await self._begin()
-            self._ready.set()
             await self._server.serve(sockets=[self._socket])
         finally:
-            minding.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             await self._end()
 
     async def _mind(self) -> None:
@@ -178,6 +172,11 @@ class Server:
             self._socket.close()
         if self.listen.address.startswith(UNIX):
             Path(self.listen.address.removeprefix(UNIX)).unlink(missing_ok=True)
+
+
+def _told(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the HTTP server goes on without a part", exc_info=task.exception())
 
 
 def _bound(address: str) -> socket.socket:

@@ -120,7 +120,8 @@ class OpenInference:
         return answer({"live": True})
 
     async def live_and_ready(self, _request: Request) -> Response:
-        return answer({"ready": True})
+        ready = not self._models.starting
+        return answer({"ready": ready}, 200 if ready else 503)
 
     async def index(self, request: Request) -> Response:
         body = await request.body()
@@ -184,6 +185,7 @@ class OpenInference:
             "input": [_described(spec, batch) for spec in served.inputs],
             "output": [_described(spec, batch) for spec in served.outputs],
         }
+        described["parameters"] = {"receipt": {"string_value": served.receipt}}
         if batch:
             delay_us = round(served.terms.max_delay_s * 1e6)
             described["dynamic_batching"] = {"max_queue_delay_microseconds": delay_us}
@@ -206,9 +208,10 @@ class OpenInference:
 
     async def infer(self, request: Request) -> Response:
         served = await self._model(request)
-        body = await request.body()
         began = time.perf_counter_ns()
         try:
+            served.admit()
+            body = await request.body()
             asked = understand(
                 body, request.header(b"inference-header-content-length"),
                 served.inputs, served.outputs,

@@ -14,13 +14,13 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, NotFound
 from edgeagent.prove.semver import version_order
+from edgeagent.serve.http.aside import Aside
 from edgeagent.serve.http.exchange import Refused, overloaded
 from edgeagent.serve.inference.served import Served, Terms, step_back
 
@@ -33,6 +33,7 @@ log = logging.getLogger("edgeagent.serve")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LOOK_AGAIN_S = 5.0
 """What lies on disk is looked up again this often."""
+_CLOSING_S = 1.0
 MOST_OPEN = 16
 
 
@@ -108,8 +109,10 @@ class Repository:
         self._failed: dict[tuple[str, str], str] = {}
         self._seen: dict[str, tuple[float, list[str]]] = {}
         self._random = random.Random()
-        self._thread = ThreadPoolExecutor(1, "serve:open", initializer=step_back)
+        self._aside = Aside("serve:open", begin=step_back)
         self.mirrors: dict[str, Mirror] = {}
+        self.starting = any(choice.at_start for choice in choices.values())
+        """Not all is open yet that is to be open from the start."""
 
     # --- who answers --------------------------------------------------------------------------
 
@@ -155,7 +158,7 @@ class Repository:
         if known is None or time.monotonic() - known[0] > _LOOK_AGAIN_S:
             if not _NAME.fullmatch(name):
                 raise NotFound(f"there is no model {name[:64]!r}")
-            found = await self._aside(self._look_up, name)
+            found = await self._aside.run(self._look_up, name)
             if len(self._seen) > 256:
                 self._seen.clear()
             known = self._seen[name] = (time.monotonic(), found)
@@ -197,7 +200,7 @@ class Repository:
     async def _open_it(self, name: str, version: str) -> Served:
         key = (name, version)
         try:
-            served: Served = await self._aside(self._really_open, name, version)
+            served: Served = await self._aside.run(self._really_open, name, version)
         except EdgeAgentError as error:
             self._failed[key] = str(error)
             raise
@@ -238,7 +241,7 @@ class Repository:
     async def _close(self, key: tuple[str, str]) -> None:
         served = self._open.pop(key, None)
         if served is not None:
-            await self._aside(served.close)
+            await self._aside.run(served.close)
 
     async def load(self, name: str) -> None:
         """Open a model because somebody says so; it stays open. Raises as `get`."""
@@ -256,13 +259,14 @@ class Repository:
             await self._close((name, version))
 
     async def start(self) -> None:
-        """Open what is to be open from the start; what can't be is told by `index`."""
+        """Open what is to be open from the start; what can't be is told by `index` as well."""
         for name, choice in self._choices.items():
             if choice.at_start:
                 try:
                     await self.load(name)
                 except (EdgeAgentError, Refused) as error:
-                    self._failed[name, ""] = str(error)
+                    log.warning("serve.models.%s.at_start: %s", name, error)
+        self.starting = False
 
     async def tick(self) -> None:
         """Close what was idle for long."""
@@ -274,18 +278,17 @@ class Repository:
                 await self._close(key)
 
     async def close(self) -> None:
-        for key in list(self._open):
-            await self._close(key)
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _aside(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        """Close all, as far as that is soon done: one that opens just now is not waited for."""
+        closing = [asyncio.ensure_future(self._close(key)) for key in list(self._open)]
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSING_S)
+        self._aside.close()
 
     # --- telling ------------------------------------------------------------------------------
 
     async def names(self) -> list[str]:
         """All models that can be asked."""
-        found: list[str] = await self._aside(self._library.names)
+        found: list[str] = await self._aside.run(self._library.names)
         return found
 
     async def index(self) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ by the package's own preparation and decoding: exactly as a pipeline would."""
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,18 @@ class Predictions:
         kind = request.header(b"content-type").partition(";")[0].strip().lower()
         if kind not in TAKES and kind not in _SOUNDS:
             raise Refused(415, f"Content-Type: one of {', '.join(TAKES)}; got {kind[:64]!r}")
-        run = _reading(kind, await request.body())
-        told: dict[str, Any] = await served.ask(run, gone=request.gone)
-        return told
+        began = time.perf_counter_ns()
+        try:
+            served.admit()
+            run = _reading(kind, await request.body())
+            told, queued = await served.ask(run, gone=request.gone)
+        except BaseException:
+            served.tally.failed(began)
+            raise
+        spans = {stage: round(ms * 1e6) for stage, ms in told["ms"].items()}
+        served.tally.executed(len(told.get("windows", "1")), 1, spans["infer"])
+        served.tally.answered(began, queued, spans["prepare"], spans["interpret"])
+        return dict(told)
 
 
 def _reading(kind: str, body: bytes) -> Callable[[Predictor], dict[str, Any]]:

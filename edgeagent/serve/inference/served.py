@@ -3,7 +3,9 @@
 Requests of small models (below a millisecond) are run by the thread that has read them: handing
 them to another costs more than they do. Others wait in a bounded queue for the model's own
 thread, which puts them together to batches where the model and the configuration allow it. That
-thread, and the server's, run at a lower priority than the pipelines.
+thread runs at a lower priority than the pipelines. The server's own does not: it holds the
+interpreter's lock most of the time that it runs, and who is put aside while holding it puts the
+pipelines aside as well.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 Outputs = list["NDArray[Any]"]
 
 NICE = 10
-"""What serving threads add to their nice value: cameras come first."""
+"""What threads that run models add to their nice value: cameras come first."""
 _INLINE_S = 1e-3
 _CLOSED = "the model is being unloaded"
 
@@ -89,7 +91,6 @@ class Served:
     def __init__(self, predictor: Predictor, terms: Terms) -> None:
         package = predictor.package
         self.name, self.version = package.name, package.version
-        self.package = package
         self.terms = terms
         self.tally = Tally()
         state = {it.input for it in package.manifest.state}
@@ -128,6 +129,7 @@ class Served:
 
     @property
     def receipt(self) -> str:
+        """What runs where."""
         return self._predictor.receipt.sentence()
 
     @property
@@ -142,6 +144,16 @@ class Served:
         return self.terms.max_batch if self._batches else 0
 
     # --- asking -------------------------------------------------------------------------------
+
+    def admit(self) -> None:
+        """Raises Refused (429, 503) where one more could not wait: asked before one is read."""
+        if self._closing:
+            raise overloaded(503, _CLOSED)
+        waiting = len(self._waiting)
+        if waiting >= self.terms.queue:
+            self.tally.refused("full")
+            after_s = waiting * min(self._usual_s, 1.0)
+            raise overloaded(429, f"{self.name}: {waiting} requests wait", after_s)
 
     async def infer(
         self,
@@ -176,12 +188,11 @@ class Served:
         *,
         timeout_s: float | None = None,
         gone: Callable[[], Any] | None = None,
-    ) -> Any:
-        """Have something else done with the model, in its turn, on its thread. Raises as `infer`
-        and what ``run`` raises."""
+    ) -> tuple[Any, int]:
+        """Have something else done with the model, in its turn, on its thread: what it gave, and
+        the nanoseconds that it waited. Raises as `infer` and what ``run`` raises."""
         self.used = time.monotonic()
-        answer, _ = await self._queued(None, run, 0, timeout_s, gone)
-        return answer
+        return await self._queued(None, run, 0, timeout_s, gone)
 
     def offer(self, tensors: Sequence[NDArray[Any]], seen: Callable[[Outputs], None]) -> bool:
         """Run it when nothing else waits, and tell ``seen``; False = there is no time for it."""
@@ -232,12 +243,7 @@ class Served:
         limit = min(self.terms.timeout_s, timeout_s or self.terms.timeout_s)
         job = Job(asyncio.get_running_loop(), time.monotonic() + limit, tensors, run)
         with self._wake:
-            if self._closing:
-                raise overloaded(503, _CLOSED)
-            if len(self._waiting) >= self.terms.queue:
-                self.tally.refused("full")
-                after_s = len(self._waiting) * min(self._usual_s, 1.0)
-                raise overloaded(429, f"{self.name}: {len(self._waiting)} requests wait", after_s)
+            self.admit()
             heapq.heappush(self._waiting, (priority or 1 << 16, next(self._numbers), job))
             self._wake.notify()
         assert job.future is not None

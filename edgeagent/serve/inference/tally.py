@@ -57,6 +57,11 @@ class Tally:
         its[0] += 1
         its[1] += ns
 
+    def span(self, kind: str) -> tuple[int, int]:
+        """Count and nanoseconds of one of `KINDS`."""
+        count, ns = self._of[kind]
+        return count, ns
+
     def document(self, name: str, version: str) -> dict[str, Any]:
         """One entry of ``model_stats``."""
         with self._lock:

@@ -90,6 +90,7 @@ class TensorFlowServing:
 
     async def predict(self, request: Request) -> Response:
         served = await self._model(request)
+        served.admit()
         return answer(await predicted(served, await request.body(), request))
 
 

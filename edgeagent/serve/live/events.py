@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import msgspec
 
+from edgeagent.serve.http.aside import Aside
 from edgeagent.serve.http.exchange import Refused, Request, Response, answer, overloaded
 from edgeagent.serve.http.router import Route
 from edgeagent.store.recent import Cursor
@@ -51,7 +51,8 @@ class Events:
 
     def __init__(self, records: Records) -> None:
         self._records = records
-        self._aside = ThreadPoolExecutor(1, "serve:read")
+        self.aside = Aside("serve:read")
+        """Where what waits for disks or locks is read."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news: set[asyncio.Event] = set()
         records.on_commit(self._wake)
@@ -68,7 +69,7 @@ class Events:
         text = request.query().get("last", "100")
         if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= _MOST_LISTED):
             raise Refused(400, f"last: a whole number from 1 to {_MOST_LISTED}, got {text[:40]!r}")
-        records, cursor = await self._read(self._records.newest, "event", int(text))
+        records, cursor = await self.aside.run(self._records.newest, "event", int(text))
         return answer(EventList(records, str(cursor)))
 
     async def stream(self, request: Request) -> Response:
@@ -79,7 +80,7 @@ class Events:
         if named and cursor is None:
             raise Refused(400, f"Last-Event-ID: epoch-seq, got {named[:40]!r}")
         if cursor is None:
-            _, cursor = await self._read(self._records.newest, "event", 1)
+            _, cursor = await self.aside.run(self._records.newest, "event", 1)
         headers = ((b"cache-control", b"no-store"),)
         return Response(type=SSE.encode(), headers=headers, stream=self._parts(cursor))
 
@@ -91,7 +92,7 @@ class Events:
             yield b"retry: 1000\n\n"
             while True:
                 news.clear()
-                records, cursor = await self._read(
+                records, cursor = await self.aside.run(
                     self._records.following, "event", cursor, _AT_ONCE
                 )
                 if records:
@@ -105,11 +106,8 @@ class Events:
         finally:
             self._news.discard(news)
 
-    async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *arguments)
-
     def close(self) -> None:
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        self.aside.close()
 
     def _wake(self) -> None:
         """On the store's thread, after each commit."""

@@ -8,26 +8,27 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from asking import TOKEN, Client
 
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port
-from edgeagent.testing.onnxgraph import DTYPES, echo_package
+from edgeagent.testing.onnxgraph import DTYPES, dense_package, echo_package
 
 CONFIG = """
 [sources.belt]
 kind = "synthetic"
 fault_rate = 0.9
-fps = 20
+fps = 10
 [pipelines.parts]
 source = "belt"
 model = "parts"
 threshold = 0.5
 snapshot = true
 [[pipelines.parts.rules]]
-when = "label == 'cracked'"
+when = "label == 'cracked' or label == 'missing'"
 do = ["event", "snapshot"]
 
 [serve]
@@ -41,9 +42,10 @@ max_batch = 8
 max_delay = "5 ms"
 [serve.models.mixed]
 canary = {{ version = "1.0.0", percent = 50 }}
-[serve.models.watched]
 shadow = {{ version = "1.0.0", percent = 100 }}
 at_start = true
+[serve.models.large]
+queue = 4
 """
 
 
@@ -52,9 +54,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     pytest.importorskip("httptools", reason="pip install 'edgeagent[serve]'")
     folder = tmp_path_factory.mktemp("serve")
     (folder / "token").write_text(TOKEN)
-    for name in ("echo", "mixed", "watched"):
+    for name in ("echo", "mixed"):
         for version in ("1.0.0", "1.1.0"):
             echo_package(folder / "data" / "models", name, version=version)
+    dense_package(folder / "data" / "models", "large", 1024, 2)
     for dtype in DTYPES:
         if dtype != "bool":  # packages take none
             echo_package(folder / "data" / "models", f"echo-{dtype}", dtype=dtype)

@@ -20,6 +20,7 @@ WANTED = {
     "ovms": "ovmsclient==2023.1",
     "perf": "tritonclient==2.41.1 nvidia-cuda-runtime-cu12==12.9.79",
     "schemathesis": "schemathesis==4.32.5",
+    "browser": "playwright==1.65.2",
 }
 
 

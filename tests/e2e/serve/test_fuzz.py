@@ -90,7 +90,7 @@ def test_spoilt_requests(served: Client, repository: Path, full: bool) -> None:
     dice = random.Random(20261125)
     good = good_requests(repository)
     assert [said(served.port, data) for data in good] == [200] * (len(good) - 1) + [401]
-    count = 10_000 if full else 300
+    count = 10_000 if full else 200
 
     def rude(data: bytes) -> int:
         # Many wait for more than there is to come.
@@ -100,7 +100,7 @@ def test_spoilt_requests(served: Client, repository: Path, full: bool) -> None:
 
     with ThreadPoolExecutor(16) as clients:
         # What the store, the models and the allocator take once is no growth.
-        list(clients.map(rude, [spoilt(dice, dice.choice(good)) for _ in range(100)]))
+        list(clients.map(rude, [spoilt(dice, dice.choice(good)) for _ in range(50)]))
         before = pss_kib(served.agent.pid)
         statuses = Counter(
             clients.map(rude, (spoilt(dice, dice.choice(good)) for _ in range(count)))

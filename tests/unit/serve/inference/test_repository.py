@@ -183,7 +183,9 @@ def test_a_broken_model_is_told_and_does_not_hide_the_others(
     its = repository_of(broken=Choice(at_start=True), whole=Choice(at_start=True))
 
     async def scene() -> None:
+        assert its.starting
         await its.start()
+        assert not its.starting
         assert [served.name for served in its.open_now()] == ["whole"]
         with pytest.raises(ModelError):
             await its.get("broken")

@@ -1,0 +1,1 @@
+"""The HTTP server beside others, and under more than it can do."""
