@@ -18,6 +18,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
+    enrol,
     fleet,
     infer,
     models,
@@ -28,6 +29,7 @@ from edgeagent.cli import (
     repository,
     rollout,
     run,
+    setup,
     simulate,
     status,
     tune,
@@ -110,6 +112,7 @@ def edgeagent(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("setup")(setup.setup)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
 app.command("bench")(bench.bench)
@@ -126,6 +129,8 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
+    fleet.app.command()(command)
+for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
 fleet.app.command("simulate")(simulate.simulate)
