@@ -7,6 +7,7 @@ wizard's questions. Everything is checked before anything is kept; then its secr
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -39,14 +40,16 @@ def tables(
         ca: the broker's authority, PEM.
         keys: dotted key of agent.toml → value; they win.
         base: tables that all devices have.
+
+    Raises:
+        ConfigError: a key goes through another one's value.
     """
     content: dict[str, Any] = {"setup": {"version": VERSION}}
     if password:
         content["setup"]["password"] = password
     if ca:
         content["setup"]["ca"] = ca
-    for name, value in (base or {}).items():
-        content[name] = dict(value) if isinstance(value, dict) else value
+    content |= copy.deepcopy(base or {})
     content["device"] = {**content.get("device", {}), **_said(device)}
     content["mqtt"] = {**content.get("mqtt", {}), **_said(mqtt)}
     for key, value in (keys or {}).items():
@@ -54,6 +57,8 @@ def tables(
         table = content
         for name in path:
             table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"{key}: {name} is a value already, not a table")
         table[last] = value
     return content
 
