@@ -18,6 +18,7 @@ import msgspec
 from edgeagent import errors, manifest
 from edgeagent.config import model
 from edgeagent.config.schema import config_schema, field_docs
+from edgeagent.diagnose.codes import AREAS, codes
 from edgeagent.sync.command_types import TABLE
 from edgeagent.sync.schema import schemas
 
@@ -34,6 +35,7 @@ def pages() -> dict[str, str]:
         "reference/cli.md": _cli(),
         "reference/commands.md": _commands(),
         "reference/errors.md": _errors(),
+        "reference/codes.md": _codes(),
         "reference/rules.md": _rules(),
         "schema/config.json": _json(config_schema()),
     }
@@ -56,6 +58,7 @@ def _index() -> str:
         "| [cli.md](cli.md) | every command of the command line |\n"
         "| [commands.md](commands.md) | what a device can be told over MQTT or its socket |\n"
         "| [errors.md](errors.md) | codes, exit codes and whether it is tried again |\n"
+        "| [codes.md](codes.md) | every other stable code, with its cause and what to do |\n"
         "| [../schema](../schema) | JSON Schemas of the configuration and of the wire |\n"
     )
 
@@ -232,6 +235,21 @@ def _errors() -> str:
         "\nExit codes: 0 done · 1 found a problem · 2 usage · 3 not found · 69 unavailable · "
         "70 internal · 75 try again · 77 not permitted · 78 bad configuration.\n"
     )
+
+
+def _codes() -> str:
+    text = NOTE + (
+        "# Codes\n\nCodes are stable: programs may act on them. Errors of the command line and of "
+        "answers are in [errors.md](errors.md).\n"
+    )
+    known = list(codes())
+    for area, title in AREAS.items():
+        text += f"\n## {title}\n\n| code | cause | what to do |\n|---|---|---|\n"
+        for its in known:
+            if its.area == area:
+                cells = (f"`{its.code}`", its.cause, its.remedy)
+                text += f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+    return text
 
 
 def _cli() -> str:

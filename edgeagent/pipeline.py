@@ -14,7 +14,7 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
 from edgeagent.metrics import Meter
-from edgeagent.stages import Acts, Change, Gates, Inbox, Paces, Parked, Sink, Stages
+from edgeagent.stages import Acts, Change, Gates, Inbox, Notes, Paces, Parked, Sink, Stages
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -46,9 +46,11 @@ class Pipeline:
         open_stages: Callable[[], Stages],
         *,
         deadline_s: float = 20.0,
+        notes: Notes | None = None,
         unload_after_s: float | None = None,
     ) -> None:
         self.name = name
+        self._notes = notes
         self.meter = Meter()
         self.watch = Watch()
         """How it behaves under the present version of its model."""
@@ -103,6 +105,8 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
+        if self._notes is not None:
+            self._notes.saw(sample, stages.found())
         ended = time.perf_counter()
         queued = 0.0 if stages.seat is None else stages.seat.waited_s
         self.meter.took(started, prepared, inferred, ended, queued)
@@ -115,7 +119,10 @@ class Pipeline:
     def _append(self, draft: Draft) -> None:
         if draft.kind == "event" and draft.data.get("phase") == "new":
             self.watch.began(str(draft.data.get("label", "")))
-        self.present.note(draft, self._outbox.append(draft))
+        receipt = self._outbox.append(draft)
+        self.present.note(draft, receipt)
+        if self._notes is not None and draft.event and draft.data.get("phase") == "new":
+            self._notes.told(draft.event, receipt)
         self.meter.records += 1
         if draft.actions and self.act is not None:
             self.act(draft)
@@ -144,7 +151,11 @@ class Pipeline:
                     self._take_over()
                 if not self._asleep and self._may_sleep():
                     self._sleep()
-                if sample is None or self._paused.is_set() or self._rest:
+                if sample is None:
+                    continue
+                if self._paused.is_set() or self._rest:
+                    paused = self._paused.is_set()
+                    self._note_held(sample, "paused" if paused else f"rest: {self._rest}")
                     continue
                 recorded = sample.stream_ms is not None
                 self.meter.taken += 1
@@ -178,6 +189,12 @@ class Pipeline:
         self.watch.model = stages.model
         self.present.standing = stages.standing
         self._gate = stages.gate
+        if self._notes is not None:
+            self._notes.begin(stages.setup())
+
+    def _note_held(self, sample: Sample | Joint, why: str) -> None:
+        if self._notes is not None:
+            self._notes.held(sample, why)
 
     def _take_over(self) -> bool:
         """Run the stages that wait, if any do. Between two samples, or before the first."""
@@ -234,12 +251,15 @@ class Pipeline:
         if pace.takes(given.when_ms / 1e3):
             return False
         self.meter.paced += 1
+        self._note_held(given, "pace")
         return True
 
     def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
         began = time.perf_counter()
         passes = gate.passes(given.lead if isinstance(given, Joint) else given)
         self.meter.gate.add(time.perf_counter() - began)
+        if not passes:
+            self._note_held(given, f"gate: {gate.reason}")
         return passes
 
     def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
@@ -248,6 +268,7 @@ class Pipeline:
             self.step(stages, sample)
         except InputError as error:
             self.meter.skipped += 1
+            self._note_held(sample, f"skipped: {error}")
             self._skipped_in_a_row += 1
             if self._skipped_in_a_row == 1:
                 log.warning("%s: a sample can't be used: %s", self.name, error)
@@ -255,6 +276,7 @@ class Pipeline:
                 self._state, self._reason = "degraded", f"no sample can be used: {error}"
         except InferenceError as error:
             self.meter.failed += 1
+            self._note_held(sample, f"failed: {error}")
             self.watch.missed(sample.when_ms)
             self._failures += 1
             self._state, self._reason = "degraded", str(error)

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from edgeagent.decide.present import Numbered
+from edgeagent.decide.thought import Setup, Thought
 from edgeagent.types import Draft, Evidence, Joint, Prediction, Prepared, Sample
 from edgeagent.update.behaviour import Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+Found = tuple[Sequence[Prediction], Sequence[Thought]]
+"""What was predicted in a sample, and what was thought of the candidates among it."""
 
 
 class Inbox(Protocol):
@@ -52,6 +57,18 @@ class Shares(Protocol):
     def seats(self) -> int: ...
 
 
+class Notes(Protocol):
+    """Where decisions are noted for people who ask why (a `decide.ring.Ring`)."""
+
+    def begin(self, setup: Setup) -> None: ...
+
+    def saw(self, sample: Sample, found: Found) -> None: ...
+
+    def held(self, sample: Sample | Joint, why: str) -> None: ...
+
+    def told(self, event: str, receipt: Numbered) -> None: ...
+
+
 class Second(Protocol):
     """What a pipeline tells about its second models (an `agent.cascade.Cascade`)."""
 
@@ -64,6 +81,8 @@ class Gates(Protocol):
     """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
 
     strictness: float
+    reason: str
+    """Why the last sample was held back."""
 
     @property
     def selects(self) -> bool: ...
@@ -110,6 +129,10 @@ class Stages(Struct):
     """A present picture, redacted, or None where that must not be."""
     standing: Callable[[], dict[str, Any]] = dict
     """What is true now without a record: states, counts of lines."""
+    found: Callable[[], Found] = lambda: ((), ())
+    """Of the last sample."""
+    setup: Callable[[], Setup] = Setup
+    """By what is decided now."""
     seat: Shares | None = None
     """None = the session is the pipeline's alone."""
     second: Second | None = None

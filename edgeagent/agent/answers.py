@@ -128,8 +128,8 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status`` and ``look`` read and change nothing; everything else is a command and goes through
-    the journal, exactly as one that came by MQTT.
+    ``status``, ``look`` and ``link-test`` read and change nothing; everything else is a command and
+    goes through the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
@@ -138,6 +138,11 @@ def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         from edgeagent.agent.trial import look
 
         yield from look(agent, request)
+        return
+    if request["type"] == "link-test":
+        from edgeagent.agent.diagnosis import test_link
+
+        yield {"final": True, **test_link(agent)}
         return
     if agent.commands is None:
         raise Busy("the agent is still starting")

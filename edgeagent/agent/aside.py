@@ -16,7 +16,7 @@ from edgeagent.types import Frame, Window
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
-    from edgeagent.pipeline import Stages
+    from edgeagent.stages import Stages
     from edgeagent.types import Joint, Prediction, Sample
 
 _GATHERED, _GATHERED_BYTES, _GATHER_S = 12, 24 << 20, 4.0

@@ -26,8 +26,9 @@ from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
 from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Pipeline, Sink, Stages, told
+from edgeagent.pipeline import Pipeline, told
 from edgeagent.prove.samples import gives, takes, wanted_by
+from edgeagent.stages import Notes, Sink, Stages
 from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.library import Library
@@ -85,6 +86,8 @@ class Surroundings(Struct, frozen=True):
     """Where views of cameras are kept; None = nowhere."""
     broker: Broker | None = None
     """Where topics of other devices come from."""
+    notes: Callable[[str, str], Notes] | None = None
+    """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
     sharing: Sharing | None = None
@@ -221,11 +224,14 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         _refuse_other_kinds(around.config.sources[source], source, name, plan.package, input_)
         units[input_] = unit
     opens = opener(around, name, plan.package)
+    notes = around.notes(name, ", ".join(plan.sources.values())) if around.notes else None
     idle = around.config.pipelines[name].unload_after
     unload_s = seconds(idle) if idle else None
     if len(units) == 1:
         (unit,) = units.values()
-        pipeline = Pipeline(name, unit.subscribe(), around.outbox, opens, unload_after_s=unload_s)
+        pipeline = Pipeline(
+            name, unit.subscribe(), around.outbox, opens, notes=notes, unload_after_s=unload_s
+        )
         return _present(around, pipeline)
     if len({unit.source.live for unit in units.values()}) > 1:
         raise ConfigError(
@@ -239,7 +245,7 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
         for (input_, unit), size in zip(units.items(), sizes, strict=True)
     }
     joiner = Joiner(mailboxes, within_s)
-    pipeline = Pipeline(name, joiner, around.outbox, opens, unload_after_s=unload_s)
+    pipeline = Pipeline(name, joiner, around.outbox, opens, notes=notes, unload_after_s=unload_s)
     return _present(around, pipeline)
 
 

@@ -31,8 +31,9 @@ from edgeagent.config.check import Fault
 from edgeagent.config.toml import Places
 from edgeagent.errors import Busy, EdgeAgentError, NotFound
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Change, Parked, Pipeline, Stages
+from edgeagent.pipeline import Change, Parked, Pipeline
 from edgeagent.prove.process import free_memory
+from edgeagent.stages import Stages
 from edgeagent.supervisor import Supervisor
 from edgeagent.update.behaviour import Watch, behaviours
 from edgeagent.update.compatible import Use, incompatible, named, pinned

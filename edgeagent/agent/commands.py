@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgeagent.agent import diagnosis, errands
 from edgeagent.agent.jobs import Jobs
 from edgeagent.errors import CommandRejected, NotFound, Unavailable
 from edgeagent.sync import command_types as types
@@ -33,9 +34,14 @@ class Commands:
         self._jobs = Jobs()
         self._log = _Tail()
         registry = Registry()
-        registry.register(types.DOCTOR, self._doctor)
+        registry.register(types.DOCTOR, lambda _nothing, job: diagnosis.doctor(agent, job))
+        registry.register(types.WHY, lambda asked, _job: diagnosis.why(agent, asked))
+        registry.register(types.SUPPORT_BUNDLE, lambda _nothing, job: diagnosis.bundle(agent, job))
+        registry.register(types.IDENTIFY, diagnosis.identify)
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)
+        registry.register(types.CAPTURE, partial(errands.capture, agent))
+        registry.register(types.RESTART, partial(errands.restart, agent))
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
         registry.register(types.BENCH, self._measuring("bench"))
@@ -48,7 +54,12 @@ class Commands:
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
         self.engine = Engine(
-            registry, agent.outbox.journal, rules, self._jobs.submit, partial(_verify, agent)
+            registry,
+            agent.outbox.journal,
+            rules,
+            self._jobs.submit,
+            partial(_verify, agent),
+            partial(errands.put_away, agent),
         )
 
     def start(self) -> None:
@@ -60,6 +71,11 @@ class Commands:
     def stop(self) -> None:
         self._jobs.stop(_STOP_S)
         logging.getLogger().removeHandler(self._log)
+
+    @property
+    def last_lines(self) -> list[str]:
+        """Of the log."""
+        return self._log.lines(_LOG_LINES)
 
     def submit_job(self, work: Callable[[], None]) -> None:
         """Have something else done on the thread for long work, in its turn. It must not raise."""
@@ -97,23 +113,6 @@ class Commands:
         return do
 
     # --- the commands ----------------------------------------------------------------------
-
-    def _doctor(self, _arguments: types.Nothing, job: Job) -> dict[str, Any]:
-        from edgeagent.diagnose import doctor
-        from edgeagent.diagnose.context import Context
-        from edgeagent.update.library import Library, default_folders
-
-        job.progress(0.0, "checking")
-        agent = self._agent
-        library = Library(default_folders(agent.folder, agent.loaded.config.models.path))
-        context = Context(
-            data_dir=agent.folder,
-            loaded=agent.loaded,
-            fault=agent.loaded.stale,
-            find_model=library.find,
-            ask_agent=agent.status,
-        )
-        return doctor.run(context).to_dict()
 
     def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
         loaded = self._agent.loaded

@@ -15,8 +15,9 @@ from edgeagent.types import Draft, Joint
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
-    from edgeagent.pipeline import Pipeline, Sink
+    from edgeagent.pipeline import Pipeline
     from edgeagent.prove.compare import Told
+    from edgeagent.stages import Sink
     from edgeagent.types import Sample
     from edgeagent.update.behaviour import Behaviour
     from edgeagent.update.shadow import ShadowReport

@@ -53,7 +53,7 @@ class ModelCommands:
             except ValueError as error:
                 raise CommandRejected("bad-arguments", f"until: {error} - at `$.until`") from error
         since = clock.rfc3339(clock.wall_ns())
-        self._orders.hold(model, Hold(job.by, since, arguments.until, arguments.reason))
+        self._orders.hold(model, Hold(job.by, since, arguments.until, arguments.because))
         return {"model": model, "held": True, "version": self._truths.get(model).version}
 
     def unhold(self, arguments: types.OfModel, _job: Job) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
-from edgeagent.agent.running import outbox_settings
+from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.store.outbox import Outbox

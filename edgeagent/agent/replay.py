@@ -19,8 +19,9 @@ from edgeagent.capture.source import Wanted, merge
 from edgeagent.capture.unit import CaptureUnit
 from edgeagent.config.model import Config, SourceConfig, SyntheticConfig
 from edgeagent.errors import InputError, NotFound, SourceEnded, UsageError
-from edgeagent.pipeline import Inbox, Pipeline
+from edgeagent.pipeline import Pipeline
 from edgeagent.prove.samples import file_source, wanted_by
+from edgeagent.stages import Inbox
 from edgeagent.supervisor import Supervisor
 from edgeagent.types import Draft, Joint, Sample
 

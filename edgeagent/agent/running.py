@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
-from edgeagent.config.units import seconds, size_bytes
+from edgeagent.config.units import size_bytes
 from edgeagent.device.identity import device_id, machine_hash
 from edgeagent.device.memory import give_back
 from edgeagent.device.notify import notify, watchdog_interval_s
@@ -24,7 +26,6 @@ from edgeagent.errors import ConfigError, StoreError
 from edgeagent.serve.client import announce, socket_path, withdraw
 from edgeagent.serve.control import ControlSocket
 from edgeagent.store.outbox import Outbox
-from edgeagent.store.settings import OutboxSettings
 from edgeagent.supervisor import Supervisor
 from edgeagent.update.boots import HEALTHY_AFTER_S
 
@@ -97,6 +98,10 @@ class Agent:
             machine=machine_hash(),
         )
         self.commands: Commands | None = None
+        self.decisions = Decisions(
+            folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
+            lambda: self.outbox.allotment,
+        )  # fmt: skip
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -206,6 +211,7 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json"),
+            notes=self.decisions.ring,
             sharing=Sharing(config.models.sessions),
         )  # fmt: skip
         built = build(around)
@@ -290,6 +296,7 @@ class Agent:
                 raise StoreError(f"the outbox's thread has ended: {self.outbox.stats().fault}")
             self._look_at_clock()
             self._tell_state()
+            self.decisions.tick()
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -297,6 +304,14 @@ class Agent:
             if self._until_done and self._done():
                 log.info("all sources have ended, everything is delivered or kept")
                 return
+
+    def _aside(self, work: Callable[[], None]) -> None:
+        """Have something done on the thread for long work."""
+        if self.commands is not None:
+            self.commands.submit_job(work)
+
+    def _sources_details(self) -> dict[str, dict[str, Any]]:
+        return {name: unit.health().detail for name, unit in self.sources.items()}
 
     def _look_at_clock(self) -> None:
         if not self.clock_trusted and clock.synced():
@@ -310,6 +325,7 @@ class Agent:
         if said == self._said:
             return
         self._said = said
+        self.decisions.state(state, reasons, self.sync.reasons() if self.sync else ())
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
         (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
         if self.sync is not None:
@@ -333,6 +349,7 @@ class Agent:
         if self.wishes is not None:
             self.wishes.stop(STOP_S / 3)
         self.supervisor.stop(STOP_S / 3)
+        self.decisions.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
@@ -373,29 +390,3 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def outbox_settings(loaded: Loaded) -> OutboxSettings:
-    """How the configuration wants the outbox."""
-    outbox, sync, storage = loaded.config.outbox, loaded.config.sync, loaded.config.storage
-    daily = storage.max_written_per_day
-    return OutboxSettings(
-        max_bytes=size_bytes(outbox.max),
-        when_full=outbox.when_full,
-        events_s=seconds(outbox.durability.events),
-        results_s=seconds(outbox.durability.results),
-        keep_sent_s=seconds(outbox.keep_sent),
-        blobs_bytes=size_bytes(outbox.blobs),
-        queue=outbox.queue,
-        confirm=sync.confirm,
-        collectors=tuple(sync.collectors),
-        resend_after_s=seconds(sync.resend_after),
-        priorities={name: pipeline.priority for name, pipeline in loaded.config.pipelines.items()},
-        shares={
-            name: pipeline.share
-            for name, pipeline in loaded.config.pipelines.items()
-            if pipeline.share < 1.0
-        },
-        written_per_day=size_bytes(daily) if daily else None,
-        storage_bytes=size_bytes(storage.max),
-    )

@@ -11,13 +11,14 @@ from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Privacy, Runtime
 from edgeagent.decide.decider import Decide
+from edgeagent.decide.thought import Setup
 from edgeagent.decide.track import DOUBTFUL, TASKS
 from edgeagent.errors import ConfigError, InferenceError, InputError
 from edgeagent.infer import Session, open_package
 from edgeagent.infer.sharing import Seat
 from edgeagent.manifest import Package, Variant
-from edgeagent.pipeline import Stages
 from edgeagent.prove.predict import Opens, Predictor
+from edgeagent.stages import Found, Stages
 from edgeagent.types import Draft, Evidence, Prediction, Sample
 from edgeagent.update.compatible import named
 
@@ -142,6 +143,8 @@ def stages_for(
         picture=memory.picture,
         finish=memory.finish,
         standing=memory.standing,
+        found=memory.found,
+        setup=memory.setup,
         seat=predictor.session if isinstance(predictor.session, Seat) else None,
         second=cascade,
         threshold=threshold,
@@ -205,6 +208,12 @@ class Memory:
 
     def standing(self) -> dict[str, Any]:
         return self.decide.standing()
+
+    def found(self) -> Found:
+        return self.decide.last
+
+    def setup(self) -> Setup:
+        return self.decide.setup()
 
 
 def _gate(pipeline: PipelineConfig, timezone: str, presents: Mapping[str, Present]) -> Gate | None:

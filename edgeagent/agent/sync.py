@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,21 @@ class Sync:
             *(its.complaint for its in self._complaining if its.complaint is not None),
         ]
         return [f"{reason.sentence}. {reason.advice}".removesuffix(" ") for reason in found]
+
+    def test(self, timeout_s: float) -> dict[str, Any]:
+        """Prove the topics once more; for `doctor`, which has no connection of its own."""
+        began = time.monotonic()
+        failed = self.link.test(timeout_s)
+        complaints = {its.sentence: its for its in [*self.link.complaints, failed] if its}
+        return {
+            "state": self.link.state,
+            "proven": failed is None,
+            "took_ms": round(1e3 * (time.monotonic() - began), 1),
+            "complaints": [
+                {"kind": its.kind, "sentence": its.sentence, "advice": its.advice}
+                for its in complaints.values()
+            ],
+        }
 
     def status(self) -> dict[str, Any]:
         """For `edgeagent status`."""

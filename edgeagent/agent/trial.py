@@ -179,7 +179,7 @@ def look(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         unit.unsubscribe(mailbox)
     report = {"by": "agent", **trial.report()}
     if arguments.get("picture") and isinstance(trial.last, Frame):
-        report["picture"] = _picture(_from_running(agent, name, trial.last))
+        report["picture"] = picture_now(agent, name, trial.last)
     yield {"final": True, **report}
 
 
@@ -212,6 +212,11 @@ def look_alone(
         if hidden is not None:
             hidden.close()
         mailbox.close()
+
+
+def picture_now(agent: Agent, name: str, frame: Frame) -> dict[str, Any]:
+    """A picture of a running source as its pipelines let it leave, base64, or why there is none."""
+    return _picture(_from_running(agent, name, frame))
 
 
 def _picture(made: Evidence | str) -> dict[str, Any]:

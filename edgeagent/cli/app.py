@@ -29,10 +29,14 @@ from edgeagent.cli import (
     repository,
     rollout,
     run,
+    send,
     setup,
+    sight,
     simulate,
     status,
+    support,
     tune,
+    why,
 )
 from edgeagent.errors import EdgeAgentError
 
@@ -120,9 +124,14 @@ app.command("tune")(tune.tune)
 app.command("replay")(replay.replay)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("why")(why.why)
+app.command("support-bundle")(support.support_bundle)
+app.command("identify")(support.identify)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
+app.command("capture")(orders.capture)
+app.command("restart")(orders.restart)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
@@ -133,6 +142,8 @@ for command in (repository.init, repository.publish, repository.serve, repositor
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
+for command in (send.send, send.answers, sight.ls, sight.show, sight.watch):
+    fleet.app.command()(command)
 fleet.app.command("simulate")(simulate.simulate)
 fleet.app.add_typer(desired.app, name="desired")
 fleet.app.add_typer(rollout.app, name="rollout")

@@ -101,7 +101,7 @@ def hold(
     """Have a model changed by nobody, the fleet included."""
     try:
         client = options.control(config, data_dir)
-        answer = client.result("model-hold", model=model, until=until, reason=reason)
+        answer = client.result("model-hold", model=model, until=until, because=reason)
     except Unavailable:
         from edgeagent import clock
         from edgeagent.update.truth import Hold

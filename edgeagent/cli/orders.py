@@ -5,6 +5,7 @@ They go over the control socket into the same journal and the same code as those
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,47 @@ def cancel(
     """End a command that waits or is being done."""
     answer = options.control(config, data_dir).result("cancel", target=target)
     render.show(answer, as_json, lambda: render.plain(f"{target} was {answer['was']}"))
+
+
+def restart(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Let the running agent end in good order and begin again, with its configuration as it is."""
+    answer = options.control(config, data_dir).result("restart")
+    render.show(answer, as_json, lambda: render.plain("it begins again"))
+
+
+def capture(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=60, help="How long it is looked at.")
+    ] = 3.0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where the picture goes.")
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """A picture of a running source, redacted as its pipelines want it, and its figures."""
+    answer = options.control(config, data_dir).result("capture", source=source, seconds=seconds)
+    _save(answer.get("picture") or {}, out)
+    shown = {name: value for name, value in answer.items() if not isinstance(value, (dict, list))}
+    render.show(answer, as_json, lambda: render.facts(shown.items()))
+
+
+def _save(picture: dict[str, Any], out: Path | None) -> None:
+    """Raises NotFound: there is no picture; UsageError: the file can't be written."""
+    import base64
+
+    from edgeagent.errors import NotFound, unwritable
+
+    if out is None:
+        return
+    if "data" not in picture:
+        raise NotFound(f"there is no picture: {picture.get('withheld', 'the source has none')}")
+    try:
+        out.write_bytes(base64.b64decode(picture["data"]))
+    except OSError as error:
+        raise unwritable(out, error) from error
 
 
 @pipeline.command()

@@ -130,7 +130,7 @@ def settle(
     try:
         account = _by_agent(options.control(config, data_dir), found.confirms)
     except Unavailable:
-        from edgeagent.agent.running import outbox_settings
+        from edgeagent.agent.outbox import outbox_settings
 
         settings = outbox_settings(options.load_config(config, data_dir))
         carried.settle(data, found.confirms, settings)

@@ -24,6 +24,13 @@ Db = Annotated[
     ),
 ]  # fmt: skip
 DB = "fleet.db"
+Known = Annotated[
+    str,
+    typer.Option(
+        "--db", envvar="EDGEAGENT_FLEET_DB", show_envvar=False, metavar="FILE|URL",
+        help="A collector's database: its devices are looked for by name.",
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,20 @@ def existing(db: str) -> str:
     if "://" not in db and not Path(db).is_file():
         raise NotFound(f"there is no database {db}", remedy="Name it with --db.")
     return db
+
+
+def known_devices(db: str) -> list[str]:
+    """Devices of a collector's database; without one, none. Raises NotFound."""
+    if not db:
+        return []
+    from edgeagent.fleet.database import open_database
+    from edgeagent.fleet.roster import known
+
+    database = open_database(existing(db))
+    try:
+        return known(database)
+    finally:
+        database.close()
 
 
 def seconds(option: str, text: str) -> float:

@@ -39,6 +39,11 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
 
 
+def height() -> int:
+    """Lines of the terminal that is drawn on."""
+    return stderr().height
+
+
 def show(data: Any, as_json: bool, view: Callable[[], None]) -> None:
     """``data`` as one JSON document, or whatever ``view`` prints for people."""
     if as_json:
@@ -138,8 +143,9 @@ def duration(span_s: float) -> str:
 
 
 def note(message: str) -> None:
-    """Something worth knowing that is no result."""
-    stderr().print(Text(message, style="dim"), soft_wrap=True)
+    """Something worth knowing that is no result; nothing where there is nothing to say."""
+    if message:
+        stderr().print(Text(message, style="dim"), soft_wrap=True)
 
 
 def error(problem: EdgeAgentError, label: str = "error") -> None:

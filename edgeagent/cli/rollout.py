@@ -62,15 +62,15 @@ def _create(
     plan: Plan, settings: ConductSettings, db: str, dry_run: bool, detach: bool, as_json: bool
 ) -> None:
     from edgeagent.fleet.database import open_database
-    from edgeagent.fleet.rollout.conductor import cut, look
     from edgeagent.fleet.rollout.ledger import Ledger
     from edgeagent.fleet.rollout.muster import muster
+    from edgeagent.fleet.roster import known
+    from edgeagent.fleet.sight.look import look, told
 
     database = open_database(db)
     try:
-        roster, count = look(settings, database)
-        if count.hidden:
-            render.note(cut(count, len(roster.devices)))
+        roster, count = look(settings.link, settings.prefix, known(database))
+        render.note(told(count))
         mustered = muster(roster, plan)
         if dry_run:
             seen = partial(rollout_views.forecast, plan, mustered)

@@ -235,14 +235,16 @@ def _outbox_line(outbox: dict[str, Any]) -> str:
     return f"{said} ({render.size(outbox['bytes'])})" if outbox.get("bytes") else said
 
 
-def report(found: Report) -> None:
-    """The doctor's findings: what is wrong first, then the rest."""
+def report(found: Report, everything: bool) -> None:
+    """The doctor's findings: what is wrong, the worst first; or all, in the order of the checks."""
     marks = {"ok": "ok", "note": "note", "problem": "warn", "failed": "fail"}
-    for its in found.findings:
+    for its in found.findings if everything else found.problems():
         render.finding(marks[its.severity], its.check, its.what, its.how, its.remedy)
     wrong = len(found.problems())
     said = "nothing is wrong" if not wrong else f"{wrong} problem{'s' if wrong != 1 else ''}"
-    render.plain(f"\n{said} ({len(found.findings)} findings, {found.took_s:.1f} s)")
+    notes = sum(its.severity == "note" for its in found.findings)
+    more = f"; {notes} notes: --all" if notes and not everything else ""
+    render.plain(f"\n{said} ({len(found.findings)} findings, {found.took_s:.1f} s{more})")
 
 
 # --- the outbox ----------------------------------------------------------------------------

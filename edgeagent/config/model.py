@@ -181,6 +181,9 @@ class Storage(Struct, forbid_unknown_fields=True):
     max_written_per_day: Size | None = None
     """What the agent may put on the medium a day, to spare flash; beyond it results get coarser
     (a gap tells). Absent = without limit."""
+    decisions: Size = "4 MiB"
+    """What was seen and decided lately, for `edgeagent why`; "0 B" = the last minutes only, in
+    memory."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 
@@ -246,16 +249,16 @@ class Privacy(Struct, forbid_unknown_fields=True):
 
 
 CommandType = Literal[
-    "ping", "doctor", "config-get", "logs", "pipeline", "capture", "infer", "explain", "bench",
-    "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle", "drill",
-    "identify", "restart", "cancel",
+    "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
+    "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
+    "drill", "identify", "restart", "cancel",
 ]  # fmt: skip
 
 
 class Commands(Struct, forbid_unknown_fields=True):
     allow: list[CommandType] = field(
         default_factory=lambda: [
-            "ping", "doctor", "config-get", "pipeline", "outbox", "bench", "logs",
+            "ping", "doctor", "why", "config-get", "pipeline", "outbox", "bench", "logs",
             "model-rollback", "cancel",
         ]
     )  # fmt: skip

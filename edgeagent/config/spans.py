@@ -63,7 +63,7 @@ class Calendar:
 
     def __init__(self, zone: str = "UTC", month_begins: int = 1) -> None:
         """``month_begins``: the day (1–28) on which the tariff's month begins."""
-        self._zone = _zone(zone)
+        self._zone = local_zone(zone)
         self._skip = month_begins - 1
 
     def key(self, span: Span, at_ns: int) -> str:
@@ -105,8 +105,8 @@ def _minutes(text: str) -> int:
     return hours * 60 + minutes
 
 
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
+def local_zone(name: str) -> tzinfo:
+    if name in ("", "UTC"):
         return timezone.utc
     import zoneinfo  # 10 ms, and most devices keep UTC
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from edgeagent.decide.readings import Readings
 from edgeagent.decide.rules import Facts, Scene
 from edgeagent.decide.scene import Surveyor, note_values
 from edgeagent.decide.standing import Standing
-from edgeagent.decide.zones import Zones, foot
+from edgeagent.decide.thought import Setup, Thought
+from edgeagent.decide.zones import Zones
 from edgeagent.types import (
     Anomaly,
     Detection,
@@ -115,6 +115,18 @@ class Decide:
         self._acting: dict[str, tuple[str, ...]] = {}
         """Actions of plugins that the events in progress have begun, by key."""
         self._number = 0
+        self._limit = f"{pipeline.limit.events} in {pipeline.limit.per}"
+        self._on, self._off = pipeline.on, pipeline.off
+        self.last: tuple[Sequence[Prediction], list[Thought]] = ((), [])
+        """The predictions of the last sample, and what was thought of candidates among them."""
+
+    def setup(self) -> Setup:
+        """By what is decided now."""
+        rules = [(case.name, case.when.text, case.event) for case in self._rules]
+        return Setup(
+            self._model, self._config, self._threshold, self._on, self._off, self._limit,
+            self._events, self._every, rules,
+        )  # fmt: skip
 
     def adopt(self, model: str, threshold: float) -> None:
         """Go on with another version of the model, which has the labels that rules name."""
@@ -143,6 +155,7 @@ class Decide:
                 and then there is no picture.
         """
         self._number += 1
+        self.last = predictions, []
         if self._darkroom is not None:
             self._darkroom.look(sample, predictions, hidden if self._second else ())
         if self._readings.wanted:
@@ -206,6 +219,7 @@ class Decide:
         drafts: list[Draft] = []
         seen: set[int | str] = set()
         now = sample.when_ms
+        thoughts = self.last[1]
         candidates = [
             (prediction, facts)
             for prediction in predictions
@@ -228,9 +242,11 @@ class Decide:
             matching = [case for case in self._cases if case.when(facts)]
             wanted = bool(matching) or not self._rules
             phase = self._happenings.sighted(happening, now, wanted=wanted)
+            thoughts.append(self._happenings.thought(prediction, happening, wanted, phase))
             if phase is not None:
                 drafts += self._event(sample, happening, phase, matching)
         for happening in self._happenings.missed(seen):
+            thoughts.append(self._happenings.thought(None, happening, False, "end"))
             drafts += self._event(sample, happening, "end", ())
         if self._states:
             things = [facts for _, facts in candidates] or [Facts("", 0.0, self.name, scene=scene)]
@@ -275,8 +291,7 @@ class Decide:
         """What only some kinds of predictions have: a box and a speed, a threshold."""
         if isinstance(prediction, (Detection, Keypoints)):
             if self._ask_speed:
-                happening.speed = _speed(happening, prediction.box, now)
-                happening.facts.speed = happening.speed
+                happening.facts.speed = happening.hurry(prediction.box, now)
             happening.box = prediction.box
             happening.course = self._courses.get(prediction.track)
             happening.refined = prediction.refined or happening.refined
@@ -377,13 +392,3 @@ class Decide:
             kind, self.name, sample.at_ns, sample.mono_ms, data, self._model, self._config,
             sample.source, sample.number,
         )  # fmt: skip
-
-
-def _speed(happening: Happening, box: tuple[float, float, float, float], now: float) -> float:
-    """Frame sizes a second of the foot, half from now and half from before."""
-    passed = (now - happening.last_ms) / 1000
-    if happening.box is None or passed <= 0:
-        return happening.speed
-    (x, y), (was_x, was_y) = foot(box), foot(happening.box)
-    present = math.hypot(x - was_x, y - was_y) / passed
-    return present if not happening.speed else (happening.speed + present) / 2

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeagent.decide.course import STATIONARY_S
 from edgeagent.decide.data import DIGITS, called, figures, refined, rounded
+from edgeagent.decide.thought import Thought
+from edgeagent.decide.zones import foot
 
 if TYPE_CHECKING:
     from edgeagent.decide.course import Course
@@ -77,6 +79,16 @@ class Happening:
     def stationary(self) -> bool:
         """Whether it has not moved for a while."""
         return self.course is not None and self.course.still_s >= STATIONARY_S
+
+    def hurry(self, box: Box, now: float) -> float:
+        """It is there now: frame sizes a second of its foot, half from now, half from before."""
+        passed = (now - self.last_ms) / 1000
+        if self.box is None or passed <= 0:
+            return self.speed
+        (x, y), (was_x, was_y) = foot(box), foot(self.box)
+        present = math.hypot(x - was_x, y - was_y) / passed
+        self.speed = present if not self.speed else (self.speed + present) / 2
+        return self.speed
 
     def told_all(self) -> None:
         """A record says all that there is to say."""
@@ -225,6 +237,17 @@ class Happenings:
         if silent >= REMINDER_MS or (silent >= AT_LEAST_MS and happening.changed()):
             return self._tell(happening, "update", mono_ms)
         return None
+
+    def thought(
+        self, prediction: Prediction | None, its: Happening, wanted: bool, phase: Phase | None
+    ) -> Thought:
+        """What has just been decided about a happening, for people who ask later."""
+        median = -1.0
+        if wanted and not its.event and its.hits >= self._on and not its.refused:
+            median = its.median(self._padded)
+        return Thought(
+            prediction, its.facts, wanted, phase or "", its.event, its.hits, median, its.refused
+        )
 
     def missed(self, seen: Collection[Hashable]) -> list[Happening]:
         """Count all but ``seen`` as missed in this sample; returns those whose event ends.

@@ -47,6 +47,7 @@ class Surveyor:
     ) -> None:
         self._count = "count" in asked or "count()" in asked
         self._inside = "inside()" in asked
+        self._crossed = "crossed()" in asked
         self._value = "value()" in asked
         self._clock = not {"time", "day", "clock"}.isdisjoint(asked)
         self.threshold = threshold
@@ -60,13 +61,16 @@ class Surveyor:
 
     def scene(self, sample: Sample, predictions: Sequence[Prediction]) -> Scene:
         """Of one sample, once its tracks have been followed."""
-        scene = Scene(crossed=self._lines.crossed, plugins=self._plugins)
+        scene = Scene(plugins=self._plugins)
+        if self._crossed:
+            scene.crossed = dict(self._lines.crossed)
         if self._count:
             scene.counts = self._counted(predictions)
         if self._inside:
             scene.inside = self._courses.inside(sample.when_ms)
         if self._value:
-            scene.value_of = self._readings.get
+            get = self._readings.get
+            scene.values = {name: get(name) for name in self._readings.wanted}
         if self._clock and self._synced():
             local = datetime.fromtimestamp(sample.at_ns / 1e9, self._zone)
             midnight = local.hour * 3600 + local.minute * 60 + local.second

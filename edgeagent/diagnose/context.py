@@ -20,6 +20,9 @@ FindModel = Callable[[str, str], Package]
 """Package of a model by name and version (empty = newest). Raises NotFound, PackageError."""
 AskAgent = Callable[[], dict[str, Any]]
 """Status of the running agent. Raises Unavailable where none runs."""
+TestLink = Callable[[], dict[str, Any]]
+"""Has the running agent prove its topics once more: ``state``, ``proven``, ``complaints``,
+``took_ms``. Raises Unavailable where none runs."""
 
 
 class Context(Struct, frozen=True):
@@ -34,6 +37,9 @@ class Context(Struct, frozen=True):
     """What to do about the fault, where that is not to correct the files."""
     find_model: FindModel | None = None
     ask_agent: AskAgent | None = None
+    test_link: TestLink | None = None
+    written: Callable[[], str] | None = None
+    """Hash of the configuration as the files have it now. Raises ConfigError."""
     root: Path = Path("/")
     profiles: Sequence[Path] | None = None
     """Folders of device profiles; None = those that are shipped."""
@@ -57,6 +63,7 @@ def context_of(
     ports: Ports | None = None,
     find_model: FindModel | None = None,
     ask_agent: AskAgent | None = None,
+    test_link: TestLink | None = None,
 ) -> Context:
     """The context of a configuration, which may be wrong: then the last good one is looked at,
     as the agent would."""
@@ -67,4 +74,4 @@ def context_of(
         fault = remedy = ""
     except (ConfigError, NotPermitted) as error:
         loaded, fault, remedy = snapshot.read(folder), str(error), error.remedy
-    return Context(folder, loaded, fault, remedy, find_model, ask_agent)
+    return Context(folder, loaded, fault, remedy, find_model, ask_agent, test_link)

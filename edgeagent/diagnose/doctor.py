@@ -14,7 +14,22 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from edgeagent.diagnose.checks import agent, board, link, models, settings, sources, storage
+from edgeagent.diagnose.checks import (
+    access,
+    agent,
+    board,
+    guarded,
+    kept,
+    kernel,
+    link,
+    machine,
+    models,
+    network,
+    service,
+    settings,
+    sources,
+    storage,
+)
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding, Report
 
@@ -33,25 +48,65 @@ class Check(Struct, frozen=True):
     look: Look
     deadline_s: float = 5.0
 
+    @property
+    def about(self) -> str:
+        """What it looks for, in a sentence."""
+        return " ".join((self.look.__doc__ or "").partition("\n\n")[0].split())
+
 
 CHECKS: tuple[Check, ...] = (
     Check("config", settings.config),
     Check("identity", settings.identity),
+    Check("secrets", guarded.secrets),
+    Check("exposure", guarded.exposure),
+    Check("redaction", guarded.redaction),
     Check("data folder", storage.folder),
+    Check("read-only", storage.read_only),
     Check("space", storage.space),
     Check("outbox", storage.outbox, 8.0),
+    Check("backlog", kept.backlog, 8.0),
+    Check("refused", kept.refused),
+    Check("clone", kept.clone),
+    Check("order of time", kept.order),
+    Check("leftovers", kept.leftovers),
+    Check("starts", kept.starts),
+    Check("changes", kept.changes),
+    Check("wishes", kept.wishes),
+    Check("cpu", machine.cpu),
+    Check("python", machine.python),
+    Check("libraries", machine.libraries),
     Check("runtimes", models.runtimes, 8.0),
     Check("models", models.configured, 8.0),
+    Check("golden", models.golden, 8.5),
+    Check("delegates", access.delegates),
+    Check("accelerators", access.accelerators),
+    Check("groups", access.groups),
     Check("sources", sources.configured, 6.0),
+    Check("nameserver", network.nameserver),
+    Check("route", network.route),
     Check("broker", link.broker, 8.0),
+    Check("topics", link.proven, 6.0),
+    Check("id clash", link.rivals),
     Check("certificates", link.certificates),
     Check("profile", board.profile),
     Check("clock", board.clock),
     Check("memory", board.memory),
+    Check("swap", machine.swap),
     Check("limits", board.limits),
     Check("temperature", board.temperature),
     Check("throttling", board.throttling),
+    Check("frequency", machine.frequency),
+    Check("disk errors", kernel.disk_errors),
+    Check("file system", kernel.file_system),
+    Check("killed", kernel.killed),
+    Check("power", kernel.power),
+    Check("usb", kernel.usb),
+    Check("unit", service.unit),
+    Check("last exit", service.last_exit),
+    Check("journal", service.journal),
     Check("agent", agent.running),
+    Check("version", agent.version),
+    Check("in force", agent.in_force),
 )
 
 

@@ -25,6 +25,15 @@ class Finding(Struct, frozen=True):
     """How it was found: the file, call or address that said so."""
     remedy: str = ""
     """What to do, with the exact command where there is one."""
+    fix: tuple[tuple[str, ...], ...] = ()
+    """Programs that put it right and can do no harm; only those of `doctor` itself are run, never
+    what came from elsewhere."""
+
+
+def _shown(its: Finding) -> dict[str, Any]:
+    told: dict[str, Any] = to_builtins(its)
+    del told["fix"]  # what may be run is decided where it is run
+    return {**told, "fixable": bool(its.fix)}
 
 
 class Report(Struct, frozen=True):
@@ -50,7 +59,8 @@ class Report(Struct, frozen=True):
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Report:
         """What `to_dict` gave, also that of an agent of another version."""
-        known = Finding.__struct_fields__
+        # What may be run is never taken from elsewhere.
+        known = [name for name in Finding.__struct_fields__ if name != "fix"]
         findings = [
             Finding(**{name: its[name] for name in known if name in its})
             for its in told["findings"]
@@ -66,5 +76,5 @@ class Report(Struct, frozen=True):
                 severity: sum(its.severity == severity for its in self.findings)
                 for severity in ORDER
             },
-            "findings": to_builtins(self.findings),
+            "findings": [_shown(its) for its in self.findings],
         }

@@ -117,7 +117,7 @@ class Census:
         self._link.call(lambda: self._link.publish(self._marker, nonce))
         with self._arrived:
             patience = _PATIENCE_S if sure else _STILL_S
-            marked = False
+            marked = self._marked == nonce  # It may have come before we looked.
             while not marked and not self._broken and self._arrived.wait(patience):
                 marked = self._marked == nonce
             while not self._broken and self._arrived.wait(_QUIET_S):

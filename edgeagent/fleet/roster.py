@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from edgeagent.fleet.database import Database
 from edgeagent.sync.topics import is_id
 from edgeagent.update.reported import ModelReport, Reported
 
@@ -16,6 +18,11 @@ TOLD = ("status", "capabilities", "reported", "desired")
 LIVE = (*TOLD, "metrics")
 UNKNOWN = "unknown"
 """Profile of a device that has not told its capabilities."""
+
+
+def known(db: Database) -> list[str]:
+    """Devices from which a collector has ever heard. Raises what `Database` does."""
+    return [id for (id,) in db.rows("SELECT device FROM device")]
 
 
 class _Version(Struct):
@@ -29,14 +36,17 @@ class _Capabilities(Struct):
     groups: list[str] = []
     timezone: str = ""
     models: dict[str, list[_Version]] = {}
+    commands: dict[str, Any] = {}
 
 
 class _Status(Struct):
     state: str = "offline"
     reasons: list[str] = []
+    since: str = ""
     site: str = ""
     name: str = ""
     version: str = ""
+    tags: dict[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -51,6 +61,15 @@ class Device:
     site: str = ""
     state: str = ""
     """Of its status; empty = none is known."""
+    name: str = ""
+    reasons: tuple[str, ...] = ()
+    """Why it is not well, in its own words."""
+    since: str = ""
+    version: str = ""
+    """Of the agent."""
+    tags: dict[str, str] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    """Types that others may send it."""
     reported: Reported | None = None
     reported_at: float = 0.0
     """When a report came that was not retained; 0 = none did."""
@@ -142,7 +161,10 @@ class Roster:
 
     def _status(self, device: Device, payload: bytes) -> None:
         status = msgspec.json.decode(payload, type=_Status) if payload else _Status(state="")
-        device.state, device.site = status.state, status.site
+        device.state, device.since = status.state, status.since
+        device.reasons = tuple(status.reasons)
+        device.site, device.name, device.version = status.site, status.name, status.version
+        device.tags = status.tags
 
     def _capabilities(self, device: Device, payload: bytes) -> None:
         if not payload:
@@ -151,6 +173,7 @@ class Roster:
         device.profile = able.profile or UNKNOWN
         device.arch, device.zone = able.arch, able.timezone
         device.groups = tuple(able.groups)
+        device.commands = tuple(able.commands)
         device.versions = {
             model: next((its.version for its in versions if its.runs), "")
             for model, versions in able.models.items()

@@ -126,6 +126,10 @@ class ControlClient:
         """The agent's own report. Raises Unavailable where none runs."""
         return self.ask({"type": "status"})
 
+    def test_link(self) -> dict[str, Any]:
+        """Have the agent prove its topics at the broker. Raises Unavailable where none runs."""
+        return self.ask({"type": "link-test"})
+
     def command(self, type_: str, **arguments: Any) -> dict[str, Any]:
         """Run a command to its end and return its final status.
 

@@ -104,6 +104,41 @@ def peek(path: Path, count: int, chosen: Filter = EVERYTHING) -> list[dict[str, 
     return found
 
 
+class Born(Struct, frozen=True):
+    """Where an outbox was begun, and what waits in it."""
+
+    machine: str
+    """Hash of the machine's id."""
+    pending: int
+
+
+def born(path: Path) -> Born:
+    """Raises: NotFound, StoreError and its kinds."""
+    db = open_to_read(path)
+    try:
+        row = db.one("SELECT machine, pending FROM account")
+    finally:
+        close_quietly(db)
+    if row is None:
+        raise StoreError(f"{path} holds no account")
+    return Born(str(row[0]), int(row[1]))
+
+
+def one(path: Path, seq: int) -> dict[str, Any] | None:
+    """The record of this number, if it is still here.
+
+    Raises: NotFound, StoreError and its kinds.
+    """
+    db = open_to_read(path)
+    try:
+        rows = db.rows("SELECT seq, crc, body FROM record WHERE seq = ?", (seq,))
+    finally:
+        close_quietly(db)
+    if not rows or not intact(*rows[0]):
+        return None
+    return _readable(seq, rows[0][2])
+
+
 def dead_letters(path: Path) -> list[dict[str, Any]]:
     """What the broker refused for good: epoch, seq, reason, at, record."""
     db = open_to_read(path)

@@ -32,6 +32,21 @@ class Logs(Struct):
     lines: Annotated[int, Meta(ge=1, le=5000)] = 200
 
 
+class Capture(Struct):
+    source: Id
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 3.0
+    """How long it is looked at; what must be hidden is looked for meanwhile."""
+
+
+class Why(Struct):
+    target: Id
+    """Id of an event (``e-1041``), or a pipeline that has told nothing."""
+    since: Annotated[str, Meta(max_length=64)] = ""
+    """``2h``, ``10:00`` or RFC 3339; empty = the last hour."""
+    label: Annotated[str, Meta(max_length=256)] = ""
+    """Only things of this name."""
+
+
 class PipelineAction(Struct):
     name: Id
     action: Literal["start", "stop", "pause"]
@@ -41,6 +56,10 @@ class OutboxAction(Struct):
     action: Literal["stats", "drain", "purge-dead-letter", "settle"] = "stats"
     confirm: schema.Confirm | None = None
     """What ``settle`` is to take, as on ``confirm/{collector}``."""
+
+
+class Identify(Struct):
+    seconds: Annotated[float, Meta(ge=0.5, le=300)] = 10.0
 
 
 class Bench(Struct):
@@ -62,7 +81,8 @@ class Hold(Struct):
     model: Model
     until: str = ""
     """RFC 3339; empty = until it is taken back."""
-    reason: str = ""
+    because: str = ""
+    """For people; ``reason`` is the name of what a device answers."""
 
 
 class Install(Struct):
@@ -101,6 +121,13 @@ class CommandType(Struct, frozen=True):
     """Done again if the agent crashed in the middle of it; else it fails ``interrupted``."""
     protected: bool = False
     """Only local, or signed."""
+    at_device: str = ""
+    """Its twin at the command line, where that is called otherwise (``models rollback``)."""
+
+    @property
+    def twin(self) -> str:
+        """What a person at the device types after ``edgeagent``."""
+        return self.at_device or self.name
 
     def changing(self, body: Mapping[str, Any]) -> bool:
         """Whether an order with these arguments changes something."""
@@ -115,10 +142,21 @@ PING = CommandType(
     "ping", Nothing, "Answer with this device's times", changes=False, brief=True, again=True
 )
 DOCTOR = CommandType("doctor", Nothing, "Check this device", changes=False, again=True)
+WHY = CommandType("why", Why, "Explain an event, or why there is none", changes=False, again=True)
+SUPPORT_BUNDLE = CommandType(
+    "support-bundle", Nothing, "Send all that somebody far away needs to help, without secrets",
+    changes=False, again=True,
+)  # fmt: skip
+IDENTIFY = CommandType("identify", Identify, "Blink, so that a person finds this device")
 CONFIG_GET = CommandType(
-    "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True
-)
+    "config-get", ConfigGet, "Show the effective configuration", changes=False, again=True,
+    at_device="config show",
+)  # fmt: skip
 LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False, again=True)
+CAPTURE = CommandType(
+    "capture", Capture, "Look at a source: its figures and a redacted picture", changes=False
+)
+RESTART = CommandType("restart", Nothing, "End in good order and begin again")
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
     "outbox", OutboxAction,
@@ -127,19 +165,34 @@ OUTBOX = CommandType(
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
-MODEL_ROLLBACK = CommandType("model-rollback", OfModel, "Return to the version before this one")
-MODEL_HOLD = CommandType("model-hold", Hold, "Have a model changed by nobody", again=True)
-MODEL_UNHOLD = CommandType("model-unhold", OfModel, "Let a model be changed again", again=True)
-MODEL_INSTALL = CommandType(
-    "model-install", Install, "Bring a version from a folder or URL; only on the device itself"
+MODEL_ROLLBACK = CommandType(
+    "model-rollback", OfModel, "Return to the version before this one", at_device="models rollback"
 )
-MODEL_REMOVE = CommandType("model-remove", OfVersion, "Remove a version; only on the device itself")
+MODEL_HOLD = CommandType(
+    "model-hold", Hold, "Have a model changed by nobody", again=True, at_device="models hold"
+)
+MODEL_UNHOLD = CommandType(
+    "model-unhold", OfModel, "Let a model be changed again", again=True, at_device="models unhold"
+)
+MODEL_INSTALL = CommandType(
+    "model-install",
+    Install,
+    "Bring a version from a folder or URL; only on the device itself",
+    at_device="models install",
+)
+MODEL_REMOVE = CommandType(
+    "model-remove",
+    OfVersion,
+    "Remove a version; only on the device itself",
+    at_device="models remove",
+)
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
 
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, CONFIG_GET, LOGS, PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK,
-        MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART, PIPELINE,
+        OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE,
+        CANCEL,
     )
 }  # fmt: skip

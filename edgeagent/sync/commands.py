@@ -21,7 +21,7 @@ from edgeagent.errors import CommandRejected, EdgeAgentError, StoreError, Untrus
 from edgeagent.store.journal import Claim, Entry
 from edgeagent.sync import command_types, judgement
 from edgeagent.sync.command_types import CommandType
-from edgeagent.sync.job import CANCELLED, Job, Status
+from edgeagent.sync.job import CANCELLED, Job, PutAway, Status, bounded
 from edgeagent.sync.judgement import Order, Origin, Rules, Verdict
 from edgeagent.sync.schema import FINAL
 
@@ -32,6 +32,10 @@ Function = Callable[[Any, Job], Mapping[str, Any] | None]
 CommandRejected for `rejected`."""
 Run = Callable[[Callable[[], None]], object]
 """Has something done on the thread for jobs."""
+
+
+IN_USE = "id in use"
+"""Reason of a refusal: the id is known, with another content."""
 
 
 class Journal(Protocol):
@@ -48,6 +52,8 @@ class Journal(Protocol):
     def published(self) -> list[Entry]: ...
     @property
     def newest_pruned_at(self) -> str: ...
+    @property
+    def born_at(self) -> str: ...
 
 
 class Update(Struct, frozen=True):
@@ -88,11 +94,13 @@ class Commands:
 
     def __init__(
         self, registry: Registry, journal: Journal, rules: Rules, run: Run,
-        verify: judgement.Verify | None = None,
+        verify: judgement.Verify | None = None, put_away: PutAway | None = None,
     ) -> None:  # fmt: skip
-        """``verify`` opens signed commands; without it they are refused."""
+        """``verify`` opens signed commands; without it they are refused. ``put_away`` keeps
+        results that are too large for a message; without it such a command fails."""
         self._registry = registry
         self._verify = verify or _nobody
+        self._put_away = put_away
         self._journal = journal
         self._rules = rules
         self._run = run
@@ -157,7 +165,7 @@ class Commands:
             self.answer(order, verdict or _unknown(order.type))
             return
         kind, function = found
-        job = Job(order, kind, function, arguments, self._tell)
+        job = Job(order, kind, function, arguments, self._tell, self._put_away)
         if self._claim(job, verdict):
             self._begin(job, waiting=verdict is not None)
 
@@ -210,7 +218,7 @@ class Commands:
                     },
                 )
                 continue
-            job = Job(order, *found, arguments, self._tell)
+            job = Job(order, *found, arguments, self._tell, self._put_away)
             waiting = not begun and entry.status.get("reason") == judgement.WAITING.reason
             self._begin(job, waiting=waiting)
 
@@ -241,12 +249,12 @@ class Commands:
         if found is None:
             return None
         try:
-            pruned = self._journal.newest_pruned_at
+            pruned, born = self._journal.newest_pruned_at, self._journal.born_at
         except StoreError:
-            pruned = ""  # What changes something is refused when it can't be journaled.
+            pruned = born = ""  # What changes something is refused when it can't be journaled.
         return self._rules.age(
             found[0], order, newest_pruned_at=pruned,
-            now_ns=clock.wall_ns(), synced=clock.synced(),
+            now_ns=clock.wall_ns(), synced=clock.synced(), born_at=born,
         )  # fmt: skip
 
     def _claim(self, job: Job, waiting: Verdict | None) -> bool:
@@ -326,7 +334,7 @@ class Commands:
     def _conclude(self, order: Order, end: Status) -> None:
         status = {**judgement.body_of(order.body), **end}
         try:
-            self._journal.update(order.id, status)
+            self._journal.update(order.id, bounded(status))
         except EdgeAgentError as error:
             log.error("the end of command %s can't be journaled: %s", order.id, error)
         self._tell(order, status)
@@ -360,7 +368,7 @@ def _known(order: Order, claim: Claim) -> Status | None:
         return {**order.body, **entry.status}  # Cancelled before it came.
     if claim.outcome == "known":
         return entry.status
-    return _status(order.body, Verdict("rejected", "id in use", "this id names another command"))
+    return _status(order.body, Verdict("rejected", IN_USE, "this id names another command"))
 
 
 def _status(body: Mapping[str, Any], verdict: Verdict) -> Status:

@@ -46,6 +46,8 @@ class Handshake:
         self._asked: dict[int, tuple[str, ...]] = {}
         self._subscribed: set[str] = set()
         self._nonce = ""
+        self._tell: Callable[[Reason | None], None] = _nobody
+        """Who waits for the present echo."""
         self._lacks: list[Reason] = []
         self._proof: Reason | None = None
         """Why the echo failed; None while it is awaited or once it was heard."""
@@ -93,6 +95,7 @@ class Handshake:
         if self._nonce and topic == self._echo(self._nonce) and payload == _said(self._nonce):
             self._nonce, self._proof, self.phase = "", None, "up"
             self.due = float("inf")
+            self._answered(None)
 
     def overdue(self, now: float) -> Reason | None:
         """Act on a deadline. A reason means that the connection is not worth keeping."""
@@ -101,10 +104,18 @@ class Handshake:
         if self.phase in ("connack", "suback"):
             return reasons.SILENT
         if self._nonce:
-            self._fail(_ECHO_LOST, now)
+            self._fail(ECHO_LOST, now)
         else:
             self._send_echo(now)
         return None
+
+    def again(self, now: float, tell: Callable[[Reason | None], None]) -> None:
+        """Have the topics proven once more; ``tell`` is given what is wrong, or None."""
+        if self.phase != "up":
+            tell(reasons.DOWN)
+            return
+        self._tell = tell
+        self._send_echo(now)
 
     @property
     def proven(self) -> bool:
@@ -129,8 +140,17 @@ class Handshake:
 
     def _fail(self, reason: Reason, now: float) -> None:
         sentence = f"topics not proven: {reason.sentence}"
-        self._proof = Reason("denied", sentence, reason.advice or _ECHO_LOST.advice, reason.code)
+        self._proof = Reason("denied", sentence, reason.advice or ECHO_LOST.advice, reason.code)
         self._nonce, self.phase, self.due = "", "up", now + AGAIN_S
+        self._answered(self._proof)
+
+    def _answered(self, reason: Reason | None) -> None:
+        tell, self._tell = self._tell, _nobody
+        tell(reason)
+
+
+def _nobody(_reason: Reason | None) -> None:
+    """Nobody asked for this echo."""
 
 
 def _said(nonce: str) -> bytes:
@@ -138,7 +158,7 @@ def _said(nonce: str) -> bytes:
     return b'{"echo":"%s"}' % nonce.encode()
 
 
-_ECHO_LOST = Reason(
+ECHO_LOST = Reason(
     "denied",
     "what this device publishes on its own command topic does not come back",
     "Allow it to publish {prefix}/{device}/# and to subscribe {prefix}/{device}/cmd/# "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,9 @@ Status = dict[str, Any]
 PROGRESS_EVERY_S = 2.0
 CANCELLED: Status = {"status": "cancelled", "reason": "cancelled", "detail": "it was cancelled"}
 _RESULT_MAX_BYTES = 192 * 1024
+PutAway = Callable[[Order, bytes], Mapping[str, Any]]
+"""Keeps a result that is too large for a message; what stands in its place. May raise
+EdgeAgentError."""
 
 
 class Cancelled(Exception):
@@ -38,6 +41,7 @@ class Job:
         function: Callable[[Any, Job], Any],
         arguments: Any,
         tell: Callable[[Order, Status], None],
+        put_away: PutAway | None = None,
     ) -> None:
         self.order = order
         self.kind = kind
@@ -45,6 +49,7 @@ class Job:
         self.arguments = arguments
         self.journaled = True
         self._tell = tell
+        self._put_away = put_away
         self._lock = threading.Lock()
         self._started = False
         self._cancelled = threading.Event()
@@ -96,10 +101,14 @@ class Job:
         try:
             result = self.function(self.arguments, self)
             document = msgspec.to_builtins(result or {})
-            if len(msgspec.json.encode(document)) > _RESULT_MAX_BYTES:
-                return _failed(
-                    "result-too-large", f"the result is larger than {_RESULT_MAX_BYTES} bytes"
-                )
+            encoded = msgspec.json.encode(document)
+            # A person at the device has it by the socket, which takes any size.
+            if len(encoded) > _RESULT_MAX_BYTES and self.order.origin != "local":
+                if self._put_away is None:
+                    return _failed(
+                        "result-too-large", f"the result is larger than {_RESULT_MAX_BYTES} bytes"
+                    )
+                document = dict(self._put_away(self.order, encoded))
         except Cancelled:
             return dict(CANCELLED)
         except CommandRejected as error:
@@ -111,6 +120,13 @@ class Job:
             log.exception("command %s (%s) failed", self.order.type, self.order.id)
             return _failed("internal", repr(error))
         return {"status": "successful", "result": document}
+
+
+def bounded(status: Status) -> Status:
+    """As the journal keeps it: a large result was for the person who asked at the device."""
+    if len(msgspec.json.encode(status)) <= 2 * _RESULT_MAX_BYTES:
+        return status
+    return {name: its for name, its in status.items() if name != "result"}
 
 
 def _failed(reason: str, detail: str) -> Status:

@@ -103,9 +103,11 @@ class Rules(Struct, frozen=True):
         return None
 
     def age(
-        self, kind: CommandType, order: Order, *, newest_pruned_at: str, now_ns: int, synced: bool
-    ) -> Verdict | None:
-        """How old: expired, stale, or not to be judged yet (`WAITING`)."""
+        self, kind: CommandType, order: Order, *, newest_pruned_at: str, now_ns: int, synced: bool,
+        born_at: str = "",
+    ) -> Verdict | None:  # fmt: skip
+        """How old: expired, stale, or not to be judged yet (`WAITING`). ``born_at`` is when the
+        journal began."""
         if order.origin != "remote":
             return None
         try:
@@ -128,6 +130,14 @@ class Rules(Struct, frozen=True):
             return Verdict("rejected", "stale", "it is older than what the journal remembers")
         if not synced:
             return WAITING if order.retained else None
+        # Also what is not retained may have waited, in our session. (A birth in the future was
+        # written by a clock that was wrong.)
+        if at <= _moment(born_at) <= now_ns:
+            return Verdict(
+                "rejected", "stale",
+                f"it was given before this device's journal began ({born_at}), which can't know "
+                "whether it was done: give it again",
+            )  # fmt: skip
         if now_ns - at > self.max_age_s * 1e9:
             return Verdict("rejected", "stale", f"it was given on {order.at}: too long ago")
         if at - now_ns > _AHEAD_NS:

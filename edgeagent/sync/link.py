@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -93,6 +94,8 @@ class _PahoWire:
             return Reason("denied", str(error), error.remedy)
         except (OSError, ValueError) as error:
             return reasons.of_exception(error, endpoint.name)
+        except struct.error:
+            return reasons.TOO_LONG
         return wire
 
     @property

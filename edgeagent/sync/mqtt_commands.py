@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from edgeagent import clock
-from edgeagent.errors import StoreError
+from edgeagent.errors import Busy, StoreError
 from edgeagent.sync import judgement
-from edgeagent.sync.commands import Commands, Update
+from edgeagent.sync.commands import IN_USE, Commands, Update
 from edgeagent.sync.judgement import Order, Verdict
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.reasons import Reason
@@ -45,6 +45,7 @@ class MqttCommands:
         groups: Sequence[str] = (),
     ) -> None:
         """Puts what was answered before on the shelf. Raises StoreError."""
+        self._link = link
         self._shelf = shelf
         self._topics = topics
         self._commands = commands
@@ -190,10 +191,23 @@ class MqttCommands:
         """On whichever thread works."""
         if update.origin == "local" or not is_id(update.type):
             return
+        if update.status.get("reason") == IN_USE and self._answered.get(update.id) == update.type:
+            self._tell_rival(update)
+            return
         self._answered[update.id] = update.type
         if update.origin == "button":
             self._replace_button(update)
         self._put(update.type, update.id, update.status)
+
+    def _tell_rival(self, update: Update) -> None:
+        """The topic is that of a command which is known: whoever asks for another one under its
+        id hears the refusal, and what is retained there is the known one's answer again."""
+        topic = self._topics.command(update.type, update.id)
+        try:
+            self._link.publish(topic, msgspec.json.encode(update.status))
+        except Busy:
+            log.warning("command %s: that its id is in use could not be told", update.id)
+        self._shelf.renew(topic)
 
     def _replace_button(self, update: Update) -> None:
         last = self._buttons.get(update.type)

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 DeviceState = Literal["online", "degraded", "safe-mode"]
 Shown = Literal["online", "degraded", "safe-mode", "offline"]
 
+_MOST_WILL = 65_535
+"""Bytes (MQTT 5, section 3.1.3.3); a status may be longer."""
+
 
 class Epochs(Protocol):
     """What presence needs of the outbox."""
@@ -76,6 +79,8 @@ class Presence:
         """(boot, epoch) of every status that this process has published."""
         self._connected = False
         self._complaining: list[Complaining] = []
+        # Said at each connection, but after what nobody owns any more is cleared.
+        shelf.keep((topics.status,))
         link.will = self.will
         link.subscribe(topics.status, self._heard)
 
@@ -104,7 +109,10 @@ class Presence:
     def will(self) -> Will:
         """What the broker says when we are gone without a goodbye."""
         since = clock.rfc3339(clock.wall_ns())
-        return Will(self._topics.status, self._status("offline", ["connection lost"], since))
+        whole = self._status("offline", ["connection lost"], since)
+        if len(whole) > _MOST_WILL:
+            whole = self._status("offline", ["connection lost"], since, tags={})
+        return Will(self._topics.status, whole)
 
     # --- the link's calls
 
@@ -144,13 +152,15 @@ class Presence:
         self._ours.add((self._identity.boot, self._outbox.epoch))
         self._shelf.put(self._topics.status, self._status(state, reasons, self._since))
 
-    def _status(self, state: Shown, reasons: list[str], since: str) -> bytes:
+    def _status(
+        self, state: Shown, reasons: list[str], since: str, *, tags: dict[str, str] | None = None
+    ) -> bytes:
         who = self._identity
         return msgspec.json.encode(
             Status(
                 state=state, reasons=reasons, since=since, boot=who.boot, version=who.version,
                 contract=1, epoch=self._outbox.epoch, seq=self._outbox.last_seq,
-                name=who.name, site=who.site, tags=who.tags,
+                name=who.name, site=who.site, tags=who.tags if tags is None else tags,
             )
         )  # fmt: skip
 

@@ -54,7 +54,7 @@ _CODES: dict[int, tuple[Kind, str, str]] = {
     0x84: ("version", "the broker does not speak this version of MQTT", ""),
     0x85: ("denied", "the broker does not accept this client id", "Change device.id."),
     0x86: ("denied", "the broker does not accept this user name or password", _LOGIN),
-    0x87: ("denied", "the broker does not authorise this device", _ACL),
+    0x87: ("denied", "the broker does not authorise this device", f"{_LOGIN} {_ACL}"),
     0x88: ("busy", "the broker is unavailable", ""),
     0x89: ("busy", "the broker is busy", ""),
     0x8A: ("denied", "the broker has banned this device", "Ask who runs the broker."),
@@ -89,6 +89,10 @@ KEEPALIVE = Reason("network", "nothing came from the broker for twice the keepal
 UNREADABLE = Reason("protocol", "a packet of the broker could not be read")
 CROWDED = Reason("busy", "too many messages wait to be sent")
 RENEWED = Reason("network", "certificate files have changed")
+TOO_LONG = Reason(
+    "denied", "something that opens a connection is longer than MQTT allows (65,535 bytes)",
+    "Shorten device.name, device.site, mqtt.username or the password.",
+)  # fmt: skip
 TAKEN = Reason("taken", _CODES[0x8E][1], _CODES[0x8E][2], 0x8E)
 
 

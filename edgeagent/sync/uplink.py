@@ -31,7 +31,7 @@ from edgeagent.errors import LinkDown, UsageError
 from edgeagent.sync import reasons
 from edgeagent.sync.connection import Connection
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
-from edgeagent.sync.handshake import Handshake
+from edgeagent.sync.handshake import ECHO_LOST, Handshake
 from edgeagent.sync.outgoing import Outgoing
 from edgeagent.sync.port import (
     Counters,
@@ -190,6 +190,29 @@ class Uplink:
                 os.eventfd_write(self._wake_fd, 1)
         else:
             self.call(lambda: message.done(reasons.DOWN))
+
+    def test(self, timeout_s: float) -> Reason | None:
+        """Send our own echo once more, on the connection that holds; None = it came back.
+
+        Any thread but the link's. Nothing else is sent, and nothing is retained.
+        """
+        answered = threading.Event()
+        found: list[Reason | None] = [ECHO_LOST]
+
+        def tell(reason: Reason | None) -> None:
+            found[0] = reason
+            answered.set()
+
+        def ask() -> None:
+            connection = self._connection
+            if self._state != "up" or connection is None:
+                tell(self._last_error or reasons.DOWN)
+            else:
+                connection.handshake.again(time.monotonic(), tell)
+
+        self.call(ask)
+        answered.wait(timeout_s)
+        return found[0]
 
     def call(self, errand: Callable[[], None]) -> None:
         """Have something done on the link's thread, soon."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from edgeagent.sync.commands import Commands, Registry
 from edgeagent.sync.confirms import Confirms
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.fetching import Fetching
-from edgeagent.sync.judgement import Rules
+from edgeagent.sync.judgement import Rules, Verify
 from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
 from edgeagent.sync.presence import Identity, Presence
@@ -41,12 +41,15 @@ QUICK = dict.fromkeys(RANGES, (0.05, 0.5))
 class Device:
     """Outbox, link and all that rides on it, at MQTT port ``port`` of this machine.
 
-    ``publishing`` are fields of `PublisherSettings`, ``link`` of `LinkSettings`.
+    ``publishing`` are fields of `PublisherSettings`, ``link`` of `LinkSettings`; ``registry`` has
+    commands beside ``ping`` and ``cancel``, and ``allow`` what others may ask.
     """
 
     def __init__(
         self, folder: Path, name: str, port: int, *, budget: Budget | None = None,
-        publishing: dict[str, Any] | None = None, **link: Any,
+        publishing: dict[str, Any] | None = None, registry: Registry | None = None,
+        allow: frozenset[str] = frozenset({"ping"}), groups: Sequence[str] = ("canary",),
+        site: str = "", verify: Verify | None = None, **link: Any,
     ) -> None:  # fmt: skip
         self.topics = topics = Topics("edgeagent", name)
         self.box = Outbox.open(
@@ -60,7 +63,8 @@ class Device:
         budget = budget or Budget()
         self.link.metered(budget)
         shelf = Shelf(self.link, self.box, budget.may)
-        self.presence = Presence(self.link, shelf, self.box, topics, Identity("0.1", boot="b" * 32))
+        identity = Identity("0.1", boot="b" * 32, site=site)
+        self.presence = Presence(self.link, shelf, self.box, topics, identity)
         how = PublisherSettings(topics.records, name, **{"linger_s": 0.02, **(publishing or {})})
         self.publisher = Publisher(self.link, self.box, how, budget)
         blobs = Blobs(
@@ -68,10 +72,14 @@ class Device:
         )
         Confirms(self.link, topics, self.box, ["main"])
         self.fetching = Fetching(self.link, topics, budget)
-        engine = Commands(
-            Registry(), self.box.journal, Rules(frozenset({"ping"})), self.jobs.submit
+        self.engine = Commands(
+            registry or Registry(), self.box.journal, Rules(allow), self.jobs.submit, verify
         )
-        commands = MqttCommands(self.link, shelf, engine, topics, ("canary",))
+        self.presence.capabilities(
+            {"commands": self.engine.capabilities(), "groups": list(groups), "profile": "testing"}
+        )
+        self.engine.resume()
+        commands = MqttCommands(self.link, shelf, self.engine, topics, groups)
         riders = (budget, shelf, self.presence, commands, self.publisher, blobs, self.fetching)
         for passenger in riders:
             self.link.board(passenger)

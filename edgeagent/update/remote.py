@@ -47,8 +47,8 @@ class Remote(Struct, frozen=True, omit_defaults=True):
     """The last one that was kept; None = there is none."""
     good_rev: int = 0
     healthy: tuple[str, ...] = ()
-    """Pipelines that ran well before the change."""
-    pipelines: tuple[str, ...] = ()
+    """Pipelines and sources that did well before the change: ``pipeline belt``, ``source cam0``."""
+    units: tuple[str, ...] = ()
     """All that there were."""
     linked: bool = False
     """The link was up before it."""
@@ -114,11 +114,11 @@ class RemoteLayer:
         self.settle()
 
     def try_(
-        self, patch: Patch, healthy: tuple[str, ...], pipelines: tuple[str, ...], *, linked: bool
+        self, patch: Patch, healthy: tuple[str, ...], units: tuple[str, ...], *, linked: bool
     ) -> None:
         """From the next start on, until it is confirmed or undone."""
         self._say(
-            patch, "trial", "", "", trial=patch.patch, healthy=healthy, pipelines=pipelines,
+            patch, "trial", "", "", trial=patch.patch, healthy=healthy, units=units,
             linked=linked, confirm_s=patch.confirm_s,
         )  # fmt: skip
         self.settle()

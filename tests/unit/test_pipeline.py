@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from edgeagent import clock
 from edgeagent.errors import SourceEnded
-from edgeagent.pipeline import Pipeline, Stages
+from edgeagent.pipeline import Pipeline
+from edgeagent.stages import Stages
 from edgeagent.types import Frame, Prepared
 
 
@@ -84,6 +85,8 @@ def test_only_a_recording_that_was_read_to_its_end_is_over(
 
 class Odd:
     """A gate that lets every second sample through."""
+
+    reason = "odd"
 
     def __init__(self) -> None:
         self.asked = 0

@@ -57,6 +57,8 @@ class Gate:
         if gate is None:
             raise ValueError("the pipeline has no gate")
         self.passed = 0
+        self.reason = ""
+        """Why the last one was held back; empty = it was not."""
         self.held: dict[str, int] = {}
         """Samples that were not worth an inference, by reason."""
         self._motion = gate.motion
@@ -90,7 +92,7 @@ class Gate:
 
     def passes(self, sample: Sample) -> bool:
         """Whether the sample is worth an inference."""
-        reason = self._reason(sample, sample.when_ms)
+        reason = self.reason = self._reason(sample, sample.when_ms)
         if reason:
             self.held[reason] = self.held.get(reason, 0) + 1
             return False

@@ -25,10 +25,12 @@ rule may ask: ``(time in 22:00..06:00 or clock == 'unsynced')``. A value that is
 neither above nor below anything. There is no evaluation of code.
 """
 
+from edgeagent.decide.rules.clause import Clause, Failed, because
 from edgeagent.decide.rules.facts import CALLS, NAMES, Facts, Scene
 from edgeagent.decide.rules.grammar import DEEPEST, Expression, parse
 from edgeagent.decide.rules.tokens import LONGEST, fault
 
 __all__ = [
-    "CALLS", "DEEPEST", "LONGEST", "NAMES", "Expression", "Facts", "Scene", "fault", "parse",
+    "CALLS", "DEEPEST", "LONGEST", "NAMES", "Clause", "Expression", "Facts", "Failed", "Scene",
+    "because", "fault", "parse",
 ]  # fmt: skip

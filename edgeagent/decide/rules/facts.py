@@ -56,8 +56,8 @@ WORDS_OF = {"day": DAYS, "clock": ("synced", "unsynced")}
 """The only texts that these names can equal."""
 
 
-def no_value(_name: str) -> float:
-    """What is not known."""
+def unasked(_facts: Facts) -> float:
+    """What a rule would say that was not asked then."""
     return math.nan
 
 
@@ -68,7 +68,8 @@ class Scene(Struct, eq=False):
     inside: Mapping[str, int] = field(default_factory=dict)
     crossed: Mapping[str, int] = field(default_factory=dict)
     """By line and by ``line:way``."""
-    value_of: Callable[[str], float] = no_value
+    values: Mapping[str, float] = field(default_factory=dict)
+    """By reading; what is not there is not known."""
     time: float = math.nan
     """Seconds since the local midnight as a wall clock shows it; NaN = not to be trusted."""
     day: str = ""
@@ -101,3 +102,5 @@ class Facts(Struct):
     dwell: Mapping[str, float] = field(default_factory=dict)
     """Seconds in the zones that it stands in."""
     scene: Scene = field(default_factory=lambda: NOWHERE)
+    plugged: dict[str, float] = field(default_factory=dict)
+    """What plugins' rules have said of it, as far as they were asked."""

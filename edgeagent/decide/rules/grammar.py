@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from edgeagent.decide.rules.clause import Clause, Test, denied, joined
 from edgeagent.decide.rules.facts import CALLS, NAMES, Facts
 from edgeagent.decide.rules.meaning import (
     COMPARISONS,
     Mentioned,
     Operand,
-    Test,
+    asked,
     compare,
     contains,
 )
@@ -27,6 +28,8 @@ class Expression(Struct, frozen=True):
     """A parsed ``when``."""
 
     text: str
+    clause: Clause
+    """Its comparisons, to be asked one by one."""
     test: Test
     names: frozenset[str]
     """Names that it asks; calls as ``dwell()``."""
@@ -58,7 +61,7 @@ class _Parser:
         self._mentioned = Mentioned()
 
     def parse(self) -> Expression:
-        test = self._rule()
+        clause = self._rule()
         rest = self._next()
         if rest.kind != "end":
             if rest.text in COMPARISONS or rest.text == "in":
@@ -66,59 +69,69 @@ class _Parser:
             raise self._fault(rest, f"{rest.text!r} is too much: expected and, or, or the end")
         its = self._mentioned
         return Expression(
-            self._text, test, frozenset(its.names), tuple(its.labels), tuple(its.zones),
-            tuple(its.lines), tuple(its.readings), tuple(its.plugins),
+            self._text, clause, clause.test, frozenset(its.names), tuple(its.labels),
+            tuple(its.zones), tuple(its.lines), tuple(its.readings), tuple(its.plugins),
         )  # fmt: skip
 
     # --- grammar ---------------------------------------------------------------------------
 
-    def _rule(self) -> Test:
-        tests = [self._both()]
+    def _rule(self) -> Clause:
+        began = self._peek().column
+        parts = [self._both()]
         while self._take("name", "or"):
-            tests.append(self._both())
-        return tests[0] if len(tests) == 1 else lambda facts: any(test(facts) for test in tests)
+            parts.append(self._both())
+        return joined("any", parts, self._since(began))
 
-    def _both(self) -> Test:
-        tests = [self._clause()]
+    def _both(self) -> Clause:
+        began = self._peek().column
+        parts = [self._clause()]
         while self._take("name", "and"):
-            tests.append(self._clause())
-        return tests[0] if len(tests) == 1 else lambda facts: all(test(facts) for test in tests)
+            parts.append(self._clause())
+        return joined("all", parts, self._since(began))
 
-    def _clause(self) -> Test:
+    def _clause(self) -> Clause:
         self._depth += 1
         if self._depth > DEEPEST:
             raise self._fault(self._peek(), f"nested deeper than {DEEPEST}")
+        began = self._peek().column
         try:
             if self._take("name", "not"):
-                denied = self._clause()
-                return lambda facts: not denied(facts)
+                return denied(self._clause(), self._since(began))
             if self._take("mark", "("):
-                test = self._rule()
+                clause = self._rule()
                 self._demand(")")
-                return test
+                return clause
             return self._comparison()
         finally:
             self._depth -= 1
 
-    def _comparison(self) -> Test:
+    def _comparison(self) -> Clause:
+        began = self._peek().column
         left = self._operand()
         sign = self._next()
         if sign.kind == "name" and sign.text in ("in", "not"):
             if sign.text == "not" and not self._take("name", "in"):
                 raise self._fault(self._peek(), "expected in after not")
             right = self._operand()
-            member = contains(self._text, left, right, sign)
-            self._mentioned.compared(left, right)
-            return member if sign.text == "in" else _denied(member, left)
-        if sign.text == "=":
+            test = contains(self._text, left, right, sign)
+            if sign.text == "not":
+                test = _denied(test, left)
+        elif sign.text == "=":
             raise self._fault(sign, "= sets nothing here; compare with ==")
-        if sign.text not in COMPARISONS:
+        elif sign.text not in COMPARISONS:
             found = "the end" if sign.kind == "end" else repr(sign.text)
             raise self._fault(sign, f"expected a comparison (==, !=, <, …, in), not {found}")
-        right = self._operand()
-        test = compare(self._text, left, right, sign)
+        else:
+            right = self._operand()
+            test = compare(self._text, left, right, sign)
         self._mentioned.compared(left, right)
-        return test
+        name, get = asked(left if left.name else right)
+        return Clause("comparison", test, self._since(began), name=name, get=get)
+
+    def _since(self, column: int) -> str:
+        """The text from there to the last word that was taken."""
+        last = self._tokens[self._at - 1]
+        return self._text[column - 1 : last.column - 1 + len(last.text)]
 
     def _operand(self) -> Operand:
         token = self._next()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct, field
 
-from edgeagent.decide.rules.facts import CALLS, WORDS_OF, Facts, Kind
+from edgeagent.decide.rules.clause import Test
+from edgeagent.decide.rules.facts import CALLS, WORDS_OF, Facts, Kind, unasked
 from edgeagent.decide.rules.tokens import Token, fault
 
-Test = Callable[[Facts], bool]
 Span = tuple[float, float]
 """Two times of day; the second may be before the first: over midnight."""
 
@@ -157,6 +158,14 @@ def _by_clock(test: Test, *sides: Operand) -> Test:
     return lambda facts: bool(facts.scene.day) and test(facts)
 
 
+def asked(operand: Operand) -> tuple[str, Callable[[Facts], Any]]:
+    """What a side of a comparison asks, as a person would write it, and its value."""
+    name = operand.name
+    if name.endswith("()"):
+        name = f"{name[:-2]}('{operand.value}')"
+    return name, _getter(operand)
+
+
 def _getter(operand: Operand) -> Callable[[Facts], Any]:
     value = operand.value
     if operand.name.endswith("()"):
@@ -167,13 +176,24 @@ def _getter(operand: Operand) -> Callable[[Facts], Any]:
     return lambda _facts: value
 
 
+def _plugged(rule: str) -> Callable[[Facts], float]:
+    """Asked once about each thing; of what is asked about later, the answer is kept."""
+
+    def get(facts: Facts) -> float:
+        if rule not in facts.plugged:
+            facts.plugged[rule] = facts.scene.plugins.get(rule, unasked)(facts)
+        return facts.plugged[rule]
+
+    return get
+
+
 _ASKED: dict[str, Callable[[str], Callable[[Facts], Any]]] = {
     "count": lambda label: lambda facts: facts.scene.counts.get(label, 0),
     "inside": lambda zone: lambda facts: facts.scene.inside.get(zone, 0),
     "dwell": lambda zone: lambda facts: facts.dwell.get(zone, 0.0),
     "crossed": lambda line: lambda facts: facts.scene.crossed.get(line, 0),
-    "value": lambda reading: lambda facts: facts.scene.value_of(reading),
-    "plugin": lambda rule: lambda facts: facts.scene.plugins[rule](facts),
+    "value": lambda reading: lambda facts: facts.scene.values.get(reading, math.nan),
+    "plugin": _plugged,
 }
 assert _ASKED.keys() == CALLS.keys()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgeagent import __version__
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
-from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
+from edgeagent.errors import ConfigError, EdgeAgentError, NotPermitted, Unavailable
 
 
 def running(context: Context) -> Iterator[Finding]:
@@ -36,3 +37,41 @@ def running(context: Context) -> Iterator[Finding]:
     for reason in reasons:
         yield Finding("agent", "problem", f"the agent is {state}: {reason}", how,
                       "edgeagent status; journalctl -u edgeagent -n 50")  # fmt: skip
+
+
+def version(context: Context) -> Iterator[Finding]:
+    """After an update the old program runs on until it is restarted."""
+    try:
+        status = context.ask_agent() if context.ask_agent else {}
+    except EdgeAgentError:
+        status = {}  # `running` tells
+    runs = str(status.get("version", ""))
+    if runs and runs != __version__:
+        yield Finding(
+            "version", "problem", f"the agent that runs is {runs}, installed is {__version__}",
+            "the control socket", "sudo systemctl restart edgeagent",
+        )  # fmt: skip
+        return
+    yield Finding("version", "ok", f"this is edgeagent {__version__}")
+
+
+def in_force(context: Context) -> Iterator[Finding]:
+    """Whether it runs with the configuration that stands in the files."""
+    try:
+        status = context.ask_agent() if context.ask_agent else {}
+        written = context.written() if context.written else ""
+    except ConfigError as error:
+        yield Finding("in force", "problem", "the configuration in the files is wrong; what was "
+                      "read at the start stays in force until the next one", str(error),
+                      "edgeagent config check")  # fmt: skip
+        return
+    except EdgeAgentError:
+        status, written = {}, ""
+    runs = str(status.get("config", ""))
+    if runs and written and runs != written:
+        yield Finding(
+            "in force", "problem", "the configuration was changed since the agent started",
+            f"{runs} runs, {written} is on disk", "sudo systemctl restart edgeagent",
+        )  # fmt: skip
+        return
+    yield Finding("in force", "ok", "what runs is what stands in the files")

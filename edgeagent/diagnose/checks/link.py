@@ -127,3 +127,45 @@ def certificates(context: Context) -> Iterator[Finding]:
         else:
             severity: Severity = "failed" if " ended on " in said else "problem"
             yield Finding("certificates", severity, said, file, "Renew it and replace the file.")
+
+
+def proven(context: Context) -> Iterator[Finding]:
+    """The running agent's own connection: are its topics let through, both ways? It is asked to
+    hear its own echo once more; nobody else connects."""
+    if not context.config.mqtt.host or context.test_link is None:
+        yield Finding("topics", "ok", "no agent is linked to a broker")
+        return
+    try:
+        told = context.test_link()
+    except EdgeAgentError:
+        yield Finding("topics", "ok", "no agent runs that could prove its topics")  # `agent` tells
+        return
+    how = "an echo by the running agent"
+    complaints = told.get("complaints") or []
+    for its in complaints:
+        severity: Severity = "problem" if told.get("state") == "up" else "failed"
+        yield Finding("topics", severity, str(its.get("sentence")), how,
+                      str(its.get("advice") or "journalctl -u edgeagent -n 50"))  # fmt: skip
+    if not complaints and told.get("proven"):
+        yield Finding("topics", "ok", f"its echo came back in {told.get('took_ms')} ms", how)
+
+
+def rivals(context: Context) -> Iterator[Finding]:
+    """Another device with this one's id: each throws the other out."""
+    if not context.config.mqtt.host or context.test_link is None or context.ask_agent is None:
+        yield Finding("id clash", "ok", "no agent is linked to a broker")
+        return
+    try:
+        reasons = [str(its) for its in context.ask_agent().get("reasons") or ()]
+    except EdgeAgentError:
+        yield Finding("id clash", "ok", "no agent runs that could be thrown out")
+        return
+    taken = next((its for its in reasons if "connected with this device's id" in its), "")
+    if taken:
+        yield Finding(
+            "id clash", "failed", "another client connects with this device's id",
+            "the broker's reason code 0x8E", "Give one of them another name: sudo hostnamectl "
+            "set-hostname NAME (or device.id in agent.toml); sudo systemctl restart edgeagent",
+        )  # fmt: skip
+    else:
+        yield Finding("id clash", "ok", "nobody else connects with this device's id")

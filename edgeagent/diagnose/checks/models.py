@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from edgeagent import plugins
 from edgeagent.config.model import Pipeline
+from edgeagent.device import health
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding, Severity
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import Busy, EdgeAgentError, ProofFailed
 from edgeagent.infer import installed
 from edgeagent.manifest import Package, Variant, sha256_of
 from edgeagent.plugins import to_install
@@ -21,6 +22,11 @@ _IMPORTS = {
     "onnxruntime": "onnxruntime",
 }
 _LOADING_S = 7.0
+_GOLDEN_S = 6.0
+_GOLDEN_MOST = 2
+"""Models that are tried in one run, for it is to end within seconds."""
+_ROOM = 160 << 20
+"""Bytes that one more runtime and model may take."""
 
 
 def runtimes(_: Context) -> Iterator[Finding]:
@@ -92,8 +98,57 @@ def configured(context: Context) -> Iterator[Finding]:
         yield from _package(name, pipeline, package)
 
 
+def golden(context: Context) -> Iterator[Finding]:
+    """Whether each model that is configured still answers its golden samples, tried in a process
+    of its own."""
+    from edgeagent.prove.child import Limits, prove_in_child
+    from edgeagent.prove.golden import DEFAULT
+
+    tried: set[str] = set()
+    for name, pipeline in context.config.pipelines.items():
+        package = _found(context, pipeline)
+        if package is None or not pipeline.enabled or (title := _title(package)) in tried:
+            continue
+        tried.add(title)
+        if len(tried) > _GOLDEN_MOST or not (package.folder / DEFAULT).is_file():
+            continue
+        if health.memory(context.root).get("available", _ROOM) < _ROOM:
+            yield Finding(
+                "golden", "note", "there is too little memory to try a model beside the agent",
+                "/proc/meminfo", "sudo systemctl stop edgeagent; edgeagent doctor",
+            )  # fmt: skip
+            return
+        limits = Limits(timeout_s=_GOLDEN_S, calls=2, seconds=0.2)
+        try:
+            proof = prove_in_child(package.folder, limits=limits, runtime=pipeline.runtime)
+        except ProofFailed as error:
+            slow = error.reason == "timeout"
+            yield Finding(
+                "golden", "note" if slow else "failed", f"pipeline {name}: {title}: {error}",
+                "its golden samples, in a process of its own",
+                f"edgeagent models lint {title}; edgeagent models rollback {package.name}",
+            )  # fmt: skip
+        except Busy as error:
+            yield Finding("golden", "note", str(error))
+        else:
+            yield Finding("golden", "ok", f"{title}: {proof.golden} golden samples are "
+                          "answered as expected", proof.receipt)  # fmt: skip
+
+
+def _found(context: Context, pipeline: Pipeline) -> Package | None:
+    """None where `configured` tells what is wrong."""
+    try:
+        return context.find_model(pipeline.model, pipeline.version) if context.find_model else None
+    except EdgeAgentError:
+        return None
+
+
+def _title(package: Package) -> str:
+    return f"{package.name}@{package.version}"
+
+
 def _package(name: str, pipeline: Pipeline, package: Package) -> Iterator[Finding]:
-    what = f"{package.name}@{package.version}"
+    what = _title(package)
     broken = list(_damage(package))
     for said in broken:
         yield Finding(

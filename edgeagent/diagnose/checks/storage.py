@@ -69,6 +69,28 @@ def folder(context: Context) -> Iterator[Finding]:
         yield Finding("data folder", "ok", f"{data} can be written to", where)
 
 
+def read_only(context: Context) -> Iterator[Finding]:
+    """A file system that the kernel has made read-only, as it does with a failing card."""
+    data = context.data_dir
+    if _hidden(data):
+        return  # `folder` tells
+    disk = health.disk(data, context.root)
+    if disk.read_only or _mounted_read_only(disk.mount, context.root):
+        yield Finding(
+            "read-only", "failed", f"{disk.mount} is mounted read-only: nothing can be kept",
+            "/proc/self/mountinfo",
+            f"See why: dmesg | grep -i error; then: sudo mount -o remount,rw {disk.mount}",
+        )  # fmt: skip
+    else:
+        yield Finding("read-only", "ok", f"{disk.mount} is mounted for writing", disk.kind)
+
+
+def _mounted_read_only(mount: str, root: Path) -> bool:
+    lines = (root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
+    options = [its.split()[5].split(",") for its in lines if its.split()[4:5] == [mount]]
+    return bool(options) and "ro" in options[-1]
+
+
 def space(context: Context) -> Iterator[Finding]:
     """What the configuration promises to keep has to fit on the disk."""
     config, data = context.config, context.data_dir

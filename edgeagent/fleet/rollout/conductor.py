@@ -34,6 +34,7 @@ from edgeagent.fleet.rollout.plan import Plan
 from edgeagent.fleet.rollout.quality import judge
 from edgeagent.fleet.rollout.standing import RETURNING, Row, ask, recall
 from edgeagent.fleet.roster import Roster
+from edgeagent.fleet.roster import known as known_devices
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
@@ -185,7 +186,7 @@ class Conductor:
     def _recover(self) -> None:
         """A new connection: what was said meanwhile was missed, what was retained perhaps lost."""
         self._watched = time.time()
-        self.roster.know(id for (id,) in self.db.rows("SELECT device FROM device"))
+        self.roster.know(known_devices(self.db))
         for rollout in self.ledger.open():
             self.roster.know(row.device for row in self.ledger.rows(rollout.id))
         self._listen(self._watched)
@@ -343,39 +344,3 @@ def _taken_back(row: Row, plan: Plan) -> Callable[[Desired], Desired]:
         back = Policy(soak_s=policy(plan).soak_s, downgrade=True)
         before = Wish(row.was, back) if row.was else before
     return as_before(plan.model, before)
-
-
-def look(settings: ConductSettings, db: Database) -> tuple[Roster, Count]:
-    """Who is there: known devices from the database and from the broker, read in shards.
-
-    Raises LinkDown.
-    """
-    roster = Roster(settings.prefix)
-    own = own_topics(settings.prefix, settings.link)
-    roster.know(id for (id,) in db.rows("SELECT device FROM device"))
-    before, now = len(roster.devices), time.time()
-    brief = replace(settings.link, client_id=f"{own.client_id}-{os.getpid()}")
-    with Census(brief, own) as census:
-        wild: set[str] = set()
-        for name in ("status", "capabilities"):
-            wild |= census.wildcard(f"{settings.prefix}/+/{name}").keys()
-        roster.know(topic[len(settings.prefix) + 1 :].partition("/")[0] for topic in wild)
-        found: dict[str, bytes] = {}
-        count = census.read(roster.topics(sorted(roster.devices)), found.__setitem__)
-    for topic, payload in found.items():
-        roster.take(topic, payload, retained=True, now=now)
-    count.hidden = sorted(
-        t for t in found if t.endswith(("/status", "/capabilities")) and t not in wild
-    )
-    if count.hidden:
-        log.warning("%s", cut(count, before))
-    return roster, count
-
-
-def cut(count: Count, known: int) -> str:
-    """What it means that a wildcard did not bring everything."""
-    return (
-        f"this broker keeps back retained messages ({len(count.hidden)} of those that exist); the "
-        f"{known} devices that the collector knows are complete, others may be missing: raise "
-        "max_queued_messages"
-    )

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from edgeagent import __version__, clock
 from edgeagent.config.check import Fault
 from edgeagent.errors import CommandRejected
+from edgeagent.fleet.simulate.answers import Answers
 from edgeagent.fleet.simulate.switchboard import Line, Switchboard
 from edgeagent.fleet.simulate.table import Outcome, Table, refusal
 from edgeagent.manifest import Package
@@ -100,6 +101,11 @@ class SimulatedDevice:
         self.truths = Truths(folder / "models")
         self.intent = Intent(folder, self.groups)
         self.line: Line = board.add(self)
+        self._restart = False
+        self.answers = Answers(
+            self.line, folder, self.topics_of, self.groups,
+            lambda: setattr(self, "_restart", True),
+        )  # fmt: skip
         self.exchange: LineExchange | None = None
         """Carries files over its connection, once it has asked for one."""
         self._rejected = ""
@@ -150,6 +156,7 @@ class SimulatedDevice:
         topics = self.topics_of
         return [
             topics.desired, *(topics.group_desired(group) for group in self.groups), topics.fetched,
+            *self.answers.topics,
         ]  # fmt: skip
 
     def up(self) -> None:
@@ -158,6 +165,7 @@ class SimulatedDevice:
         self._told = b""
         self.changed()
         self.line.publish(topics.status, self._status("online", []), retain=True)
+        self.answers.up()
         waiting = dict(list(self.records.pending.items())[:500])
         if waiting:
             self._send(self.records.batch(waiting), list(waiting))
@@ -166,7 +174,9 @@ class SimulatedDevice:
     def down(self) -> None:
         """What was under way waits for the next connection."""
 
-    def came(self, topic: str, payload: bytes) -> None:
+    def came(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        if self.answers.came(topic, payload, retained=retained):
+            return
         if topic.startswith(self.topics_of.fetch + "/"):
             if self.exchange is not None:
                 self.exchange.came(topic, payload)
@@ -183,6 +193,11 @@ class SimulatedDevice:
     def turn(self, now: float) -> None:
         """What is due, on the switchboard's thread."""
         if not self.line.is_up:
+            return
+        self.answers.turn(now)
+        if self._restart:
+            self._restart = False
+            self.line.drop("it restarts", now)
             return
         if now >= self._metrics_at:
             self._metrics_at = now + self._metrics_s
@@ -250,7 +265,8 @@ class SimulatedDevice:
         return msgspec.json.encode(
             {
                 "profile": self.profile, "arch": "simulated", "groups": self.groups,
-                "timezone": "UTC", "models": {model: [{"version": version, "runs": ["sim"]}]},
+                "timezone": "UTC", "commands": self.answers.offered,
+                "models": {model: [{"version": version, "runs": ["sim"]}]},
             }
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ class Subscriber(Protocol):
 
     def down(self) -> None: ...
 
-    def came(self, topic: str, payload: bytes) -> None: ...
+    def came(self, topic: str, payload: bytes, *, retained: bool) -> None: ...
 
 
 class Line:
@@ -114,7 +114,7 @@ class Line:
         elif packet.kind == packets.PUBLISH:
             if packet.id:
                 self._out += packets.puback(packet.id)
-            self.device.came(packet.topic, packet.payload)
+            self.device.came(packet.topic, packet.payload, retained=packet.retained)
         elif packet.kind == packets.PUBACK and packet.id in self._acks:
             self._acks.pop(packet.id)()
 

@@ -73,7 +73,7 @@ def test_a_model_back_and_held(
         device.until(lambda s: s["pipelines"]["parts"]["model"].startswith("parts@1.0.0"))
         said = subscriber.until(lambda said: model(said).get("failed") and model(said))
         assert said["failed"] == ["1.1.0"], "the fleet does not bring it back by itself"
-        device.client.result("model-hold", model="parts", reason="the customer is here")
+        device.client.result("model-hold", model="parts", because="the customer is here")
         subscriber.client.publish(DESIRED, wish(4, "1.1.0", soak_s=3), 1, retain=True)
         held = subscriber.until(lambda said: said.last("/reported").get("held"))
         assert held[0]["model"] == "parts"

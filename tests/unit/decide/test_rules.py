@@ -17,7 +17,7 @@ FACTS = Facts(
     count=3, speed=0.2, value=21.5, lines=("gate", "gate:in"), still=12.0, dwell={"belt": 4.5},
     scene=Scene(
         counts={"crack": 3, "dent": 1}, inside={"belt": 4}, crossed={"gate": 7, "gate:in": 5},
-        value_of={"motor": 41.0, "imu.x": -0.2}.get, time=23 * 3600 + 30 * 60, day="sat",
+        values={"motor": 41.0, "imu.x": -0.2}, time=23 * 3600 + 30 * 60, day="sat",
         clock="synced",
     ),
 )  # fmt: skip

@@ -72,11 +72,12 @@ def test_a_source_that_nobody_uses(make: Any, ask: Any) -> None:
 
 def test_what_is_no_fault_and_should_be_told(make: Any, ask: Any) -> None:
     (warned,) = [
-        its for its in ask(settings.config, make(["serve.listen=127.0.0.1:8000"]))
-        if "no effect" in its.what
+        its for its in ask(settings.config, make(
+            ['pipelines.p={model="m", source="s", live=true}', 'sources.s.kind="synthetic"']
+        )) if "no effect" in its.what
     ]  # fmt: skip
     assert warned.severity == "note"
-    assert "serve" in warned.what
+    assert "pipelines.p.live" in warned.what
 
 
 def test_a_folder_that_may_not_be_looked_at(make: Any, ask: Any, tmp_path: Path) -> None:

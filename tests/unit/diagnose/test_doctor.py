@@ -94,8 +94,22 @@ def test_the_json_form() -> None:
         "took_s": 0.123,
         "counts": {"ok": 1, "note": 0, "problem": 1, "failed": 0},
         "findings": [
-            {"check": "a", "severity": "ok", "what": "w", "how": "", "remedy": ""},
-            {"check": "b", "severity": "problem", "what": "w", "how": "h", "remedy": "r"},
+            {
+                "check": "a",
+                "severity": "ok",
+                "what": "w",
+                "how": "",
+                "remedy": "",
+                "fixable": False,
+            },
+            {
+                "check": "b",
+                "severity": "problem",
+                "what": "w",
+                "how": "h",
+                "remedy": "r",
+                "fixable": False,
+            },
         ],
     }
 
@@ -106,8 +120,10 @@ def test_a_healthy_device_has_no_problem(make: Any) -> None:
     told = {its.check for its in report.findings}
     # Models, sources and certificates have nothing to tell without any; nobody can be asked.
     assert told == {check.name for check in CHECKS} - {
-        "models", "sources", "certificates", "limits", "agent",
+        "models", "golden", "sources", "certificates", "limits", "agent",
     } | ({"limits"} & told)  # fmt: skip
+    assert len(CHECKS) >= 40 and len({check.name for check in CHECKS}) == len(CHECKS)
+    assert all(check.about.endswith(".") or check.about.endswith("?") for check in CHECKS)
     assert report.took_s < 10
 
 

@@ -199,12 +199,49 @@ def test_failures_have_a_code_and_a_sentence(
     assert desk.last("a2")["status"] == "successful"
 
 
-def test_a_result_that_is_too_large_or_no_json_fails(desk: Desk, outbox: Outbox) -> None:
+def test_a_result_that_is_too_large_or_no_json(
+    desk: Desk, outbox: Outbox, eventually: Eventually
+) -> None:
     registry = desk.commands._registry
     registry.register(CommandType("big", types.Nothing, ""), lambda a, j: {"x": "y" * 300_000})
     registry.register(CommandType("odd", types.Nothing, ""), lambda a, j: {"x": object()})
-    assert list(desk.commands.submit("big"))[-1]["reason"] == "result-too-large"
+    desk.commands.receive(desk.order("r1", "big"))
+    eventually(settled(desk, "r1"))
+    assert desk.last("r1")["reason"] == "not-allowed"
+    # At the device it comes by the socket, whatever its size; the journal does not keep it.
+    local = list(desk.commands.submit("big", "l1"))[-1]
+    assert (local["status"], len(local["result"]["x"])) == ("successful", 300_000)
+    journaled = desk.commands.status("l1")
+    assert journaled is not None and journaled["status"] == "successful"
     assert list(desk.commands.submit("odd"))[-1]["reason"] == "internal"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_large_result_is_put_away_or_told(
+    outbox: Outbox, eventually: Eventually, kept: bool
+) -> None:
+    registry, said = Registry(), list[Update]()
+    registry.register(WORK, lambda a, j: {"x": "y" * 300_000})
+    away: list[int] = []
+
+    def put_away(order: Order, data: bytes) -> dict[str, Any]:
+        away.append(len(data))
+        return {"blob": {"sha256": "00", "bytes": len(data)}}
+
+    jobs = ThreadPoolExecutor(1)
+    engine = Commands(
+        registry, outbox.journal, RULES, jobs.submit, put_away=put_away if kept else None
+    )
+    engine.watch(said.append)
+    body = {"model": "parts", "at": clock.rfc3339(clock.wall_ns())}
+    engine.receive(Order("work", "a1", body, "remote"))
+    eventually(lambda: said and said[-1].status["status"] in ("successful", "failed"))
+    last = said[-1].status
+    if kept:
+        assert last["result"]["blob"]["bytes"] == away[0] > 300_000
+    else:
+        assert last["reason"] == "result-too-large"
+    jobs.shutdown()
 
 
 def test_a_type_is_registered_once(desk: Desk) -> None:

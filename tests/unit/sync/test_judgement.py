@@ -28,9 +28,10 @@ def order(kind: CommandType = types.PIPELINE, **extra: Any) -> Order:
 
 
 def age(
-    one: Order, kind: CommandType = types.PIPELINE, pruned: str = "", synced: bool = True
-) -> Verdict | None:
-    return RULES.age(kind, one, newest_pruned_at=pruned, now_ns=NOW, synced=synced)
+    one: Order, kind: CommandType = types.PIPELINE, pruned: str = "", synced: bool = True,
+    born: str = "",
+) -> Verdict | None:  # fmt: skip
+    return RULES.age(kind, one, newest_pruned_at=pruned, now_ns=NOW, synced=synced, born_at=born)
 
 
 def at(days: float) -> str:
@@ -43,6 +44,12 @@ def at(days: float) -> str:
         (order(at=at(0)), types.PIPELINE, {}, None),
         (order(at=at(6.9)), types.PIPELINE, {}, None),
         (order(at=at(7.1)), types.PIPELINE, {}, "stale"),
+        (order(at=at(1)), types.PIPELINE, {"born": at(2)}, None),
+        (order(at=at(1)), types.PIPELINE, {"born": at(0.5)}, "stale"),
+        (order(at=at(1), retained=True), types.PIPELINE, {"born": at(0.5)}, "stale"),
+        (order(at=at(1)), types.PIPELINE, {"born": at(-400)}, None),
+        (order(at=at(1), origin="local"), types.PIPELINE, {"born": at(0.5)}, None),
+        (order(), types.PING, {"born": at(0.5)}, None),
         (order(at=at(-2)), types.PIPELINE, {}, "bad-arguments"),
         (order(at=at(-0.5)), types.PIPELINE, {}, None),
         (order(), types.PIPELINE, {}, "bad-arguments"),

@@ -284,3 +284,19 @@ def test_a_former_life_of_our_own_is_no_second_device(
         assert not new.link._redial.rival
         assert new.link.complaints == []
         old.link._stopping.set()
+
+
+def test_a_long_name_does_not_end_the_link(
+    broker: Mosquitto, make_station: Any, make_reader: Any, eventually: Any
+) -> None:
+    """A will and a user name have 65,535 bytes at most; a status may have more."""
+    tags = {f"t{n}": "x" * 200 for n in range(400)}
+    station = make_station(broker.port, identity=Identity("0.1", boot="b" * 32, tags=tags))
+    reader = make_reader(broker.port, station.topics.status)
+    eventually(lambda: reader.on(station.topics.status))
+    assert len(reader.json(station.topics.status)[-1]["tags"]) == 400
+    name = Identity("0.1", boot="b" * 32, name="n" * 70_000)
+    other = make_station(broker.port, start=False, topics=Topics("edgeagent", "d2"), identity=name)
+    other.link.start()
+    eventually(lambda: other.link.last_error is not None)
+    assert "longer than MQTT allows" in other.link.last_error.sentence

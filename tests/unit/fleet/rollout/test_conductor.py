@@ -15,11 +15,13 @@ import pytest
 
 from edgeagent.errors import Busy
 from edgeagent.fleet.database import open_database
-from edgeagent.fleet.rollout.conductor import Conductor, ConductSettings, look
+from edgeagent.fleet.rollout.conductor import Conductor, ConductSettings
 from edgeagent.fleet.rollout.ledger import Ledger
 from edgeagent.fleet.rollout.muster import muster
 from edgeagent.fleet.rollout.plan import Limit, Pace, Plan
 from edgeagent.fleet.rollout.report import document, headline, markdown, page
+from edgeagent.fleet.roster import known
+from edgeagent.fleet.sight.look import look
 from edgeagent.sync.backoff import RANGES
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.testing.broker import Mosquitto
@@ -38,7 +40,7 @@ class Drive:
 
     def create(self, plan: Plan) -> str:
         db = open_database(self.url)
-        roster, _ = look(self.settings, db)
+        roster, _ = look(self.settings.link, self.settings.prefix, known(db))
         rows = muster(roster, plan).rows
         made = Ledger(db).create(plan, rows, author="me", prefix="edgeagent", note="made")
         db.close()
@@ -278,10 +280,10 @@ def test_no_retained_state_is_cut_in_silence(
                 db.run("INSERT INTO stream (id, device, epoch, first_heard, last_heard)"
                        " VALUES (?, ?, 'E', 1, 1)", (n + 1, f"d{n}"))  # fmt: skip
                 db.run("INSERT INTO device (device, stream) VALUES (?, ?)", (f"d{n}", n + 1))
-        roster, found = look(drive.settings, db)
+        roster, found = look(drive.settings.link, drive.settings.prefix, known(db))
         db.close()
     assert sum(its.online for its in roster.devices.values()) == count
-    assert found.came == count and found.shards == -(-4 * count // shard)
+    assert found.came == count
     assert found.hidden  # The broker is known to cut.
 
 

@@ -39,13 +39,14 @@ def test_each_wave_has_its_share_of_each_profile_and_never_too_few(
         here = Counter(c.profile for c in wave)
         for profile in whole:
             assert here[profile] >= min(least, left[profile])
+        before = Counter(seen)
         seen += here
         for profile, count in whole.items():
             if len(planned) == len(shares):  # None was left out for being empty.
                 assert seen[profile] >= min(count, math.floor(shares[number] * count))
-            most = max(math.ceil(shares[number] * count - 1e-6), least * (number + 1))
+            most = max(math.ceil(shares[number] * count - 1e-6), before[profile] + least)
             if len(planned) == len(shares) and number < len(planned) - 1:
-                assert seen[profile] <= max(most, canaries[profile] + least * number)
+                assert seen[profile] <= max(most, canaries[profile])
 
 
 @given(fleets, rising)

@@ -64,7 +64,7 @@ class Subscriber:
     def down(self) -> None:
         self.downs += 1
 
-    def came(self, topic: str, payload: bytes) -> None:
+    def came(self, topic: str, payload: bytes, *, retained: bool) -> None:
         self.got.append((topic, payload))
 
 

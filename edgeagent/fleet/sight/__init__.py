@@ -1,0 +1,1 @@
+"""Who is there: devices as they tell themselves, chosen by an expression, watched live."""
