@@ -139,7 +139,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
-for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled):
+for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
 for command in (send.send, send.answers, sight.ls, sight.show, sight.watch):

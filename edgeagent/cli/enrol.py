@@ -1,4 +1,4 @@
-"""``edgeagent fleet enroll|revoke|replace|enrolled``: which devices belong to the fleet."""
+"""``edgeagent fleet enroll|revoke|replace|enrolled|accept``: which devices belong to the fleet."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import render
+from edgeagent.cli.bundle import bundled
 from edgeagent.cli.options import AsJson
+from edgeagent.cli.reach import DB, Broker, Db, existing, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeagent.fleet.acceptance.sheet import Sheet
     from edgeagent.fleet.enrolment import Enrolment, Entry
 
 Folder = Annotated[
@@ -138,3 +141,58 @@ def _table(book: Enrolment) -> None:
             for name, its in sorted(book.devices.items())
         ],
     )  # fmt: skip
+
+
+@bundled
+def accept(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path(
+        "acceptance.html"
+    ),
+    devices: Folder = HERE,
+    db: Db = DB,
+    broker: Broker = Broker(),
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="TIME", help="For doctor and figures, at most.")
+    ] = "75 s",
+    as_json: AsJson = False,
+) -> None:
+    """Are all enrolled devices in order? One page with a sheet for each (exit 1: not all are)."""
+    import getpass
+    import time
+
+    from edgeagent.errors import NotFound, unwritable
+    from edgeagent.fleet.acceptance.gather import gather
+    from edgeagent.fleet.acceptance.page import page
+    from edgeagent.fleet.database import open_database
+    from edgeagent.fleet.enrolment import Enrolment
+
+    book = Enrolment(devices, prefix=broker.prefix)
+    ids = sorted(name for name, its in book.devices.items() if its.active)
+    if not ids:
+        raise NotFound(
+            f"{devices}: nobody is enrolled", remedy="See: edgeagent fleet enroll --help"
+        )
+    by, database = getpass.getuser(), open_database(existing(db))
+    try:
+        sheets = gather(broker.link(), broker.prefix, ids, database, by=by,
+                        wait_s=seconds("--wait", wait))  # fmt: skip
+    finally:
+        database.close()
+    for its in sheets:
+        # Of one that has never said anything it is known at least where it should hang.
+        its.name = its.name or book.devices[its.device].name
+        its.site = its.site or book.devices[its.device].site
+    try:
+        out.write_text(page(sheets, when=time.strftime("%Y-%m-%d %H:%M %Z"), by=by), "utf-8")
+    except OSError as error:
+        raise unwritable(out, error) from error
+    render.show([its.document() for its in sheets], as_json, lambda: _accepted(sheets, out))
+    raise typer.Exit(0 if all(its.accepted for its in sheets) else 1)
+
+
+def _accepted(sheets: list[Sheet], out: Path) -> None:
+    render.table(
+        ["device", "name", "site", "is"],
+        [(its.device, its.name, its.site, "; ".join(its.faults) or "in order") for its in sheets],
+    )
+    render.note(f"{sum(its.accepted for its in sheets)} of {len(sheets)} are in order: {out}")

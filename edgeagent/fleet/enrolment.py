@@ -29,6 +29,7 @@ from edgeagent.sync.topics import is_id
 LEDGER = "devices.json"
 _ITERATIONS = 101
 """Of mosquitto_passwd 2.0. The passwords are 160 random bits: more rounds would add nothing."""
+_OURS = "# --- devices: from here on written by `edgeagent fleet enroll`, above are your own lines"
 _PLAIN = ("id", "name", "site", "groups", "timezone")
 
 
@@ -218,10 +219,22 @@ class Enrolment:
         kept = sorted(name for name in lines if name in active | others)
         place = self.folder / "mosquitto"
         self._write(place / "passwd", "".join(f"{name}:{lines[name]}\n" for name in kept))
-        rules = [access(device, self._prefix) for device in sorted(active)]
-        self._write(place / "acl", "\n".join(rules))
+        self._write(place / "acl", self._rules(sorted(active)))
         ledger = msgspec.json.format(msgspec.json.encode(self.devices, order="sorted"), indent=1)
         self._write(self.folder / LEDGER, ledger.decode() + "\n")
+
+    def _rules(self, devices: Sequence[str]) -> str:
+        """The access file: what others have written into it stays."""
+        file = self.folder / "mosquitto" / "acl"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        except OSError as error:
+            raise StoreError(f"{file}: {error.strerror}") from error
+        others = text.partition(_OURS)[0].rstrip() or people(self._prefix)
+        rules = "\n".join(access(device, self._prefix) for device in devices)
+        return f"{others}\n\n{_OURS}\n{rules}"
 
     def _passwords(self) -> dict[str, str]:
         """Who is in the broker's file, people and consoles as well."""
@@ -266,3 +279,17 @@ def access(device: str, prefix: str) -> str:
             "cmd/#", "do/#", "fetch/#", "desired", "confirm/+", "status"))
         + f"topic read {group}/desired\ntopic read {group}/cmd/#\n"
     )  # fmt: skip
+
+
+def people(prefix: str) -> str:
+    """What who works for the fleet may do; each works once it has a password
+    (``mosquitto_passwd mosquitto/passwd operator``)."""
+    return (
+        f"# People and consoles that steer the fleet.\n"
+        f"user operator\ntopic readwrite {prefix}/#\n\n"
+        f"# edgeagent fleet collect: takes records and evidence, confirms what it has.\n"
+        f"user collector\ntopic read {prefix}/+/records\ntopic read {prefix}/+/blob/#\n"
+        f"topic read {prefix}/+/status\ntopic write {prefix}/+/confirm/main\n\n"
+        f"# edgeagent fleet serve: answers requests for models.\n"
+        f"user repository\ntopic read {prefix}/+/fetch\ntopic write {prefix}/+/fetch/+/+\n"
+    )

@@ -85,9 +85,13 @@ def test_who_is_revoked_is_in_none_of_the_brokers_files(tmp_path: Path) -> None:
     # People that the operator has added by hand stay.
     passwd = tmp_path / "mosquitto" / "passwd"
     passwd.write_text(passwd.read_text() + "operator:$7$101$x$y\n")
+    acl = tmp_path / "mosquitto" / "acl"
+    acl.write_text(f"user console\ntopic read #\n{acl.read_text()}")
     book.revoke(["a"])
     assert sorted(_users(book)) == ["b", "operator"]
-    assert "user a\n" not in (tmp_path / "mosquitto" / "acl").read_text()
+    rules = acl.read_text()
+    assert "user a\n" not in rules and "user b\n" in rules
+    assert rules.startswith("user console\ntopic read #\n") and "user operator\n" in rules
     assert not (tmp_path / "setup" / "a.toml").exists()
     assert not Enrolment(tmp_path).devices["a"].active
     with pytest.raises(UsageError, match="was revoked"):
