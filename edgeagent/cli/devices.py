@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import render, views
+from edgeagent.cli import device_views, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def try_(
                 loaded, folder, name, its, seconds, save is not None, trying.teller(draw)
             )
     report = trying.finished(report, its, lines, save)
-    render.show(report, as_json, lambda: views.tried(report))
+    render.show(report, as_json, lambda: device_views.tried(report))
 
 
 @app.command()
@@ -126,7 +126,7 @@ def add(
     file = None if only_print else adding.keep(text, name, config, data_dir)
     data = {"source": name, "table": table, "toml": text, "file": str(file) if file else None,
             "heard": list(lines)}  # fmt: skip
-    render.show(data, as_json, lambda: views.added(data, bool(model)))
+    render.show(data, as_json, lambda: device_views.added(data, bool(model)))
 
 
 @app.command()
@@ -184,7 +184,7 @@ def _show(explain: bool, as_json: bool, config: Path | None, folder: Path | None
     }
     if explain:
         data["explained"] = _explained(board, match)
-    render.show(data, as_json, lambda: views.devices(data))
+    render.show(data, as_json, lambda: device_views.devices(data))
 
 
 def _accelerators(board: Board, match: Match) -> list[dict[str, Any]]:
