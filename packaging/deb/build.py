@@ -212,6 +212,9 @@ def _configuration(source: Path) -> None:
     fleet.mkdir(parents=True)
     for name in ("collect.env", "serve.env"):
         shutil.copy(conf / name, fleet / name)
+    # What a broker for a fleet needs, to be copied from.
+    examples = source / "stage/edgeagent-fleet/usr/share/doc/edgeagent-fleet/examples"
+    shutil.copytree(stage.ROOT / "packaging" / "mosquitto", examples)
 
 
 def last_change(*paths: str) -> int:

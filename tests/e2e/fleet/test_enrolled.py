@@ -1,6 +1,6 @@
 """Boxes of one CSV file at a broker that asks for logins: enrolled, one revoked, one replaced.
 
-EDGEAGENT_TESTS=full starts forty agents; three by default.
+EDGEAGENT_TESTS=full starts forty agents; two by default.
 """
 
 import json
@@ -138,7 +138,7 @@ def _link(agent: AgentProcess, up: bool) -> None:
 
 
 def test_boxes_of_one_file_one_revoked_one_replaced(fleet: Fleet, full: bool) -> None:
-    count = 40 if full else 3
+    count = 40 if full else 2
     names = [f"box-{number}" for number in range(1, count + 1)]
     rows = "".join(f"Box {number},hall {number % 4},2 s\n" for number in range(1, count + 1))
     csv, template = fleet.folder / "boxes.csv", fleet.folder / "template.toml"
