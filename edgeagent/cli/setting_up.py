@@ -49,7 +49,7 @@ def tables(
         content["setup"]["password"] = password
     if ca:
         content["setup"]["ca"] = ca
-    content |= copy.deepcopy(base or {})
+    content |= {name: copy.deepcopy(its) for name, its in (base or {}).items() if name != "setup"}
     content["device"] = {**content.get("device", {}), **_said(device)}
     content["mqtt"] = {**content.get("mqtt", {}), **_said(mqtt)}
     for key, value in (keys or {}).items():
@@ -154,6 +154,8 @@ class Setup:
 
         tried = self.file.with_name(f".{self.file.name}.tried")
         old = self.file.with_name(f".{self.file.name}.old")
+        if old.exists() and not self.file.exists():
+            old.replace(self.file)  # the one before was broken off just here
         self._write(tried, text)
         folder = self._data or options.data_folder(self.main, None)
         # A setup from before is replaced, so it must not count.

@@ -71,14 +71,14 @@ def _asked() -> dict[str, Any]:
         if mqtt["username"]:
             password = typer.prompt("The password", hide_input=True, default="", err=True,
                                     show_default=False)  # fmt: skip
-    keys = _camera([its for its in attached() if its.kind in ("camera", "audio", "serial")])
+    keys = _camera([its for its in attached() if its.kind in ("camera", "audio")])
     return setting_up.tables(device, mqtt, password=password, ca=ca, keys=keys)
 
 
 def _camera(found: list[Attached]) -> dict[str, Any]:
     """The source that is picked, and a model for it."""
     if not found:
-        render.note("No camera, microphone or serial line is attached; add one later: "
+        render.note("No camera or microphone is attached; add what comes later: "
                     "edgeagent devices add")  # fmt: skip
         return {}
     for number, its in enumerate(found, 1):

@@ -90,6 +90,18 @@ def test_a_wrong_file_changes_nothing_and_stays(
     assert file.read_text() == spoilt.replace("p4ss", "other")
 
 
+def test_a_setup_that_was_broken_off_loses_nothing(etc: Path, tmp_path: Path) -> None:
+    file = tmp_path / setting_up.NAME
+    file.write_text(FILE)
+    _setup(etc, file)
+    kept = etc / "conf.d" / "10-setup.toml"
+    kept.rename(etc / "conf.d" / ".10-setup.toml.old")
+    file.write_text(FILE.replace("port = 8883", "port = 99999"))
+    assert _setup(etc, file)[0] == 78
+    assert load(etc / "agent.toml").config.device.id == "door-7"
+    assert [its.name for its in (etc / "conf.d").iterdir()] == ["10-setup.toml"]
+
+
 def test_a_second_setup_replaces_the_first(etc: Path, tmp_path: Path) -> None:
     for id_ in ("door-7", "door-8"):
         file = tmp_path / setting_up.NAME
