@@ -156,6 +156,15 @@ class Trial(Observer):
             f"ready again after {took:.1f} s, restarts +{restarts}, next event {event:.1f} s later"
         )
 
+    def footprint(self) -> str:
+        """On disk, in memory, and how long a start takes with a model and a broker."""
+        box = self.box
+        disk = box.run("du", "-sm", f"{self.prefix}/lib/edgeagent").split()[0]
+        names = ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        begun, ready = (int(box.unit(UNIT, name)) for name in names)
+        pss, took = self.status()["memory"]["pss_mb"], (ready - begun) / 1e6
+        return f"{disk} MB on disk, {pss:.0f} MB PSS, ready {took:.1f} s after its start"
+
     def stopped(self) -> str:
         old = self.pid()
         self.box.run("kill", "-STOP", str(old))
