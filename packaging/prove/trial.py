@@ -128,7 +128,19 @@ class Trial(Observer):
         self.next_event()
         known = until("a device in the database", lambda: self.audited().get("streams"), 30)
         level = self._level("edgeagent-collect.service")
+        self._serve()
         return f"edgeagent-collect keeps {len(known)} streams; systemd-analyze security: {level}"
+
+    def _serve(self) -> None:
+        """A repository of models, given out by its service."""
+        box = self.box
+        box.run("runuser", "-u", "edgeagent-fleet", "--", self.command, "fleet", "init",
+                "/var/lib/edgeagent-fleet/repository")  # fmt: skip
+        file = box.root / "etc/edgeagent-fleet/serve.env"
+        file.write_text(file.read_text().replace("--port 1883", f"--port {self.broker.port}"))
+        box.run("systemctl", "enable", "--now", "edgeagent-serve")
+        log = ("journalctl", "-u", "edgeagent-serve", "-o", "cat")
+        until("edgeagent-serve at work", lambda: "serving" in box.run(*log, check=False), 30)
 
     def imports(self) -> str:
         """Every module of the agent, with the libraries as trimmed."""
