@@ -55,6 +55,9 @@ do = ["event", "snapshot"]
 """
 
 
+PATIENCE_S = 200 if os.environ.get("EDGEAGENT_TESTS") == "full" else 20
+
+
 class Fleet:
     def __init__(self, folder: Path, broker: Mosquitto) -> None:
         self.folder, self.broker = folder, broker
@@ -105,7 +108,7 @@ class Fleet:
         """Until a picture of each box has arrived."""
         asked = """SELECT count(DISTINCT s.device) FROM blob b JOIN evidence e
         ON e.sha256 = b.sha256 JOIN stream s ON s.id = e.stream WHERE b.state = 1"""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 60 + PATIENCE_S
         with closing(open_database(self.database)) as database:
             while database.rows(asked)[0][0] < len(names):
                 assert time.monotonic() < deadline
@@ -115,7 +118,7 @@ class Fleet:
         """The exit code, and the sheets."""
         words = ["fleet", "accept", "--devices", str(self.folder / "devices"), "--json",
                  "--db", self.database, "--out", str(self.folder / "acceptance.html"),
-                 "--wait", "20 s", *self.address, "--username", "operator",
+                 "--wait", f"{PATIENCE_S} s", *self.address, "--username", "operator",
                  "--password-file", str(self.folder / "operator")]  # fmt: skip
         done = CliRunner().invoke(app, words)
         assert done.exit_code in (0, 1), done.output
@@ -137,6 +140,7 @@ def _link(agent: AgentProcess, up: bool) -> None:
     agent.until(lambda status: (status["link"]["state"] == "up") is up, 90)
 
 
+@pytest.mark.timeout(900)
 def test_boxes_of_one_file_one_revoked_one_replaced(fleet: Fleet, full: bool) -> None:
     count = 40 if full else 2
     names = [f"box-{number}" for number in range(1, count + 1)]
