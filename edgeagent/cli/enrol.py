@@ -160,34 +160,40 @@ def accept(
     import getpass
     import time
 
-    from edgeagent.errors import NotFound, unwritable
-    from edgeagent.fleet.acceptance.gather import gather
+    from edgeagent.errors import unwritable
     from edgeagent.fleet.acceptance.page import page
-    from edgeagent.fleet.database import open_database
-    from edgeagent.fleet.enrolment import Enrolment
 
-    book = Enrolment(devices, prefix=broker.prefix)
-    ids = sorted(name for name, its in book.devices.items() if its.active)
-    if not ids:
-        raise NotFound(
-            f"{devices}: nobody is enrolled", remedy="See: edgeagent fleet enroll --help"
-        )
-    by, database = getpass.getuser(), open_database(existing(db))
-    try:
-        sheets = gather(broker.link(), broker.prefix, ids, database, by=by,
-                        wait_s=seconds("--wait", wait))  # fmt: skip
-    finally:
-        database.close()
-    for its in sheets:
-        # Of one that has never said anything it is known at least where it should hang.
-        its.name = its.name or book.devices[its.device].name
-        its.site = its.site or book.devices[its.device].site
+    by = getpass.getuser()
+    sheets = _sheets(devices, db, broker, by, seconds("--wait", wait))
     try:
         out.write_text(page(sheets, when=time.strftime("%Y-%m-%d %H:%M %Z"), by=by), "utf-8")
     except OSError as error:
         raise unwritable(out, error) from error
     render.show([its.document() for its in sheets], as_json, lambda: _accepted(sheets, out))
     raise typer.Exit(0 if all(its.accepted for its in sheets) else 1)
+
+
+def _sheets(devices: Path, db: str, broker: Broker, by: str, wait_s: float) -> list[Sheet]:
+    """Of who is enrolled. Raises NotFound, LinkDown."""
+    from edgeagent.errors import NotFound
+    from edgeagent.fleet.acceptance.gather import gather
+    from edgeagent.fleet.database import open_database
+    from edgeagent.fleet.enrolment import Enrolment
+
+    book = Enrolment(devices, prefix=broker.prefix)
+    ids = sorted(name for name, its in book.devices.items() if its.active)
+    if not ids:
+        raise NotFound(f"{devices}: nobody is enrolled", remedy="edgeagent fleet enroll --help")
+    database = open_database(existing(db))
+    try:
+        sheets = gather(broker.link(), broker.prefix, ids, database, by=by, wait_s=wait_s)
+    finally:
+        database.close()
+    for its in sheets:
+        # Of one that has never said anything it is known at least where it should hang.
+        its.name = its.name or book.devices[its.device].name
+        its.site = its.site or book.devices[its.device].site
+    return sheets
 
 
 def _accepted(sheets: list[Sheet], out: Path) -> None:

@@ -119,34 +119,39 @@ class Setup:
             ConfigError: with all faults; nothing has changed.
             NotPermitted, StoreError: a file can't be written.
         """
-        setup = content["setup"]
-        content = {name: value for name, value in content.items() if name != "setup"}
-        mqtt = content.setdefault("mqtt", {})
-        secret, authority = self._etc / "secrets" / "mqtt", self._etc / "secrets" / "ca.crt"
-        written: list[tuple[Path, str]] = []
-        if setup.get("password"):
-            written.append((secret, f"{setup['password']}\n"))
-            mqtt["password_file"] = str(secret)
-        if setup.get("ca"):
-            written.append((authority, setup["ca"]))
-            mqtt["tls"] = {**(mqtt.get("tls") or {}), "ca": str(authority)}
+        table, secrets = self._parted(content)
         # What it names must be there before it can be checked; what was there comes back.
-        before = {file: file.read_bytes() if file.exists() else None for file, _ in written}
+        before = {file: file.read_bytes() if file.exists() else None for file, _ in secrets}
         fresh = not self.main.exists()
         try:
-            for file, text in written:
+            for file, text in secrets:
                 self._write(file, text)
             if fresh:
                 self._write(self.main, "# What `edgeagent setup` was told is in conf.d/.\n")
-            self._check(views.toml(content) + "\n")
+            self._check(views.toml(table) + "\n")
         except EdgeAgentError:
             for file, old in before.items():
                 _restore(file, old)
             if fresh:
                 self.main.unlink(missing_ok=True)
             raise
-        self._write(self.file, views.toml(content) + "\n")
-        return [*(file for file, _ in written), self.file]
+        self._write(self.file, views.toml(table) + "\n")
+        return [*(file for file, _ in secrets), self.file]
+
+    def _parted(self, content: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
+        """The configuration that names its secrets, and the secrets by their files."""
+        setup = content["setup"]
+        table = {name: value for name, value in content.items() if name != "setup"}
+        mqtt = table.setdefault("mqtt", {})
+        secret, authority = self._etc / "secrets" / "mqtt", self._etc / "secrets" / "ca.crt"
+        secrets: list[tuple[Path, str]] = []
+        if setup.get("password"):
+            secrets.append((secret, f"{setup['password']}\n"))
+            mqtt["password_file"] = str(secret)
+        if setup.get("ca"):
+            secrets.append((authority, setup["ca"]))
+            mqtt["tls"] = {**(mqtt.get("tls") or {}), "ca": str(authority)}
+        return table, secrets
 
     def _check(self, text: str) -> None:
         from edgeagent.cli import options
