@@ -11,7 +11,7 @@ PACKAGE_TOOLS := debhelper dpkg-dev fakeroot apt-utils gnupg lintian mmdebstrap 
 .PHONY: package-tools deb repo tarball boot footprint
 
 package-tools:  ## what packaging needs, by apt
-	sudo apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
+	$(if $(filter-out 0,$(shell id -u)),sudo) apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
 
 deb: $(VENV)/.dev  ## Debian packages of all releases and architectures, in build/deb
 	@for release in $(RELEASES); do for arch in $(ARCHES); do \

@@ -22,6 +22,7 @@ from edgeagent.cli import (
     drill,
     evaluate,
     explain,
+    enrol,
     fleet,
     infer,
     models,
@@ -33,6 +34,7 @@ from edgeagent.cli import (
     rollout,
     run,
     send,
+    setup,
     sight,
     simulate,
     status,
@@ -118,6 +120,7 @@ def edgeagent(
 
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("setup")(setup.setup)
 app.command("infer")(infer.infer)
 app.command("batch")(batch.batch)
 app.command("eval")(evaluate.evaluate)
@@ -142,6 +145,8 @@ app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
+    fleet.app.command()(command)
+for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):
     fleet.app.command()(command)
 fleet.app.add_typer(repository.keys, name="key")
 for command in (send.send, send.answers, sight.ls, sight.show, sight.watch, alerts.alerts):

@@ -114,9 +114,8 @@ class Build:
         _configuration(source)
         debian, units = source / "debian", stage.ROOT / "packaging" / "systemd"
         for unit in sorted(units.glob("edgeagent*.*")):
-            owner = (
-                "edgeagent" if unit.stem in ("edgeagent", "edgeagent-retry") else "edgeagent-fleet"
-            )
+            fleet = unit.stem in ("edgeagent-collect", "edgeagent-serve")
+            owner = "edgeagent-fleet" if fleet else "edgeagent"
             shutil.copy(unit, debian / f"{owner}.{unit.stem}{unit.suffix}")
         shutil.copy(stage.ROOT / "packaging" / "60-edgeagent.rules", debian / "edgeagent.udev")
         for name in ("edgeagent", "edgeagent-fleet"):
@@ -213,6 +212,9 @@ def _configuration(source: Path) -> None:
     fleet.mkdir(parents=True)
     for name in ("collect.env", "serve.env"):
         shutil.copy(conf / name, fleet / name)
+    # What a broker for a fleet needs, to be copied from.
+    examples = source / "stage/edgeagent-fleet/usr/share/doc/edgeagent-fleet/examples"
+    shutil.copytree(stage.ROOT / "packaging" / "mosquitto", examples)
 
 
 def last_change(*paths: str) -> int:

@@ -74,6 +74,7 @@ def run(told: argparse.Namespace) -> None:
             tell("shipped models", its.models)
             tell("hardening", its.exposure)
             tell("kill -9", its.killed)
+            tell("footprint", its.footprint)
             tell("kill -STOP", its.stopped)
             tell("wrong configuration", its.wrong_configuration)
             tell("crash loop", its.crash_loop)

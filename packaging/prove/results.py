@@ -3,7 +3,8 @@
     python results.py FOLDER-OF-PACKAGES [MODEL-FILE …]
 
 Packages: each variant on its golden samples. Files (.tflite, .onnx): each on the same invented
-inputs, as the SHA-256 of the tensors that come out. Only the agent is needed.
+inputs, as the SHA-256 of the tensors that come out, and the first of their values. Only the agent
+is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from edgeagent.manifest import load_package
 from edgeagent.prove.golden import check_golden
 
 _RUNS = 4
+_SHOWN = 4096
+"""Values of a tensor that are told, to see by how much they differ."""
 
 
 def of_package(folder: Path) -> list[dict[str, Any]]:
@@ -45,12 +48,14 @@ def of_file(file: Path) -> dict[str, Any]:
     session = plugins.find("runtime", runtime)(file, Options())
     try:
         seed = np.random.Generator(np.random.PCG64(7))
-        digest = hashlib.sha256()
+        digest, values = hashlib.sha256(), []
         for _ in range(_RUNS):
             given = [_invented(its.shape, its.dtype, seed) for its in session.inputs]
             for tensor in session.run(given):
                 digest.update(np.ascontiguousarray(tensor).tobytes())
-        return {"file": file.name, "outputs": digest.hexdigest(), "ran": session.receipt.sentence()}
+                values.append(np.ravel(tensor)[:_SHOWN].astype(float).tolist())
+        return {"file": file.name, "outputs": digest.hexdigest(), "values": values,
+                "ran": session.receipt.sentence()}  # fmt: skip
     finally:
         session.close()
 

@@ -128,7 +128,19 @@ class Trial(Observer):
         self.next_event()
         known = until("a device in the database", lambda: self.audited().get("streams"), 30)
         level = self._level("edgeagent-collect.service")
+        self._serve()
         return f"edgeagent-collect keeps {len(known)} streams; systemd-analyze security: {level}"
+
+    def _serve(self) -> None:
+        """A repository of models, given out by its service."""
+        box = self.box
+        box.run("runuser", "-u", "edgeagent-fleet", "--", self.command, "fleet", "init",
+                "/var/lib/edgeagent-fleet/repository")  # fmt: skip
+        file = box.root / "etc/edgeagent-fleet/serve.env"
+        file.write_text(file.read_text().replace("--port 1883", f"--port {self.broker.port}"))
+        box.run("systemctl", "enable", "--now", "edgeagent-serve")
+        log = ("journalctl", "-u", "edgeagent-serve", "-o", "cat")
+        until("edgeagent-serve at work", lambda: "serving" in box.run(*log, check=False), 30)
 
     def imports(self) -> str:
         """Every module of the agent, with the libraries as trimmed."""
@@ -155,6 +167,15 @@ class Trial(Observer):
         return (
             f"ready again after {took:.1f} s, restarts +{restarts}, next event {event:.1f} s later"
         )
+
+    def footprint(self) -> str:
+        """On disk, in memory, and how long a start takes with a model and a broker."""
+        box = self.box
+        disk = box.run("du", "-sm", f"{self.prefix}/lib/edgeagent").split()[0]
+        names = ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+        begun, ready = (int(box.unit(UNIT, name)) for name in names)
+        pss, took = self.status()["memory"]["pss_mb"], (ready - begun) / 1e6
+        return f"{disk} MB on disk, {pss:.0f} MB PSS, ready {took:.1f} s after its start"
 
     def stopped(self) -> str:
         old = self.pid()
@@ -294,10 +315,17 @@ class Trial(Observer):
         return f"left {state}; after dpkg --configure -a and apt: {now}, event after {event:.1f} s"
 
     def reboot(self) -> str:
+        """With a file on the boot partition, as on a card that somebody has prepared."""
         box = self.box
+        card = box.root / "boot" / "edgeagent-setup.toml"
+        if self.prefix == "/usr":
+            card.write_text('[setup]\nversion = 1\n[device]\nname = "From the card"\n')
         off = box.shut_down()
         on = box.boot()
         event = self.next_event(60)
+        if self.prefix == "/usr" and (card.exists() or self.status()["name"] != "From the card"):
+            said = box.run("journalctl", "-b", "-u", "edgeagent-setup", check=False)
+            raise Failed(f"the file on the boot partition was not used: {said}")
         return f"off {off:.1f} s, up {on:.1f} s, event {event:.1f} s later; {self.nothing_lost()}"
 
     def exposure(self) -> str:

@@ -30,7 +30,7 @@ def test_every_key_of_the_units_is_known_to_the_oldest_systemd(
     units = [
         tmp_path / file.name for file in (repository / "packaging" / "systemd").glob("edgeagent*.*")
     ]
-    assert len(units) == 5
+    assert len(units) == 6
     for unit in units:
         text = (repository / "packaging" / "systemd" / unit.name).read_text()
         # Programs and users of the package are not on the machine that tests.
