@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
 
 import stage
 import vendor
-from build import Build, last_change, stamp
 
+from build import Build, last_change, stamp
 from edgeagent import __version__
 
 FLAVOURS = ("edgeagent-libs", "edgeagent-runtime-litert", "edgeagent-runtime-onnx",
