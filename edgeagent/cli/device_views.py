@@ -27,12 +27,16 @@ def devices(data: dict[str, Any]) -> None:
     if "explained" in data:
         _explained(data["explained"])
     render.blank()
-    if not data["attached"]:
+    _attached(data["attached"])
+
+
+def _attached(attached: list[dict[str, Any]]) -> None:
+    if not attached:
         render.plain("No camera, microphone, serial line or sensor is attached.")
         return
-    rows = [(its["kind"], its["path"], its["name"], _about(its)) for its in data["attached"]]
+    rows = [(its["kind"], its["path"], its["name"], _about(its)) for its in attached]
     render.table(("KIND", "DEVICE", "NAME", "ABOUT"), rows)
-    if not all(its["verified"] for its in data["attached"]):
+    if not all(its["verified"] for its in attached):
         render.note("Cameras (V4L2) were not tried on real hardware by the makers of this version.")
     render.note("See one at work: edgeagent devices try DEVICE")
     render.note("Use it:          edgeagent devices add DEVICE")
