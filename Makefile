@@ -77,7 +77,7 @@ one-lock: $(BIN)/python
 	@test $(VENV)/.$(LOCK) -nt packaging/locks/$(LOCK).txt || { $(PIP_INSTALL) --require-hashes -r packaging/locks/$(LOCK).txt && $(PIP_INSTALL) --no-deps --editable . && touch $(VENV)/.$(LOCK); }
 
 chaos: $(VENV)/.dev  ## kill, power-cut, chain, torture, rollout tests in full (hours)
-	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/e2e/fleet tests/e2e/capture tests/unit/prove/test_mutated.py
+	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/e2e tests/unit/prove tests/unit/infer tests/unit/device
 
 soak: $(VENV)/.dev  ## three pipelines for ten minutes: memory, threads, the stop
 	$(BIN)/python benchmarks/soak.py --minutes 10

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgeagent.store.export import jsonl
 from edgeagent.testing.agent import AgentProcess
 
@@ -49,6 +51,7 @@ def edgeagent(folder: Path, *arguments: str) -> Any:
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
 
+@pytest.mark.usefixtures("in_full")
 def test_faults_are_told_and_the_other_pipeline_goes_on(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(CONFIG)
     with AgentProcess(tmp_path / "agent.toml", tmp_path) as agent:

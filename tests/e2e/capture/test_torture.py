@@ -372,6 +372,7 @@ def p95(ages: list[float]) -> float:
     return float(np.quantile(ages, 0.95))
 
 
+@pytest.mark.usefixtures("in_full")
 def test_some_rows_at_once(ward: Ward) -> None:
     rows = [ward.slow(), ward.resized(), ward.missing(), ward.certificate(), ward.nameless(),
             ward.repeats()]  # fmt: skip

@@ -226,6 +226,7 @@ importlib.util.find_spec = without("onnxruntime", importlib.util.find_spec)
 """
 
 
+@pytest.mark.usefixtures("in_full")
 def test_what_is_not_installed_is_replaced_or_left_out_and_said(
     tmp_path: Path, repository: Path, cache: Path
 ) -> None:

@@ -216,6 +216,7 @@ events_per_min = 600
 """
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.timeout(200)
 def test_a_version_that_sees_the_world_otherwise_is_stopped_by_the_records(
     cli: Cli, observer: Observer, tmp_path: Path

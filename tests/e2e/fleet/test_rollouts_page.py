@@ -60,6 +60,7 @@ def expected(shown: list[str]) -> re.Pattern[str]:
     return re.compile(r"\s*" + r"\s*".join(lines) + r"\s*")
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.timeout(240)
 def test_what_the_page_shows_is_what_comes(tmp_path: Path, broker: Mosquitto) -> None:
     (tmp_path / "models").symlink_to(ROOT / "models")

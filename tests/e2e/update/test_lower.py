@@ -61,6 +61,7 @@ def _runs(device: Any, version: str) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("in_full")
 def test_what_a_group_is_to_be_reaches_who_comes_late_and_goes_down_only_signed(
     tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
 ) -> None:

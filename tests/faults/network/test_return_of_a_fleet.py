@@ -54,6 +54,7 @@ def all_of(done: threading.Semaphore, timeout_s: float) -> None:
         assert done.acquire(timeout=max(0.0, end - time.monotonic())), f"{count} came"
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_fleet_returns_spread_out(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
     try:

@@ -66,6 +66,7 @@ class Pings:
         )
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.timeout(1500)
 def test_five_megabytes_over_a_bad_link(
     broker: Mosquitto, serve: Any, tmp_path: Path, full: bool,

@@ -245,8 +245,8 @@ def test_the_wait_is_told(parts: Package, slow: list[Slow]) -> None:
     threads = [threading.Thread(target=seat.run, args=(asked,)) for seat in (first, second)]
     threads[0].start()
     assert slow[0].runs.acquire(timeout=10)
-    threads[1].start()
     began = time.perf_counter()
+    threads[1].start()
     while not first._shared.turns._waiting:
         assert time.perf_counter() - began < 10
     held = time.perf_counter()
