@@ -72,7 +72,7 @@ class Library:
             NotFound: there is no such package or version; the text says what comes close.
             PackageError: it is there and broken, and no whole copy lies in another folder.
         """
-        if _is_path(name):
+        if is_path(name):
             return _at(Path(name).expanduser(), version)
         name, _, named = name.partition("@")
         return self._named(name, version or named)
@@ -161,7 +161,8 @@ class Library:
         return entries
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether `Library.find` looks for a file or folder of that name, not for a package."""
     # A bare name never means a folder that happens to lie here.
     looks_like = "/" in name or name in (".", "..") or name.endswith(_MODEL_FILES)
     return looks_like and "\0" not in name

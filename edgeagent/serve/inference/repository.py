@@ -23,6 +23,7 @@ from edgeagent.prove.semver import version_order
 from edgeagent.serve.http.aside import Aside
 from edgeagent.serve.http.exchange import Refused, overloaded
 from edgeagent.serve.inference.served import Served, Terms, step_back
+from edgeagent.update.library import is_path
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
@@ -156,7 +157,7 @@ class Repository:
         """Those that answer, the first of them when none is named. Raises NotFound."""
         known = self._seen.get(name)
         if known is None or time.monotonic() - known[0] > _LOOK_AGAIN_S:
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or is_path(name):
                 raise NotFound(f"there is no model {name[:64]!r}")
             found = await self._aside.run(self._look_up, name)
             if len(self._seen) > 256:
