@@ -63,6 +63,7 @@ def events(folder: Path, pipeline: str) -> list[dict[str, Any]]:
     return [its for its in found if its["kind"] == "event" and its["pipeline"] == pipeline]
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.assets
 def test_no_person_is_missed_and_inferences_are_saved(
     assets: Path, tmp_path: Path, full: bool

@@ -56,6 +56,7 @@ def ways(room: Room, strange: Mosquitto) -> dict[str, tuple[dict[str, Any], str,
 SHORT = ("id", "prefix", "rule", "profile", "disk", "source")
 
 
+@pytest.mark.usefixtures("in_full")
 def test_twelve_ways_to_lock_a_device_out(room: Room, full: bool) -> None:
     strange = Mosquitto(room.folder / "strange", tls=True)
     with strange:
