@@ -3,13 +3,13 @@ kept."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from edgeagent.cli import meant, options, render, views
-from edgeagent.errors import ConfigError, UsageError, unwritable
+from edgeagent.durable import replace
+from edgeagent.errors import ConfigError, UsageError
 
 
 def stanza(name: str, table: dict[str, Any], model: str, pipeline: str) -> str:
@@ -70,18 +70,7 @@ def keep(text: str, name: str, config: Path | None, data: Path | None) -> Path:
     if file.exists():
         raise UsageError(f"{file}: is there already", remedy="Give another --name.")
     _check(text, file, main, data)
-    fresh = file.with_name(f".{file.name}.new")
-    try:
-        file.parent.mkdir(exist_ok=True)
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise unwritable(file, error) from error
+    replace(file, text.encode(), mode=0o640)
     return file
 
 

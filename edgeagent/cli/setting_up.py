@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.cli import views
+from edgeagent.durable import put
 from edgeagent.errors import ConfigError, EdgeAgentError, NotFound, unwritable
 
 NAME = "edgeagent-setup.toml"
@@ -178,20 +179,12 @@ class Setup:
 
     def _write(self, file: Path, text: str) -> None:
         """As the configuration's owner and group, for nobody else."""
-        fresh = file.with_name(f".{file.name}.new")
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            if os.geteuid() == 0:
-                # The service may read its configuration and not change it.
-                os.chown(fresh, 0, self._etc.stat().st_gid)
-            fresh.replace(file)
+            # The service may read its configuration and not change it.
+            group = self._etc.stat().st_gid if os.geteuid() == 0 else None
+            put(file, text.encode(), mode=0o640, group=group)
         except OSError as error:
-            fresh.unlink(missing_ok=True)
             raise unwritable(file, error) from error
 
 

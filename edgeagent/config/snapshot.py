@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import msgspec
 
 from edgeagent.config.model import Config
 from edgeagent.config.toml import Places
+from edgeagent.durable import put
 from edgeagent.errors import StoreError
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ def write(folder: Path, loaded: Loaded) -> None:
     try:
         if file.exists() and file.read_bytes() == content:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
-        _sync_folder(folder)
+        put(file, content, mode=0o600)
     except OSError as error:
         raise StoreError(
             f"the configuration can't be kept as the last good one: {file}: {error.strerror}",
@@ -61,11 +54,3 @@ def read(folder: Path) -> Loaded | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return Loaded(kept.config, kept.hash, tuple(Path(its) for its in kept.files), Places())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

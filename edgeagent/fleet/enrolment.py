@@ -11,7 +11,6 @@ import base64
 import csv
 import hashlib
 import json
-import os
 import re
 import secrets
 import unicodedata
@@ -23,7 +22,8 @@ from typing import Any
 import msgspec
 
 from edgeagent.clock import rfc3339, wall_ns
-from edgeagent.errors import InputError, NotFound, StoreError, UsageError, unwritable
+from edgeagent.durable import replace
+from edgeagent.errors import InputError, NotFound, StoreError, UsageError
 from edgeagent.sync.topics import is_id
 
 LEDGER = "devices.json"
@@ -248,17 +248,7 @@ class Enrolment:
         return {name: rest for name, _, rest in pairs}
 
     def _write(self, file: Path, text: str) -> None:
-        fresh = file.with_name(f".{file.name}.new")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(file)
-        except OSError as error:
-            raise unwritable(file, error) from error
+        replace(file, text.encode(), mode=0o600)
 
 
 def hashed(password: str) -> str:

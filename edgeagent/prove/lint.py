@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from edgeagent import __version__
 from edgeagent.config.model import Runtime
+from edgeagent.durable import put
 from edgeagent.errors import (
-    FULL,
     EdgeAgentError,
     NotFound,
     NotPermitted,
@@ -105,14 +105,10 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 def write_files(package: Package) -> None:
     """Write ``[files]`` into model.toml, leaving everything else as people wrote it."""
     file = package.folder / "model.toml"
-    part = file.with_name(".model.toml.part")
     try:
         text = with_files(file.read_text(encoding="utf-8"), list_files(package.folder))
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        put(file, text.encode())
     except OSError as error:
-        if error.errno in FULL:
-            part.unlink(missing_ok=True)
         raise unwritable(file, error) from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from edgeagent.durable import sync
 from edgeagent.errors import NotFound, StoreError
 from edgeagent.store.allotment import BLOCK
 from edgeagent.store.ledger import Ledger
@@ -178,11 +179,7 @@ class Shelf:
             os.fsync(file.fileno())
         part.replace(self._folder / sha256)
         # The name must be on the medium before the row that counts on it.
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._folder)
         if sha256 in self._unlink:
             self._unlink.remove(sha256)
 

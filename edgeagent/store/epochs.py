@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from edgeagent.durable import put, sync
 from edgeagent.errors import StoreCorrupt, StoreError
 from edgeagent.store.database import FILE, PAGE, Connect, Database, close_quietly, connect
 from edgeagent.store.encode import Clock, rfc3339
@@ -84,11 +85,11 @@ def begin(
         _remove(fresh)
         fresh.mkdir(parents=True)
         epoch = _fill(folder, fresh / FILE, identity, clock, space_bytes, reason, make)
-        _sync_folder(fresh)
+        sync(fresh)
         fresh.rename(folder / "db")
-        _sync_folder(folder)
+        sync(folder)
         mark = Mark(identity.device, epoch, identity.machine, rfc3339(clock.wall_ns()))
-        _replace(folder / "epoch.json", msgspec.json.encode(mark))
+        put(folder / "epoch.json", msgspec.json.encode(mark))
     except OSError as error:
         raise StoreError(f"{error.filename or fresh}: {error.strerror}") from error
     return epoch
@@ -164,7 +165,7 @@ def set_aside(folder: Path) -> Path | None:
     try:
         target.parent.mkdir(exist_ok=True)
         source.rename(target)
-        _sync_folder(folder)
+        sync(folder)
     except OSError as error:
         raise StoreError(f"{source}: {error.strerror}") from error
     return target
@@ -218,23 +219,6 @@ def _tree_bytes(path: Path) -> int:
     if not path.is_dir():
         return 0
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _remove(folder: Path) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from edgeagent import clock
+from edgeagent.durable import put
 from edgeagent.infer.delegates import find_library_file
 
 log = logging.getLogger("edgeagent.models")
@@ -162,10 +163,8 @@ class CoolOff:
     def _write(self, known: _File) -> None:
         known.failed = dict(list(known.failed.items())[-_KEPT:])
         known.used = dict(list(known.used.items())[-_KEPT:])
-        part = self._file.with_suffix(".part")
         try:
-            part.write_text(json.dumps(msgspec.to_builtins(known), indent=1), encoding="utf-8")
-            part.replace(self._file)
+            put(self._file, json.dumps(msgspec.to_builtins(known), indent=1).encode())
         except OSError as error:
             log.warning("%s: can't be written: %s", self._file, error.strerror)
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import edgeagent
+from edgeagent.durable import sync
 from edgeagent.errors import StoreError, Untrusted, unwritable
 
 _BOOT = (
@@ -62,7 +63,7 @@ def apply(base: Path, patch: Path, into: Path, length: int, sha256: str) -> None
             last = said[-1] if said else f"exit {done.returncode}"
             raise StoreError(f"{patch.name} can't be applied: {last}")
         fresh.replace(into)
-        _sync_folder(into.parent)
+        sync(into.parent)
     except OSError as error:
         raise unwritable(into, error) from error
     finally:
@@ -82,9 +83,3 @@ def work(base: str, patch: str, fresh: str, sha256: str, room: str) -> None:
         stream.write(made)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    from edgeagent.update.fetch.part import sync_folder
-
-    sync_folder(folder)

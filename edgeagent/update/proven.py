@@ -21,6 +21,7 @@ import msgspec
 from edgeagent import __version__
 from edgeagent.config.model import Runtime
 from edgeagent.config.paths import shipped
+from edgeagent.durable import put
 from edgeagent.errors import ModelError, ProofFailed
 from edgeagent.infer.delegates import accelerators
 from edgeagent.manifest import Package
@@ -75,10 +76,8 @@ class Proven:
     def add(self, mark: str) -> None:
         """Remember a mark of `mark_of`."""
         marks = [*[its for its in self._marks() if its != mark], mark][-_KEPT:]
-        part = self._file.with_suffix(".part")
         try:
-            part.write_text(json.dumps(marks), encoding="utf-8")
-            part.replace(self._file)
+            put(self._file, json.dumps(marks).encode())
         except OSError as error:
             log.warning("%s: can't be written: %s", self._file, error.strerror)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from edgeagent.durable import replace, write_through
 from edgeagent.errors import NotFound, UsageError
 from edgeagent.fleet.keys import PrivateKey
 from edgeagent.fleet.repository import roles
 from edgeagent.fleet.repository.home import Home, key_of, name_of, named
-from edgeagent.update.fetch.part import replace, write_through
 from edgeagent.update.signatures import OPERATORS, public_key
 
 

@@ -34,10 +34,10 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from edgeagent.durable import replace
 from edgeagent.errors import Busy, NotFound, NotPermitted, unwritable
 from edgeagent.fleet.keys import PrivateKey
 from edgeagent.fleet.repository import roles
-from edgeagent.update.fetch.part import replace
 
 _FIRST_ROOT = "root.json"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile, Targets
 
+from edgeagent.durable import put
 from edgeagent.errors import NotFound, PackageError, UsageError
 from edgeagent.fleet.repository import roles
 from edgeagent.fleet.repository.home import Home, key_of
 from edgeagent.manifest import Package, load_package, sha256_of
 from edgeagent.prove.semver import version_order
-from edgeagent.update.fetch.part import sync_folder, write_through
 
 MOST_FILES = 512
 MOST_DELTA = 64 << 20
@@ -263,11 +263,7 @@ def _store(home: Home, path: str, target: TargetFile, content: bytes) -> None:
     file = _place(home, path, target)
     if file.is_file() and file.stat().st_size == target.length:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f".{file.name}~")
-    write_through(fresh, content)
-    fresh.replace(file)
-    sync_folder(file.parent)
+    put(file, content)
 
 
 def _place(home: Home, path: str, target: TargetFile) -> Path:

@@ -17,11 +17,10 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from edgeagent import clock
+from edgeagent import clock, durable
 from edgeagent.config.model import Runtime
 from edgeagent.device.identity import machine_hash
 from edgeagent.device.profile import Board
-from edgeagent.errors import unwritable
 from edgeagent.infer import delegates
 from edgeagent.infer.installed import runtimes
 from edgeagent.manifest import Package, sha256_of
@@ -93,13 +92,7 @@ class Choices:
     def keep(self, package: Package, choice: Choice) -> Path:
         """Write it; the file. Raises as `unwritable`."""
         file = self._file(package)
-        part = file.with_suffix(".part")
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(msgspec.json.format(msgspec.json.encode(choice), indent=1))
-            part.replace(file)
-        except OSError as error:
-            raise unwritable(file, error) from error
+        durable.replace(file, msgspec.json.format(msgspec.json.encode(choice), indent=1))
         return file
 
     def forget(self, package: Package) -> None:

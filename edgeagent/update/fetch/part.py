@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from edgeagent.durable import sync, write_through
 from edgeagent.errors import StoreFull, Untrusted, unwritable
 from edgeagent.update.fetch.pieces import Pieces
 
@@ -110,7 +111,7 @@ class Part:
             self.close()
             self._file.replace(self.into)
             self._map.unlink(missing_ok=True)
-            sync_folder(self.into.parent)
+            sync(self.into.parent)
         except OSError as error:
             raise unwritable(self.into, error) from error
 
@@ -153,38 +154,6 @@ class Buffer:
 
     def pause(self) -> None:
         """Nothing of it is remembered."""
-
-
-def write_through(file: Path, data: bytes) -> None:
-    """Write a whole file and have it on the medium. Raises OSError."""
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def replace(file: Path, data: bytes) -> None:
-    """Put a file in place of another one: after a power cut there is one of both, whole.
-
-    Raises StoreError and its kinds.
-    """
-    fresh = file.with_name(f"{file.name}~")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_through(fresh, data)
-        fresh.replace(file)
-        sync_folder(file.parent)
-    except OSError as error:
-        raise unwritable(file, error) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Have names that were given or taken in a folder on the medium. Raises OSError."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _reserve(fd: int, size: int) -> None:

@@ -10,13 +10,14 @@ Messages both ways: length (4 bytes, big endian), kind (``J`` JSON, ``B`` bytes)
 from __future__ import annotations
 
 import json
-import os
 import struct
 import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from edgeagent.durable import sync
 
 if TYPE_CHECKING:
     from tuf.ngclient import TargetFile, Updater
@@ -147,10 +148,10 @@ class _Guard:
         now = _stamps(self._folder)
         changed = [path for path, stamp in now.items() if self._on_disk.get(path) != stamp]
         for path in changed:
-            _sync(path)
+            sync(path)
         if changed:
             for folder in {path.parent for path in changed} | {self._folder.parent}:
-                _sync(folder)
+                sync(folder)
         self._on_disk = now
 
 
@@ -170,11 +171,3 @@ def _files(folder: Path) -> Iterator[Path]:
     for place in (folder, folder / "root_history"):
         if place.is_dir():
             yield from (path for path in place.iterdir() if path.is_file())
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

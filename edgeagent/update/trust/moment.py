@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from edgeagent import clock as system_clock
 from edgeagent.clock import BUILD_TIME_S, rfc3339
-from edgeagent.update.fetch.part import replace
+from edgeagent.durable import replace
 
 _NS = 1_000_000_000
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from edgeagent.durable import replace
 from edgeagent.errors import EdgeAgentError, NotFound, StoreError, Unavailable, Untrusted
 from edgeagent.manifest import sha256_of
 from edgeagent.update import delta, signatures
-from edgeagent.update.fetch.part import Part, replace
+from edgeagent.update.fetch.part import Part
 from edgeagent.update.fetch.port import Carrier
 from edgeagent.update.ports import Progress, Target
 from edgeagent.update.trust.guard import Guard

@@ -206,6 +206,7 @@ def test_a_damaged_account_costs_a_try(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_place_that_can_not_be_written_to_costs_tries(tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("a file in place of the folder")
     account = CoolOff(tmp_path / "none" / "d.json")
     assert account.add("mark", ("npu",), "it crashed").times == 1
     assert account.failure("mark") is None
