@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import options, render
-from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir, VariantName, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +47,8 @@ def batch(
     threshold: Annotated[
         float | None, typer.Option(min=0.0, help="In place of the model's own.")
     ] = None,
-    variant: Annotated[
-        str, typer.Option(metavar="FILE", help="Variant or runtime to use [default: what runs].")
-    ] = "",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes [default: one for each core].")
-    ] = None,
+    variant: VariantName = "",
+    workers: Workers = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of each [default: so that cores are used].")
     ] = None,

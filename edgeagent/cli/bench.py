@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeagent.cli import options, render
-from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir, VariantName
 from edgeagent.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ _KEYS = ("variant", "delegate", "provider", "threads", "batch")
 
 Delegate = Annotated[str, typer.Option(help="TFLite delegate: xnnpack, none, or a library.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime's execution provider.")]
+Other = Annotated[
+    str,
+    typer.Option(
+        "--vs", metavar="OTHER",
+        help="Compare in turns with: MODEL, tuned, or settings: threads=2,delegate=none.",
+    ),
+]  # fmt: skip
 Samples = Annotated[
     list[Path] | None,
     typer.Option(
@@ -36,16 +43,9 @@ def bench(
             "--scenario", "-s", help="single, multi, server, offline or all [default: single]."
         ),
     ] = None,
-    vs: Annotated[
-        str,
-        typer.Option(
-            "--vs",
-            metavar="OTHER",
-            help="Compare in turns with: MODEL, tuned, or settings: threads=2,delegate=none.",
-        ),
-    ] = "",
+    vs: Other = "",
     seconds: Annotated[float, typer.Option(min=0.2, max=600, help="For each scenario.")] = 5.0,
-    variant: Annotated[str, typer.Option(help="File name or runtime of the variant.")] = "",
+    variant: VariantName = "",
     delegate: Delegate = "",
     provider: Provider = "",
     threads: Annotated[int | None, typer.Option(min=1, max=64)] = None,

@@ -9,7 +9,7 @@ import typer
 
 from edgeagent.cli import options, render
 from edgeagent.cli.batch import crew_size, progress_line
-from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli.options import AsJson, ConfigFile, DataDir, VariantName, Workers
 from edgeagent.errors import unwritable
 
 if TYPE_CHECKING:
@@ -41,12 +41,8 @@ def evaluate(
         float, typer.Option(min=0.0, max=1.0, help="Share of answers that must be right, "
                             "for the threshold that is suggested.")
     ] = 0.95,
-    variant: Annotated[
-        str, typer.Option(metavar="FILE", help="Variant or runtime to use [default: what runs].")
-    ] = "",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes [default: one for each core].")
-    ] = None,
+    variant: VariantName = "",
+    workers: Workers = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -36,6 +36,14 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Set one key; may be given several times."),
 ]
 
+VariantName = Annotated[
+    str, typer.Option("--variant", metavar="FILE", help="Variant or runtime to use [default: "
+                      "what runs].")
+]  # fmt: skip
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes [default: one for each core].")
+]
+
 
 def config_file(given: Path | None) -> Path:
     """The configuration that is meant: as given, else the system's."""

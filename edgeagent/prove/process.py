@@ -142,6 +142,10 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, whatever it is doing."""
         self._held.close()
 
     def _heard(self) -> Iterator[None]:

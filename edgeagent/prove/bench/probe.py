@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -36,7 +35,7 @@ class Probe:
         try:
             self._child.outcome(_START_S, self._stopped)
         except BaseException:
-            self._child.__exit__()
+            self._child.close()
             raise
         self._count = 0
 
@@ -67,13 +66,12 @@ class Probe:
     def __enter__(self) -> Probe:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        self._child.__exit__()
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
 
 
 class Opened:

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 
 from edgeagent.errors import ProofFailed
 from edgeagent.infer import delegates
@@ -56,15 +55,10 @@ class Stand:
     def __enter__(self) -> Stand:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._leave()
 
     def _leave(self) -> None:
         if self._shared is not None:
-            self._shared.__exit__()
+            self._shared.close()
             self._shared = None
