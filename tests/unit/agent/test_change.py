@@ -4,101 +4,42 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from bare_pipelines import Running
 
 from edgeagent.agent import aside as aside_
-from edgeagent.agent.build import Built, Surroundings, build
 from edgeagent.agent.change import LiveStage
 from edgeagent.config.model import Config
 from edgeagent.config.toml import Places
 from edgeagent.errors import ModelError
 from edgeagent.infer.sharing import Sharing
 from edgeagent.manifest import Package, load_package
-from edgeagent.pipeline import Pipeline
-from edgeagent.supervisor import Supervisor
 from edgeagent.testing import spoil
-from edgeagent.types import Draft
 from edgeagent.update.compatible import shared_models
-from edgeagent.update.library import Library
 from edgeagent.update.ports import Refused
 
 pytest.importorskip("onnxruntime")
 
 
-class Sink:
-    """Records as they would be appended, in order."""
-
-    seq = None
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-
-    def append(self, draft: Draft) -> Sink:
-        self.drafts.append(draft)
-        return self
-
-    def frames(self) -> list[int]:
-        return [draft.frame for draft in self.drafts if draft.kind == "result"]
-
-    def events(self, phase: str) -> list[Draft]:
-        return [d for d in self.drafts if d.kind == "event" and d.data["phase"] == phase]
-
-
-class Running:
-    """Pipelines on a library of our own, without the rest of an agent."""
+class Changing(Running):
+    """With what changes their models."""
 
     def __init__(self, models: Path, pipelines: dict[str, Any], **source: Any) -> None:
-        table = {
-            "sources": {"belt": {"kind": "synthetic", **source}},
-            "pipelines": pipelines,
-        }
-        self.sink = Sink()
-        config = msgspec.convert(table, Config)
-        around = Surroundings(config, "hash", Library([models]), self.sink, sharing=Sharing())
-        self.supervisor = Supervisor()
-        self.built = Built()
-        made = build(around)
-        self.built.pipelines.update(made.pipelines)
-        self.built.sources.update(made.sources)
-        self.stage = LiveStage(around, Places(), self.built, self.supervisor)
-        for unit in (*made.pipelines.values(), *made.sources.values()):
-            self.supervisor.start(unit)
-
-    def pipeline(self, name: str = "door") -> Pipeline:
-        pipeline = self.built.pipelines[name]
-        assert isinstance(pipeline, Pipeline)
-        return pipeline
-
-    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, [h.reason for h in self.supervisor.health()]
-            time.sleep(0.01)
-
-    def steps(self, more: int, name: str = "door") -> None:
-        """Wait until it has looked at so many more samples."""
-        wanted = self.pipeline(name).meter.steps + more
-        self.until(lambda: self.pipeline(name).meter.steps >= wanted)
+        belt = {"kind": "synthetic", **source}
+        super().__init__(models, {"sources": {"belt": belt}, "pipelines": pipelines}, Sharing())
+        self.stage = LiveStage(self.around, Places(), self.built, self.supervisor)
 
     def stop(self) -> None:
-        for model in ("parts",):
-            self.stage.release(model)
-        self.supervisor.stop(5)
+        self.stage.release("parts")
+        super().stop()
 
 
 EVERY = {"source": "belt", "model": "parts", "record": {"every": 1}}
-
-
-@pytest.fixture
-def models(repository: Path, tmp_path: Path) -> Path:
-    shutil.copytree(repository / "models" / "parts", tmp_path / "models" / "parts")
-    return tmp_path / "models"
 
 
 @pytest.fixture
@@ -107,11 +48,11 @@ def good(repository: Path) -> Package:
 
 
 @pytest.fixture
-def run(models: Path) -> Iterator[Callable[..., Running]]:
-    made: list[Running] = []
+def run(models: Path) -> Iterator[Callable[..., Changing]]:
+    made: list[Changing] = []
 
-    def start(pipelines: dict[str, Any] | None = None, **source: Any) -> Running:
-        running = Running(models, pipelines or {"door": EVERY}, **source)
+    def start(pipelines: dict[str, Any] | None = None, **source: Any) -> Changing:
+        running = Changing(models, pipelines or {"door": EVERY}, **source)
         made.append(running)
         return running
 
@@ -126,7 +67,7 @@ def aside(models: Path, version: str) -> Path:
 
 
 def test_no_frame_of_a_recording_is_lost_or_seen_twice(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     new = spoil.version(good, aside(models, "1.1.0"))
     running = run(pace="max", count=600)
@@ -145,7 +86,7 @@ def test_no_frame_of_a_recording_is_lost_or_seen_twice(
 
 
 def test_what_is_open_goes_on_under_the_new_version(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     """The same parts have the same tracks: the change begins and ends no event by itself."""
     new = spoil.version(good, aside(models, "1.1.0"))
@@ -156,7 +97,7 @@ def test_what_is_open_goes_on_under_the_new_version(
     changed.stage.activate(new)
     changed.until(lambda: changed.pipeline().health().state == "ended")
 
-    def told(running: Running, phase: str) -> list[tuple[Any, ...]]:
+    def told(running: Changing, phase: str) -> list[tuple[Any, ...]]:
         return [(d.frame, d.data["label"], d.data.get("track")) for d in running.sink.events(phase)]
 
     assert told(changed, "new") == told(still, "new")
@@ -164,7 +105,7 @@ def test_what_is_open_goes_on_under_the_new_version(
 
 
 def test_pipelines_that_share_a_session_change_it_together(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     new = spoil.version(good, aside(models, "1.1.0"))
     running = run({"door": EVERY, "gate": EVERY}, pace="true", fps=50)
@@ -202,7 +143,7 @@ def test_which_models_are_shared() -> None:
 
 
 def test_a_version_that_does_not_open_changes_nothing(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     bad = spoil.wrong_shape(good, aside(models, "1.1.0"))
     running = run({"door": EVERY, "gate": EVERY}, pace="true", fps=50)
@@ -215,7 +156,7 @@ def test_a_version_that_does_not_open_changes_nothing(
 
 
 def test_labels_that_change_after_a_while_are_found_beside_the_version_before(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     bad = spoil.labels_permuted(good, aside(models, "1.1.0"), after=100)
     running = run(pace="true", fps=100)
@@ -234,7 +175,7 @@ def test_labels_that_change_after_a_while_are_found_beside_the_version_before(
 
 
 def test_a_good_version_stays_and_lets_go_of_the_one_before(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     new = spoil.version(good, aside(models, "1.1.0"))
     running = run(pace="true", fps=100)
@@ -250,7 +191,7 @@ def test_a_good_version_stays_and_lets_go_of_the_one_before(
 
 
 def test_a_model_that_fails_in_the_field_is_found(
-    run: Callable[..., Running], models: Path, good: Package, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Changing], models: Path, good: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgeagent.errors import InferenceError
 
@@ -277,7 +218,7 @@ def test_a_model_that_fails_in_the_field_is_found(
 
 
 def test_a_shadow_tells_disagreements_and_gives_no_results(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     bad = spoil.biased(good, aside(models, "1.1.0"), "cracked")
     running = run({"door": {**EVERY, "snapshot": True}}, pace="true", fps=50)
@@ -295,7 +236,7 @@ def test_a_shadow_tells_disagreements_and_gives_no_results(
 
 
 def test_a_shadow_that_agrees_passes_and_is_gone(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     new = spoil.version(good, aside(models, "1.1.0"))
     running = run(pace="true", fps=50)
@@ -307,7 +248,7 @@ def test_a_shadow_that_agrees_passes_and_is_gone(
 
 
 def test_a_pipeline_without_its_model_runs_once_it_is_there(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     first = spoil.version(good, aside(models, "1.0.0"))
     shutil.rmtree(models / "parts")
@@ -319,7 +260,7 @@ def test_a_pipeline_without_its_model_runs_once_it_is_there(
 
 
 def test_a_model_that_is_withdrawn_leaves_a_reason_and_stops_nobody_else(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     pipelines = {"door": EVERY, "text": {**EVERY, "model": "digits"}}
     shutil.copytree(good.folder.parents[1] / "digits", models / "digits")
@@ -332,7 +273,7 @@ def test_a_model_that_is_withdrawn_leaves_a_reason_and_stops_nobody_else(
 
 
 def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     digits = load_package(good.folder.parents[1] / "digits" / "1.0.0")
     shutil.copytree(digits.folder, models / "digits" / "1.0.0")
@@ -351,7 +292,7 @@ def test_a_second_model_is_changed_with_the_pipeline_that_asks_it(
 
 
 def test_live_samples_for_a_proof_are_copies(
-    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Changing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aside_, "_GATHER_S", 1.0)
     running = run(pace="true", fps=50)
@@ -366,7 +307,7 @@ def test_live_samples_for_a_proof_are_copies(
     assert len(running.stage.live("parts", stopped)) <= 1
 
 
-def test_what_runs_already_is_not_opened_again(run: Callable[..., Running], good: Package) -> None:
+def test_what_runs_already_is_not_opened_again(run: Callable[..., Changing], good: Package) -> None:
     running = run(pace="true", fps=50)
     running.steps(5)
     stages = running.pipeline().stages
@@ -376,7 +317,7 @@ def test_what_runs_already_is_not_opened_again(run: Callable[..., Running], good
 
 
 def test_windows_of_another_length_are_cut_from_the_change_on(
-    run: Callable[..., Running], models: Path, good: Package
+    run: Callable[..., Changing], models: Path, good: Package
 ) -> None:
     """The source is opened anew for it, and again when it is taken back."""
     bearing = load_package(good.folder.parents[1] / "bearing" / "1.0.0")

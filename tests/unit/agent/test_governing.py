@@ -2,104 +2,58 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from bare_pipelines import Running
 from msgspec.structs import replace
 
-from edgeagent.agent.build import Surroundings, build, opener, plan_of
+from edgeagent.agent.build import opener, plan_of
 from edgeagent.agent.governing import Governing, Live, Pacer, Resting, Shedding, Stricter
 from edgeagent.agent.lighter import Lighter
-from edgeagent.config.model import Config
 from edgeagent.device import health
 from edgeagent.errors import InferenceError
 from edgeagent.manifest import Package, load_package
-from edgeagent.pipeline import Pipeline
 from edgeagent.prove.tomltext import table_text
 from edgeagent.stages import Change
-from edgeagent.supervisor import Supervisor
 from edgeagent.testing import spoil
 from edgeagent.testing.onnxgraph import Graph
 from edgeagent.testing.thermal import Board, World
-from edgeagent.types import Draft
 from edgeagent.update.behaviour import Watch
-from edgeagent.update.library import Library
 
 pytest.importorskip("onnxruntime")
 
 
-class Sink:
-    seq = None
-
-    def __init__(self) -> None:
-        self.drafts: list[Draft] = []
-
-    def append(self, draft: Draft) -> Sink:
-        self.drafts.append(draft)
-        return self
-
-
-class Running:
-    """Pipelines on a live scene, without the rest of an agent."""
+class Governed(Running):
+    """Pipelines on a live scene, with what a governor holds of them."""
 
     def __init__(self, models: Path, pipelines: dict[str, Any], **more: Any) -> None:
         source = {"kind": "synthetic", "fps": 40, **more.pop("source", {})}
-        config = msgspec.convert(
-            {"sources": {"belt": source}, "pipelines": pipelines, **more}, Config
-        )
-        self.sink = Sink()
-        self.around = Surroundings(config, "hash", Library([models]), self.sink)
-        self.built = build(self.around)
+        super().__init__(models, {"sources": {"belt": source}, "pipelines": pipelines, **more})
         self.live = Live(self.around, self.built)
-        self.supervisor = Supervisor()
-        for unit in (*self.built.pipelines.values(), *self.built.sources.values()):
-            self.supervisor.start(unit)
-
-    def pipeline(self, name: str = "door") -> Pipeline:
-        pipeline = self.built.pipelines[name]
-        assert isinstance(pipeline, Pipeline)
-        return pipeline
-
-    def until(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, self.supervisor.health()
-            time.sleep(0.01)
-
-    def steps(self, more: int, name: str = "door") -> None:
-        wanted = self.pipeline(name).meter.steps + more
-        self.until(lambda: self.pipeline(name).meter.steps >= wanted)
 
 
 DOOR = {"source": "belt", "model": "parts"}
 
 
 @pytest.fixture
-def models(repository: Path, tmp_path: Path) -> Path:
-    shutil.copytree(repository / "models" / "parts", tmp_path / "models" / "parts")
-    return tmp_path / "models"
+def run(models: Path) -> Iterator[Callable[..., Governed]]:
+    made: list[Governed] = []
 
-
-@pytest.fixture
-def run(models: Path) -> Iterator[Callable[..., Running]]:
-    made: list[Running] = []
-
-    def start(pipelines: dict[str, Any] | None = None, **more: Any) -> Running:
-        running = Running(models, pipelines or {"door": DOOR}, **more)
+    def start(pipelines: dict[str, Any] | None = None, **more: Any) -> Governed:
+        running = Governed(models, pipelines or {"door": DOOR}, **more)
         made.append(running)
         return running
 
     yield start
     for running in made:
-        running.supervisor.stop(5)
+        running.stop()
 
 
-def test_the_rate_of_live_pipelines_is_a_share_of_what_came(run: Callable[..., Running]) -> None:
+def test_the_rate_of_live_pipelines_is_a_share_of_what_came(run: Callable[..., Governed]) -> None:
     running = run()
     pacer = Pacer(running.live)
     running.steps(5)
@@ -117,7 +71,7 @@ def test_the_rate_of_live_pipelines_is_a_share_of_what_came(run: Callable[..., R
     assert running.pipeline().pace is None
 
 
-def test_recordings_lose_nothing(run: Callable[..., Running]) -> None:
+def test_recordings_lose_nothing(run: Callable[..., Governed]) -> None:
     running = run(source={"pace": "max", "count": 200})
     assert list(running.live.pipelines()) == []
     assert running.live.priorities() == []
@@ -125,7 +79,7 @@ def test_recordings_lose_nothing(run: Callable[..., Running]) -> None:
     assert running.pipeline().meter.steps == 200
 
 
-def test_the_gate_gets_stricter(run: Callable[..., Running]) -> None:
+def test_the_gate_gets_stricter(run: Callable[..., Governed]) -> None:
     running = run({"door": {**DOOR, "gate": {"motion": {}}}, "all": DOOR})
     running.steps(5)
     running.steps(5, "all")
@@ -138,7 +92,7 @@ def test_the_gate_gets_stricter(run: Callable[..., Running]) -> None:
     assert stages.gate.strictness == 1.0
 
 
-def test_pipelines_of_low_priority_rest_and_go_on(run: Callable[..., Running]) -> None:
+def test_pipelines_of_low_priority_rest_and_go_on(run: Callable[..., Governed]) -> None:
     running = run({"door": DOOR, "yard": {**DOOR, "priority": 2}})
     running.steps(5)
     running.steps(5, "yard")
@@ -155,7 +109,7 @@ def test_pipelines_of_low_priority_rest_and_go_on(run: Callable[..., Running]) -
     assert running.pipeline("yard").health().state == "ok"
 
 
-def test_a_pipeline_is_shed_with_its_model_and_loads_it_again(run: Callable[..., Running]) -> None:
+def test_a_pipeline_is_shed_with_its_model_and_loads_it_again(run: Callable[..., Governed]) -> None:
     running = run({"door": DOOR, "yard": DOOR})
     running.steps(5)
     running.steps(5, "yard")
@@ -172,7 +126,7 @@ def test_a_pipeline_is_shed_with_its_model_and_loads_it_again(run: Callable[...,
     assert figures["cold_start_ms"] > 0
 
 
-def test_a_model_that_nobody_needs_is_unloaded_and_remembers(run: Callable[..., Running]) -> None:
+def test_a_model_that_nobody_needs_is_unloaded_and_remembers(run: Callable[..., Governed]) -> None:
     running = run({"door": {**DOOR, "unload_after": "1500 ms"}})
     running.steps(30)
     door = running.pipeline()
@@ -192,7 +146,7 @@ def test_a_model_that_nobody_needs_is_unloaded_and_remembers(run: Callable[..., 
     assert door.figures()["cold_starts"] == 1
 
 
-def test_a_change_of_the_model_while_it_is_unloaded(run: Callable[..., Running]) -> None:
+def test_a_change_of_the_model_while_it_is_unloaded(run: Callable[..., Governed]) -> None:
     running = run()
     running.steps(5)
     door = running.pipeline()
@@ -210,7 +164,7 @@ def test_a_change_of_the_model_while_it_is_unloaded(run: Callable[..., Running])
 
 
 def test_a_lighter_variant_takes_over_and_the_usual_one_comes_back(
-    run: Callable[..., Running], models: Path
+    run: Callable[..., Governed], models: Path
 ) -> None:
     good = load_package(models / "parts" / "1.0.0")
     two_speeds(good, models / "parts" / "1.1.0")
@@ -230,7 +184,7 @@ def test_a_lighter_variant_takes_over_and_the_usual_one_comes_back(
 
 
 def test_a_variant_that_the_configuration_names_is_meant(
-    run: Callable[..., Running], models: Path
+    run: Callable[..., Governed], models: Path
 ) -> None:
     good = load_package(models / "parts" / "1.0.0")
     slow = two_speeds(good, models / "parts" / "1.1.0").manifest.variant[0].file
@@ -258,7 +212,7 @@ def two_speeds(good: Package, folder: Path) -> Package:
 
 
 def test_on_a_hot_board_the_unit_slows_down_tells_and_recovers(
-    run: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Governed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The unit on its own thread, by the files of a made-up board."""
     root = tmp_path / "root"
