@@ -132,7 +132,8 @@ function overlay(figure, told, view) {
     if (its.box && Math.abs(told.seen - told.number) <= 3) {
       const [a, b, c, d] = its.box;
       parts.push(draw("rect", { class: "box", x: a * w, y: b * h, width: (c - a) * w, height: (d - b) * h }),
-        draw("text", { x: a * w, y: Math.max(13 * unit, b * h - 4 * unit) }, says));
+        // What stands at the right edge is written to the left, or its end would be cut off.
+        draw("text", { x: (a > 0.6 ? Math.min(c, 1) : a) * w, y: Math.max(13 * unit, b * h - 4 * unit), "text-anchor": a > 0.6 ? "end" : "start" }, says));
     } else if (says) plain.push(says);
   }
   plain.slice(0, 5).forEach((says, n) => parts.push(draw("text", { x: 6 * unit, y: (n + 1) * 16 * unit }, says)));
