@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeagent.demo.svg import Axis, Sheet
+from edgeagent.demo.svg import Axis, Sheet, ticks
 from edgeagent.errors import unwritable
 
 if TYPE_CHECKING:
@@ -97,12 +97,19 @@ def _frame(sheet: Sheet, x: Axis, y: Axis) -> None:
         sheet.line(_LEFT, height, _WIDTH - _RIGHT, height, "grid")
         sheet.text(_LEFT - 6, height + 4, f"{100 * share:g} %", "muted", "end")
     sheet.line(_LEFT, floor, _WIDTH - _RIGHT, floor, "axis")
-    for exponent in range(math.floor(x.low), math.ceil(x.high) + 1):
-        for digit in (1, 2, 5):
-            mark = exponent + math.log10(digit)
-            if x.low <= mark <= x.high:
-                sheet.line(x(mark), floor, x(mark), floor + 4, "axis")
-                sheet.text(x(mark), floor + 18, f"{10.0**mark:.4g} ms", "muted", "middle")
+    for latency in _marks(10.0**x.low, 10.0**x.high):
+        at = x(math.log10(latency))
+        sheet.line(at, floor, at, floor + 4, "axis")
+        sheet.text(at, floor + 18, f"{latency:.4g} ms", "muted", "middle")
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Round latencies for a logarithmic axis: 1, 2 and 5 of each decade, or, where an axis is so
+    short that hardly one of them lies on it, evenly spaced ones."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [digit * 10.0**exponent for exponent in decades for digit in (1, 2, 5)]
+    found = [its for its in found if low <= its <= high]
+    return found if len(found) > 2 else [its for its in ticks(low, high, 6) if its > 0]
 
 
 def _stages(sheet: Sheet, shown: list[tuple[str, Figures]], top: float) -> None:

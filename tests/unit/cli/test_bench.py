@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from edgeagent.cli.bench_plot import _marks
+
 pytest.importorskip("ai_edge_litert")
 FAST = ("--seconds", "0.2")
 
@@ -66,3 +68,10 @@ def test_a_variant_that_is_not_there_is_a_failure(invoke: Any) -> None:
     done = invoke("bench", "digits", "--variant", "edgetpu", *FAST)
     assert done.exit_code == 1
     assert "has no variant 'edgetpu'" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.19, 0.31), (0.2, 0.2001), (0.05, 40.0), (3.0, 900.0)])
+def test_an_axis_has_marks_enough_to_be_read(low: float, high: float) -> None:
+    marks = _marks(low, high)
+    assert 3 <= len(marks) <= 16
+    assert all(low <= its <= high * 1.0001 for its in marks)
