@@ -194,3 +194,13 @@ def unwritable(place: object, error: OSError) -> EdgeAgentError:
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         return UsageError(said, remedy="Name another place.")
     return StoreError(said, remedy="See what the system says of it: dmesg | tail")
+
+
+def in_words(error: BaseException) -> str:
+    """An error and its remedy as one line for status and logs."""
+    if not isinstance(error, EdgeAgentError):
+        return repr(error)
+    sentence = " ".join(str(error).split())
+    if not error.remedy:
+        return sentence
+    return f"{sentence}{'' if sentence.endswith(('.', '?', '!')) else '.'} {error.remedy}"

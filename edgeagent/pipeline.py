@@ -13,13 +13,13 @@ from typing import Any
 
 from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Present
-from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded
+from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded, in_words
 from edgeagent.metrics import Meter
 from edgeagent.stages import Acts, Change, Gates, Inbox, Notes, Paces, Parked, Sink, Stages
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
-__all__ = ["Change", "Inbox", "Parked", "Pipeline", "Sink", "Stages", "told"]
+__all__ = ["Change", "Inbox", "Parked", "Pipeline", "Sink", "Stages"]
 
 log = logging.getLogger("edgeagent.pipeline")
 
@@ -317,20 +317,18 @@ class Pipeline:
         """What runs now; None = nothing is open."""
         return self._stages
 
-    def evidence(self, sample: Sample) -> Evidence | None:
+    def picture(self, sample: Sample, *, asked: bool = False) -> Evidence | None:
         """A redacted picture of it, or of the newest sample of which it is known what to hide;
-        None where there may be none. May be called by any thread. Raises InputError."""
+        None where there may be none. Any thread may call it. Raises InputError.
+
+        ``asked``: by a person, who wants the present one.
+        """
         stages = self._stages
-        return stages.picture(sample) if stages is not None else None
+        return None if stages is None else stages.picture(sample, asked=asked)
 
     def stop(self) -> None:
         """Ask it to end after the present step."""
         self._stop.set()
-
-    def picture(self, sample: Sample) -> Evidence | None:
-        """A present picture as a person may see it who asks for one; None where there is none."""
-        stages = self._stages
-        return None if stages is None else stages.picture(sample, asked=True)
 
     def retire(self) -> None:
         """Stop for good: its source must not wait for it."""
@@ -364,7 +362,7 @@ class Pipeline:
         self._state = "down"
         self.watch.restarts += 1
         self.settled.set()
-        self._reason = told(error)
+        self._reason = in_words(error)
         if isinstance(error, EdgeAgentError) and error.retry == "never":
             # It will not take samples again, and a file must not wait for it for ever.
             self._inbox.close()
@@ -394,13 +392,3 @@ class Pipeline:
         if loss and state == "ok":
             state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)
-
-
-def told(error: BaseException) -> str:
-    """An error and its remedy as one line for status and logs."""
-    if not isinstance(error, EdgeAgentError):
-        return repr(error)
-    sentence = " ".join(str(error).split())
-    if not error.remedy:
-        return sentence
-    return f"{sentence}{'' if sentence.endswith(('.', '?', '!')) else '.'} {error.remedy}"

@@ -24,9 +24,9 @@ from edgeagent.config.units import seconds
 from edgeagent.decide import ACTIONS
 from edgeagent.decide.present import Present
 from edgeagent.decide.readings import Readings
-from edgeagent.errors import ConfigError, EdgeAgentError, UsageError
+from edgeagent.errors import ConfigError, EdgeAgentError, UsageError, in_words
 from edgeagent.manifest import Package
-from edgeagent.pipeline import Pipeline, told
+from edgeagent.pipeline import Pipeline
 from edgeagent.prove.samples import gives, takes, wanted_by
 from edgeagent.stages import Notes, Sink, Stages
 from edgeagent.supervisor import Unit
@@ -63,7 +63,7 @@ class Unbuilt:
         """Known already."""
 
     def health(self) -> Health:
-        return Health(self.name, "down", told(self.error))
+        return Health(self.name, "down", in_words(self.error))
 
 
 class Built(Struct):

@@ -57,7 +57,7 @@ class Pictures:
     def _tell(self, pipeline: Pipeline, sample: Sample, old: list[Told], new: list[Told]) -> None:
         try:
             # The pipeline's own way out for pictures: what must be hidden is, or there is none.
-            picture = pipeline.evidence(sample)
+            picture = pipeline.picture(sample)
         except EdgeAgentError as error:
             log.warning("%s: no picture of a disagreement: %s", pipeline.name, error)
             picture = None

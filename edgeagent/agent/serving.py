@@ -15,7 +15,7 @@ from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds, size_bytes
-from edgeagent.errors import ConfigError, EdgeAgentError
+from edgeagent.errors import ConfigError, EdgeAgentError, in_words
 from edgeagent.serve.http.door import Door
 from edgeagent.serve.http.openapi import Description
 from edgeagent.serve.http.router import Route, Router
@@ -48,7 +48,7 @@ def serve(agent: Agent) -> None:
     try:
         agent.server = open_server(agent)
     except EdgeAgentError as error:
-        agent.unserved = " ".join(filter(None, (str(error), error.remedy)))
+        agent.unserved = in_words(error)
 
 
 def open_server(agent: Agent) -> Server:

@@ -245,7 +245,7 @@ def from_running(agent: Agent, name: str, frame: Frame) -> Evidence | str:
     if len(hiding) > 1:
         return _SEVERAL
     pipeline = agent.pipelines.get(hiding[0])
-    made = pipeline.picture(frame) if isinstance(pipeline, Pipeline) else None
+    made = pipeline.picture(frame, asked=True) if isinstance(pipeline, Pipeline) else None
     return made or _UNKNOWN
 
 

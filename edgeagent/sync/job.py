@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.errors import CommandRejected, EdgeAgentError
+from edgeagent.errors import CommandRejected, EdgeAgentError, in_words
 from edgeagent.sync import judgement
 from edgeagent.sync.command_types import CommandType
 from edgeagent.sync.judgement import Order
@@ -114,7 +114,7 @@ class Job:
         except CommandRejected as error:
             return {"status": "rejected", "reason": error.reason, "detail": error.detail}
         except EdgeAgentError as error:
-            return _failed(error.code, f"{error}. {error.remedy}" if error.remedy else str(error))
+            return _failed(error.code, in_words(error))
         except Exception as error:
             # The edge of what is registered: a command must not take its thread down.
             log.exception("command %s (%s) failed", self.order.type, self.order.id)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Certificates:
     client_key: Path
 
 
-class ProcessBroker:
+class ProcessBroker(ABC):
     """A broker that is a process, in a group of its own. Subclasses say how it is started."""
 
     start_s = 10.0
@@ -58,9 +59,9 @@ class ProcessBroker:
             raise Unavailable("the broker does not run")
         return self._process.pid
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What is run. Raises NotFound where it is not installed."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str] | None:
         """Its environment; None = ours."""

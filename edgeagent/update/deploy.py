@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from edgeagent import clock
 from edgeagent.config.spans import Calendar, Window
-from edgeagent.errors import ConfigError, EdgeAgentError, StoreError
+from edgeagent.errors import ConfigError, EdgeAgentError, StoreError, in_words
 from edgeagent.update.course import Course, new_id, same
 from edgeagent.update.desired import Wanted
 from edgeagent.update.line import Line, Step
@@ -310,9 +310,7 @@ class Deployments:
             self._changed()
 
     def _refused(self, model: str, row: Row, reason: str, error: EdgeAgentError) -> None:
-        said = " ".join(str(error).split())
-        detail = f"{said.rstrip('.')}. {error.remedy}" if error.remedy else said
-        self.course.end(model, self._end_of(model, row), reason, detail)
+        self.course.end(model, self._end_of(model, row), reason, in_words(error))
 
     def _end_of(self, model: str, row: Row) -> End:
         """Only what has run can be rolled back."""

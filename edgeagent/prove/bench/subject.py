@@ -5,6 +5,7 @@ model file. Lives in the child process of `worker`.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ Stages = tuple[float, float, float]
 """Seconds of prepare, infer and interpret."""
 
 
-class Subject:
+class Subject(ABC):
     """An opened model with its samples. One thread at a time; close it."""
 
     name: str
@@ -47,17 +48,17 @@ class Subject:
     predictor: Predictor | None = None
     """Of a package: all stages."""
 
+    @abstractmethod
     def step(self, number: int) -> Stages:
         """One sample through all stages. Raises InferenceError, InputError."""
-        raise NotImplementedError
 
     def batch(self, numbers: Sequence[int]) -> float:
         """Several samples, `together` at a time; seconds."""
         return sum(sum(self.step(number)) for number in numbers)
 
+    @abstractmethod
     def tensors(self, number: int) -> list[NDArray[Any]]:
         """What a sample is for the model itself."""
-        raise NotImplementedError
 
     def outputs(self, number: int) -> list[NDArray[Any]]:
         """What the model itself answers to a sample, afresh."""

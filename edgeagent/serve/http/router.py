@@ -18,6 +18,7 @@ from edgeagent.errors import (
     NotPermitted,
     Unavailable,
     UsageError,
+    in_words,
 )
 from edgeagent.serve.http.door import Door
 from edgeagent.serve.http.exchange import (
@@ -151,6 +152,6 @@ def _match(wanted: list[str], segments: list[str]) -> dict[str, str] | None:
 
 def _refusal(error: EdgeAgentError) -> Refused:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    text = " ".join(filter(None, (str(error), error.remedy)))
+    text = in_words(error)
     headers: Any = ((b"retry-after", b"1"),) if status == 503 else ()
     return Refused(status, text, headers=headers)

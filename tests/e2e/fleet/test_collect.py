@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from edgeagent.testing.agent import AgentProcess
-from edgeagent.testing.broker import Mosquitto, ProcessBroker, free_port
+from edgeagent.testing.broker import Mosquitto
+from edgeagent.testing.other_brokers import Nats
 
 FULL = os.environ.get("EDGEAGENT_TESTS") == "full"
 
@@ -174,18 +175,6 @@ def test_partitions_instead_of_sharing(
     shares = [collector.stop()["records"] for collector in parts]
     assert sum(shares) == 400
     assert all(shares)
-
-
-class Nats(ProcessBroker):
-    """MQTT 3.1.1 only; grants shared subscriptions and delivers nothing through them."""
-
-    def command(self) -> list[str]:
-        (self.folder / "nats.conf").write_text(
-            f'server_name: n\nlisten: "127.0.0.1:{free_port()}"\n'
-            f'jetstream {{ store_dir: "{self.folder}/js" }}\n'
-            f'mqtt {{ listen: "127.0.0.1:{self.port}" }}\n'
-        )
-        return ["nats-server", "-c", str(self.folder / "nats.conf")]
 
 
 @pytest.mark.skipif(not FULL, reason="the whole run only (EDGEAGENT_TESTS=full)")

@@ -16,7 +16,8 @@ from edgeagent.sync.backoff import RANGES
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.sync.port import Incoming
 from edgeagent.sync.topics import Topics
-from edgeagent.testing.broker import Mosquitto, ProcessBroker, free_port
+from edgeagent.testing.broker import Mosquitto
+from edgeagent.testing.other_brokers import Nats
 
 ECHO = Topics("edgeagent", "collector").confirm
 PROOF = Topics("edgeagent", "collector").command("proof", "main-0")
@@ -31,18 +32,6 @@ def settings(port: int, client: str = "collector", **more: Any) -> LinkSettings:
 def test_a_broker_that_shares(broker: Mosquitto) -> None:
     for version in ("5", "3.1.1"):
         assert proven(settings(broker.port, version=version), ECHO, PROOF, lambda: False)
-
-
-class Nats(ProcessBroker):
-    """Speaks MQTT 3.1.1, grants shared subscriptions and delivers nothing through them."""
-
-    def command(self) -> list[str]:
-        (self.folder / "nats.conf").write_text(
-            f'server_name: n\nlisten: "127.0.0.1:{free_port()}"\n'
-            f'jetstream {{ store_dir: "{self.folder}/js" }}\n'
-            f'mqtt {{ listen: "127.0.0.1:{self.port}" }}\n'
-        )
-        return ["nats-server", "-c", str(self.folder / "nats.conf")]
 
 
 def test_a_broker_that_grants_and_delivers_nothing(
