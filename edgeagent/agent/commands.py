@@ -7,16 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.agent import diagnosis, errands
 from edgeagent.agent.jobs import Jobs
 from edgeagent.errors import CommandRejected, NotFound, Unavailable
 from edgeagent.sync import command_types as types
 from edgeagent.sync.commands import Commands as Engine
 from edgeagent.sync.commands import Registry
 from edgeagent.sync.job import Job
-from edgeagent.sync.judgement import Rules
+from edgeagent.sync.judgement import Order, Rules
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 _LOG_LINES = 1000
 _STOP_S = 0.5
 _DRAIN_S = 300.0
+_ELSEWHERE = {
+    "doctor": ("diagnosis", "doctor"), "why": ("diagnosis", "why"),
+    "support-bundle": ("diagnosis", "bundle"), "drill": ("diagnosis", "drill"),
+    "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
+    "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
+    "tune": ("measuring", "tune"),
+}  # fmt: skip
+"""Commands by the module and the function that do them; an agent that is asked for none of them
+loads none of these."""
+_OF_MODELS = {
+    "model-rollback": "roll_back", "model-hold": "hold", "model-unhold": "unhold",
+    "model-install": "install", "model-remove": "remove",
+}  # fmt: skip
 
 
 class Commands:
@@ -34,24 +47,14 @@ class Commands:
         self._jobs = Jobs()
         self._log = _Tail()
         registry = Registry()
-        registry.register(types.DOCTOR, lambda _nothing, job: diagnosis.doctor(agent, job))
-        registry.register(types.WHY, lambda asked, _job: diagnosis.why(agent, asked))
-        registry.register(types.SUPPORT_BUNDLE, lambda _nothing, job: diagnosis.bundle(agent, job))
-        registry.register(types.DRILL, partial(diagnosis.drill, agent))
-        registry.register(types.IDENTIFY, diagnosis.identify)
         registry.register(types.CONFIG_GET, self._config_get)
         registry.register(types.LOGS, self._logs)
-        registry.register(types.CAPTURE, partial(errands.capture, agent))
-        registry.register(types.RESTART, partial(errands.restart, agent))
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
-        registry.register(types.BENCH, self._measuring("bench"))
-        registry.register(types.TUNE, self._measuring("tune"))
-        registry.register(types.MODEL_ROLLBACK, self._of_models("roll_back"))
-        registry.register(types.MODEL_HOLD, self._of_models("hold"))
-        registry.register(types.MODEL_UNHOLD, self._of_models("unhold"))
-        registry.register(types.MODEL_INSTALL, self._of_models("install"))
-        registry.register(types.MODEL_REMOVE, self._of_models("remove"))
+        for kind, place in _ELSEWHERE.items():
+            registry.register(types.TABLE[kind], self._elsewhere(*place))
+        for kind, name in _OF_MODELS.items():
+            registry.register(types.TABLE[kind], self._of_models(name))
         config = agent.loaded.config
         rules = Rules.of(config.commands, config.trust)
         self.engine = Engine(
@@ -60,7 +63,7 @@ class Commands:
             rules,
             self._jobs.submit,
             partial(_verify, agent),
-            partial(errands.put_away, agent),
+            partial(_put_away, agent),
         )
 
     def start(self) -> None:
@@ -102,13 +105,12 @@ class Commands:
 
         return do
 
-    def _measuring(self, name: str) -> Callable[[Any, Job], dict[str, Any]]:
-        """A command that measures, likewise."""
+    def _elsewhere(self, module: str, name: str) -> Callable[[Any, Job], dict[str, Any]]:
+        """A command that a module of its own does, likewise."""
 
         def do(arguments: Any, job: Job) -> dict[str, Any]:
-            from edgeagent.agent import measuring
-
-            result: dict[str, Any] = getattr(measuring, name)(self._agent, arguments, job)
+            does = getattr(import_module(f"edgeagent.agent.{module}"), name)
+            result: dict[str, Any] = does(self._agent, arguments, job)
             return result
 
         return do
@@ -183,6 +185,12 @@ class Commands:
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+def _put_away(agent: Agent, order: Order, data: bytes) -> dict[str, Any]:
+    from edgeagent.agent.errands import put_away
+
+    return put_away(agent, order, data)
 
 
 def _verify(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeagent.config.load import Loaded
     from edgeagent.diagnose.context import Context
     from edgeagent.diagnose.why import Asked
-    from edgeagent.sync.command_types import Drill, Identify, Why
+    from edgeagent.sync.command_types import Drill, Identify, Nothing, Why
     from edgeagent.sync.job import Job
     from edgeagent.update.library import Library
 
@@ -24,7 +24,7 @@ _ECHO_S = 4.0
 """So long an echo may take."""
 
 
-def doctor(agent: Agent, job: Job) -> dict[str, Any]:
+def doctor(agent: Agent, _arguments: Nothing, job: Job) -> dict[str, Any]:
     """Every check, as the agent's user."""
     from edgeagent.diagnose import doctor as checks
 
@@ -54,7 +54,7 @@ def _library(agent: Agent) -> Library:
     return Library(default_folders(agent.folder, agent.loaded.config.models.path))
 
 
-def bundle(agent: Agent, job: Job) -> dict[str, Any]:
+def bundle(agent: Agent, _arguments: Nothing, job: Job) -> dict[str, Any]:
     """Collect a bundle and send it as evidence of a record, like a picture."""
     from hashlib import sha256
 
@@ -83,7 +83,7 @@ def drill(agent: Agent, arguments: Drill, job: Job) -> dict[str, Any]:
     return run(agent, arguments.what, arguments.seconds, job)
 
 
-def identify(arguments: Identify, job: Job) -> dict[str, Any]:
+def identify(_agent: Agent, arguments: Identify, job: Job) -> dict[str, Any]:
     """Blink. Raises Unavailable, NotPermitted."""
     from edgeagent.device.lights import blink, light
 
@@ -104,7 +104,7 @@ def test_link(agent: Agent) -> dict[str, Any]:
     return agent.sync.test(_ECHO_S)
 
 
-def why(agent: Agent, arguments: Why) -> dict[str, Any]:
+def why(agent: Agent, arguments: Why, _job: Job | None = None) -> dict[str, Any]:
     """From all that was decided, the last samples included. Raises NotFound, UsageError."""
     from edgeagent.diagnose.why import Asked
 
