@@ -19,7 +19,6 @@ from pathlib import Path
 import materials
 import stage
 import vendor
-
 from edgeagent import __version__
 
 TOOLS = {"dh": "debhelper", "dpkg-buildpackage": "dpkg-dev", "fakeroot": "fakeroot"}

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from machine import INSIDE, Failed, until
-
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
+from machine import INSIDE, Failed, until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

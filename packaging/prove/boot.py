@@ -21,14 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
 
 import machine
 import repository
-from machine import Failed, Machine
-from observer import DEVICE
-from trial import Trial
-
 from build import Build
 from edgeagent import __version__
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
+from machine import Failed, Machine
+from observer import DEVICE
+from trial import Trial
 
 
 def tell(what: str, do: Callable[[], str]) -> None:

@@ -10,10 +10,9 @@ import zlib
 from datetime import datetime, timezone
 from typing import Any
 
-from machine import Failed, Machine, until
-
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
+from machine import Failed, Machine, until
 
 DEVICE = "boot-1"
 UNIT = "edgeagent.service"

@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
 
 import stage
 import vendor
-
 from build import Build, last_change, stamp
 from edgeagent import __version__
 

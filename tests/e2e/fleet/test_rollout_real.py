@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from observer import Observer
 
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.update.truth import Hold, Truths
+from observer import Observer
 
 ROOT = Path(__file__).resolve().parents[3]
 BOARDS = ("rpi4", "rpi5")

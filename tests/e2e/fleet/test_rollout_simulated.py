@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from observer import Observer
 
 from edgeagent.fleet.simulate.packages import make_package
 from edgeagent.manifest import load_package
 from edgeagent.testing.broker import Mosquitto
+from observer import Observer
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = """

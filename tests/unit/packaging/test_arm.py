@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import arm
 import pytest
+
+import arm
 
 
 def _told(outputs: str, *values: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import stage
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -5,8 +5,9 @@ import hashlib
 import json
 from pathlib import Path
 
-import materials
 import pytest
+
+import materials
 
 WHEEL = "tiny_lib-1.2-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 import repository
 
 needs = [tool for tool in ("apt-ftparchive", "gpg", "gpgv", "dpkg-deb") if not shutil.which(tool)]
