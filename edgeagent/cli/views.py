@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.cli import render
+from edgeagent.cli import drift, render
 from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
@@ -150,6 +150,8 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}{_loads(its)}")
+        for name, its in (report.get("drift") or {}).items():
+            render.plain(f"  {name}: {drift.sentence(its)}")
     _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()

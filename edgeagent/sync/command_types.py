@@ -71,6 +71,13 @@ class Drill(Struct):
     """How long each fault lasts."""
 
 
+class DriftAction(Struct):
+    action: Literal["show", "learn"] = "show"
+    """``learn`` = forget what is usual, and learn it anew from now on."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all, for ``show``."""
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
@@ -173,6 +180,11 @@ OUTBOX = CommandType(
     "Show the account (that needs no `at`), send all now, forget dead letters, or take a confirm",
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
+DRIFT = CommandType(
+    "drift", DriftAction,
+    "Show whether what pipelines see is as usual (that needs no `at`), or have it learned anew",
+    changes_with=lambda body: body.get("action", "show") != "show", again=True,
+)  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
 MODEL_ROLLBACK = CommandType(
@@ -202,7 +214,7 @@ TABLE = {
     kind.name: kind
     for kind in (
         PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART,
-        PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL,
-        MODEL_REMOVE, CANCEL,
+        PIPELINE, OUTBOX, DRIFT, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD,
+        MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip
