@@ -107,6 +107,9 @@ class Drifts(Protocol):
 
     def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None: ...
 
+    def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
+        """Another version of the model says this of a sample. Any thread."""
+
 
 class Acts(Protocol):
     """What does the actions of plugins (an `agent.acting.Acting`)."""
@@ -155,6 +158,8 @@ class Stages(Struct):
     """None = every sample is worth an inference."""
     threshold: float = 0.0
     """From which score on something counts as seen."""
+    labels: Sequence[str] = ()
+    """All that its model finds; empty where nobody knows."""
     usual: Path | None = None
     """What its package says of the samples and answers that are usual."""
     inherit: Callable[[Stages], bool] = lambda _before: False

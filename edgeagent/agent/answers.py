@@ -93,6 +93,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "drift": agent.drifting.status(),
+        **({"pool": pooled} if (pooled := agent.drifting.pooled) else {}),
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
         **({"governor": agent.governing.governor.status()} if agent.governing else {}),

@@ -90,7 +90,7 @@ class Surroundings(Struct, frozen=True):
     """Where topics of other devices come from."""
     notes: Callable[[str, str], Notes] | None = None
     """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
-    drift: Callable[[str], Drifts | None] = lambda _pipeline: None
+    drift: Callable[[Pipeline], Drifts | None] = lambda _pipeline: None
     """What looks whether a pipeline's samples are as usual; None = nobody."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
@@ -266,7 +266,7 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
     around.presents[pipeline.name] = pipeline.present
-    pipeline.drift = around.drift(pipeline.name)
+    pipeline.drift = around.drift(pipeline)
     config = around.config.pipelines[pipeline.name]
     if any(action not in ACTIONS for rule in config.rules for action in rule.do):
         from edgeagent.agent.acting import Acting

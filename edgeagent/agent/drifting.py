@@ -11,9 +11,12 @@ from edgeagent.config.units import seconds
 from edgeagent.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from edgeagent.agent.pooling import Pooling
     from edgeagent.agent.running import Agent
     from edgeagent.drift.files import Files
     from edgeagent.drift.watch import Drift, DriftSettings
+    from edgeagent.pipeline import Pipeline
+    from edgeagent.stages import Drifts
     from edgeagent.sync.command_types import DriftAction
     from edgeagent.sync.job import Job
 
@@ -29,12 +32,37 @@ class Drifting:
         self._agent = agent
         self._submit = submit
         self._files: Files | None = None
+        self._pooling: Pooling | None = None
         self._drifts: dict[str, Drift] = {}
         self._next = 0.0
         self._busy = False
 
-    def of(self, pipeline: str) -> Drift | None:
-        """The drift of a pipeline, made when it is first asked for; None = nobody looks."""
+    def of(self, pipeline: Pipeline) -> Drifts | None:
+        """What a pipeline is to tell of each sample; None = nobody wants to know."""
+        drift = self._drift(pipeline.name)
+        if self._agent.loaded.config.pipelines[pipeline.name].pool is None:
+            return drift
+        from edgeagent.agent.pooling import Keeping
+
+        kept = self.pooling.of(pipeline)
+        return drift if kept is None else Keeping(drift, kept)
+
+    @property
+    def pooling(self) -> Pooling:
+        """The samples that are kept to be labelled; made when it is first asked for."""
+        if self._pooling is None:
+            from edgeagent.agent.pooling import Pooling
+
+            self._pooling = Pooling(self._agent, self._submit)
+        return self._pooling
+
+    @property
+    def pooled(self) -> dict[str, Any]:
+        """What is kept, without loading anything where nothing is."""
+        return self._pooling.status() if self._pooling is not None else {}
+
+    def _drift(self, pipeline: str) -> Drift | None:
+        """Made when it is first asked for; None = nobody looks."""
         keys = self._agent.loaded.config.pipelines[pipeline].drift
         if keys is False:
             return None

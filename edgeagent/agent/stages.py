@@ -170,6 +170,7 @@ def stages_for(
         seat=_seat(predictor.session),
         second=cascade,
         threshold=threshold,
+        labels=predictor.labels,
         usual=package.path(package.manifest.reference) if package.manifest.reference else None,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
         memory=memory,

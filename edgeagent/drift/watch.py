@@ -156,6 +156,9 @@ class Drift:
             elif self._chapter.n * _BLOCKS >= self.settings.samples:
                 self._judge(sample)
 
+    def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
+        """Nothing to it: what is usual is that of the version that runs."""
+
     # --- learning --------------------------------------------------------------------------
 
     def _learn(self, passed_ms: float) -> None:
