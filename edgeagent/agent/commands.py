@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
     "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
     "tune": ("measuring", "tune"), "drift": ("drifting", "drift"),
+    "pool": ("pooling", "pool"),
 }  # fmt: skip
 """Commands by the module and the function that do them; an agent that is asked for none of them
 loads none of these."""

@@ -122,6 +122,15 @@ def _drift(agent: Agent) -> Iterator[Family]:
             for feature, value in its.get(key, {}).items():
                 family.add(value, pipeline=name, feature=feature)
     yield from (open_, share, far, limits)
+    pooled = agent.drifting.pooled
+    samples = Family("edgeagent_pool_samples", "gauge", "Samples that wait for a label")
+    room = Family("edgeagent_pool_bytes", "gauge", "What they take on disk")
+    if pooled:
+        room.add(pooled["bytes"])
+    for name, reasons in pooled.get("samples", {}).items():
+        for reason, count in reasons.items():
+            samples.add(count, pipeline=name, reason=reason)
+    yield from (samples, room)
 
 
 def _state(family: Family, state: str, **labels: str) -> None:

@@ -12,9 +12,9 @@ from edgeagent import clock
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.decide.data import as_data
 from edgeagent.drift.picks import DISAGREEMENT, Pick, Picks
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import EdgeAgentError, NotPermitted, StoreError
 from edgeagent.store.pool import Pool
-from edgeagent.types import Frame, Joint, Prediction, Sample, Window
+from edgeagent.types import Draft, Evidence, Frame, Joint, Prediction, Sample, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from edgeagent.drift.watch import Drift
     from edgeagent.pipeline import Pipeline
     from edgeagent.prove.compare import Told
+    from edgeagent.store.pool import Pooled
+    from edgeagent.sync.command_types import PoolAction
+    from edgeagent.sync.job import Job
 
 log = logging.getLogger("edgeagent.pool")
 
+_COMMIT_S = 10.0
 _SOUND_HZ = 4000.0
 """A window of one channel at this rate is sound."""
 _MOST_LABELS = 200
@@ -207,6 +211,77 @@ class Pooling:
             "withheld": sum(its.withheld for its in self._kept.values()),
             "faults": {name: its.fault for name, its in self._kept.items() if its.fault},
         }  # fmt: skip
+
+
+def pool(agent: Agent, arguments: PoolAction, job: Job) -> dict[str, Any]:
+    """The command. Raises NotFound, NotPermitted, StoreError."""
+    from edgeagent.store.pool import tally
+
+    kept = agent.drifting.pooling.pool
+    here = kept.samples()
+    asked = kept.find(arguments.ids) if arguments.ids else here
+    chosen = [its for its in asked if arguments.pipeline in ("", its.pipeline)
+              and arguments.reason in ("", its.reason)]  # fmt: skip
+    answer: dict[str, Any] = {}
+    if arguments.action == "clear":
+        for its in chosen:
+            kept.remove(its)
+        answer["removed"] = len(chosen)
+        here = kept.samples()
+    elif arguments.action == "send":
+        answer |= _send(agent, kept, chosen, arguments, job)
+        here = kept.samples()
+    else:
+        chosen.sort(key=lambda its: (its.sent, -its.useful, its.id))
+        answer["list"] = [its.told() for its in chosen[: arguments.limit]]
+        answer["more"] = max(0, len(chosen) - arguments.limit)
+    return {**answer, "samples": tally(here), "bytes": sum(its.bytes for its in here)}
+
+
+def _send(
+    agent: Agent, kept: Pool, chosen: list[Pooled], arguments: PoolAction, job: Job
+) -> dict[str, Any]:
+    """Each becomes a record with evidence; not more at a time than half of what evidence may take,
+    so that what waits there stays."""
+    waiting = [its for its in chosen if arguments.again or not its.sent]
+    waiting.sort(key=lambda its: (-its.useful, its.id))
+    room = agent.outbox.settings.blobs_bytes // 2
+    sent: list[dict[str, Any]] = []
+    for its in waiting[: arguments.limit]:
+        room -= its.bytes
+        if room < 0:
+            break
+        job.progress(len(sent) / len(waiting), "sending", its.id)
+        sent.append(_send_one(agent, its, job))
+        kept.sent(its)
+    # Who asked, and for how much, also stands in the journal of commands.
+    log.info("%d samples of the pool are sent: %s asked for them", len(sent), job.by or "somebody")
+    return {"sent": sent, "left": len(waiting) - len(sent)}
+
+
+def _send_one(agent: Agent, its: Pooled, job: Job) -> dict[str, Any]:
+    """Raises NotPermitted, StoreError, StoreCorrupt, NotFound."""
+    from hashlib import sha256
+
+    from edgeagent.store.pool import read
+
+    meta, body = read(its)
+    if agent.loaded.config.privacy.pictures == "never" and meta["type"] != "application/x-npy":
+        raise NotPermitted(
+            'privacy.pictures = "never" lets no picture or sound leave',
+            remedy="Remove what was kept before: edgeagent pool rm --all",
+        )
+    ticket = agent.outbox.append(
+        Draft(
+            "result", its.pipeline, clock.wall_ns(), clock.mono_ms(),
+            {"pool": meta, "command": job.order.id}, meta["model"], source=meta["source"],
+            frame=meta["frame"], evidence=(Evidence(meta["type"], body),),
+        )
+    )  # fmt: skip
+    seq = ticket.wait(_COMMIT_S)
+    if seq is None:
+        raise StoreError(f"sample {its.id} could not be put into the outbox: {ticket.lost}")
+    return {"id": its.id, "seq": seq, "sha256": sha256(body).hexdigest(), "bytes": len(body)}
 
 
 def _lead(given: Sample | Joint) -> Sample:

@@ -29,6 +29,7 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    pool,
     render,
     replay,
     repository,
@@ -147,6 +148,7 @@ app.add_typer(config.app, name="config")
 models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")
 app.add_typer(drift.app, name="drift")
+app.add_typer(pool.app, name="pool")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):

@@ -132,6 +132,7 @@ def status(report: dict[str, Any]) -> None:
             ("serves", (report.get("serve") or {}).get("at")),
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
+            ("pool", _pool(report.get("pool") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
         ]
@@ -166,6 +167,17 @@ def status(report: dict[str, Any]) -> None:
         for name, its in report["sources"].items():
             if its.get("verified") is False:
                 render.plain(f"  {name}: this build was not tried with such hardware")
+
+
+def _pool(its: dict[str, Any]) -> str | None:
+    """Samples that wait for a label."""
+    if not its:
+        return None
+    counts = [sum(reasons.values()) for reasons in its["samples"].values()]
+    held = f", {its['withheld']} withheld" if its["withheld"] else ""
+    faults = "".join(f"; {name}: {fault}" for name, fault in its["faults"].items())
+    room = f"{render.size(its['bytes'])} of {render.size(its['max_bytes'])}"
+    return f"{sum(counts)} samples to be labelled, {its['sent']} sent{held}, {room}{faults}"
 
 
 def _governor(its: dict[str, Any]) -> str | None:
