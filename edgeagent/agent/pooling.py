@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgeagent.drift.watch import Drift
     from edgeagent.pipeline import Pipeline
     from edgeagent.prove.compare import Told
+    from edgeagent.store.outbox import Ticket
     from edgeagent.store.pool import Pooled
     from edgeagent.sync.command_types import PoolAction
     from edgeagent.sync.job import Job
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgeagent.pool")
 
 _COMMIT_S = 10.0
+_TOGETHER = 16
+"""Samples that are read and committed together."""
 _SOUND_HZ = 4000.0
 """A window of one channel at this rate is sound."""
 _MOST_LABELS = 200
@@ -245,22 +249,32 @@ def _send(
     so that what waits there stays."""
     waiting = [its for its in chosen if arguments.again or not its.sent]
     waiting.sort(key=lambda its: (-its.useful, its.id))
-    room = agent.outbox.settings.blobs_bytes // 2
+    fitting = _fitting(waiting[: arguments.limit], agent.outbox.settings.blobs_bytes // 2)
     sent: list[dict[str, Any]] = []
-    for its in waiting[: arguments.limit]:
-        room -= its.bytes
-        if room < 0:
-            break
-        job.progress(len(sent) / len(waiting), "sending", its.id)
-        sent.append(_send_one(agent, its, job))
-        kept.sent(its)
+    # Some together, because a result is committed a second later at most.
+    for first in range(0, len(fitting), _TOGETHER):
+        job.progress(first / len(fitting), "sending", f"{first} of {len(fitting)}")
+        some = fitting[first : first + _TOGETHER]
+        tickets = [_append(agent, its, job) for its in some]
+        for its, (ticket, told) in zip(some, tickets, strict=True):
+            seq = ticket.wait(_COMMIT_S)
+            if seq is None:
+                raise StoreError(f"sample {its.id} could not be sent: {ticket.lost or 'no commit'}")
+            kept.sent(its)
+            sent.append({"id": its.id, "seq": seq, **told})
     # Who asked, and for how much, also stands in the journal of commands.
     log.info("%d samples of the pool are sent: %s asked for them", len(sent), job.by or "somebody")
     return {"sent": sent, "left": len(waiting) - len(sent)}
 
 
-def _send_one(agent: Agent, its: Pooled, job: Job) -> dict[str, Any]:
-    """Raises NotPermitted, StoreError, StoreCorrupt, NotFound."""
+def _fitting(samples: Sequence[Pooled], room: int) -> list[Pooled]:
+    """The first ones, as many as there is room for."""
+    sizes = accumulate(its.bytes for its in samples)
+    return [its for its, size in zip(samples, sizes, strict=True) if size <= room]
+
+
+def _append(agent: Agent, its: Pooled, job: Job) -> tuple[Ticket, dict[str, Any]]:
+    """Raises NotPermitted, StoreCorrupt, NotFound."""
     from hashlib import sha256
 
     from edgeagent.store.pool import read
@@ -278,10 +292,7 @@ def _send_one(agent: Agent, its: Pooled, job: Job) -> dict[str, Any]:
             frame=meta["frame"], evidence=(Evidence(meta["type"], body),),
         )
     )  # fmt: skip
-    seq = ticket.wait(_COMMIT_S)
-    if seq is None:
-        raise StoreError(f"sample {its.id} could not be put into the outbox: {ticket.lost}")
-    return {"id": its.id, "seq": seq, "sha256": sha256(body).hexdigest(), "bytes": len(body)}
+    return ticket, {"sha256": sha256(body).hexdigest(), "bytes": len(body)}
 
 
 def _lead(given: Sample | Joint) -> Sample:

@@ -66,7 +66,7 @@ def reference(
     files = options.sample_files(samples)
     with render.progress("samples:", len(files), quiet=as_json) as tell:
         made = write_usual(package, files, tell)
-    data = {**to_builtins(made, builtin_types=(Path,)), "file": str(made.file)}
+    data = to_builtins(made, enc_hook=str)
     render.show(data, as_json, lambda: _made(data))
 
 

@@ -134,8 +134,7 @@ def show_report(report: Report, skipped: list[str], as_json: bool) -> None:
     from msgspec import to_builtins
 
     skipped = [*skipped, *report.unreadable]
-    data = {**to_builtins(report, builtin_types=(Path,)), "folder": str(report.folder),
-            "unreadable": skipped}  # fmt: skip
+    data = {**to_builtins(report, enc_hook=str), "unreadable": skipped}
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(report.reasons.items()))
     facts: dict[str, Any] = {
         "folder": report.folder, "samples": f"{report.samples} ({why})" if why else 0,

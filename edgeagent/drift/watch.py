@@ -210,7 +210,7 @@ class Drift:
         self._apart = {name: its for name, its in apart.items() if self._counts(name)}
         limits = {name: self._reference.limit(name, self.settings.threshold)
                   for name in self._apart}  # fmt: skip
-        over = max((self._apart[name] / limits[name] for name in limits), default=0.0)
+        over = self._over({name: self._apart[name] / limits[name] for name in limits})
         if not self._course.times:
             self._first = sample.at_ns, sample.when_ms
         if not self._course.judge(over, self.incident is not None):
@@ -222,6 +222,14 @@ class Drift:
         self.due = True
         self._record("new", sample.at_ns, sample.mono_ms, sample)
         log.warning("%s: %s", self.pipeline, self.incident.sentence)
+
+    def _over(self, parts: dict[str, float]) -> float:
+        """The largest of the distances, which are parts of their limits. Recovered must be what
+        had changed; of the rest it is enough that it has not changed."""
+        if self.incident is None:
+            return max(parts.values(), default=0.0)
+        open_ = {its.feature for its in self.incident.changed}
+        return max((its for name, its in parts.items() if name in open_ or its > 1.0), default=0.0)
 
     def _counts(self, feature: str) -> bool:
         if self._reference.threshold != self._threshold and feature in {*MEASURED, LABELS}:
