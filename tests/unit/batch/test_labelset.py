@@ -22,7 +22,8 @@ BOX = {"label": "crack", "score": 0.52, "box": [0.1, 0.2, 0.5, 0.6]}
 def sample(id_: str = "p000001aaaa", body: bytes = b"jpeg", **more: Any) -> Labelled:
     meta = {
         "id": id_, "type": "image/jpeg", "device": "door-7", "site": "hall 2",
-        "reason": "uncertain", "why": "doubt 0.96", "model": "parts@1.0.0/int8", "pipeline": "door", "frame": 7,
+        "reason": "uncertain", "why": "doubt 0.96", "model": "parts@1.0.0/int8",
+        "pipeline": "door", "frame": 7,
         "at": "2026-11-25T10:00:00Z", "size": [200, 100], "labels": ["whole", "crack"],
         "predictions": [BOX], **more,
     }  # fmt: skip
