@@ -85,7 +85,10 @@ def drift(context: Context) -> Iterator[Finding]:
         status = context.ask_agent() if context.ask_agent else {}
     except EdgeAgentError:
         status = {}  # `running` tells
-    for name, its in (status.get("drift") or {}).items():
+    known = status.get("drift") or {}
+    if not known:
+        yield Finding("drift", "ok", "no pipeline is looked at")
+    for name, its in known.items():
         how = f"{its.get('looks', 0):,} looks"
         if its["state"] == "drift":
             yield Finding(
