@@ -88,8 +88,11 @@ class Asked:
         labelled: Path | None, further: list[str], samples: list[Path], seconds: float,
     ) -> None:  # fmt: skip
         from edgeagent.prove.bench.labelled import labelled_files
+        from edgeagent.prove.tune.choice import Asked as Remembered
 
+        where = str(labelled.absolute()) if labelled else ""
         self.bars: dict[str, Any] = {
+            "asked": Remembered(p95, pss, accuracy, where),
             "goal": goal, "p95_ms": p95, "pss_mb": pss, "accuracy": accuracy, "seconds": seconds,
             "labelled": labelled_files(labelled) if labelled else {},
             "samples": options.sample_files(samples),

@@ -1,0 +1,98 @@
+"""A running agent has its models tuned again when what was chosen does not hold any more, without
+losing a sample, and says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.config.model import Runtime
+from edgeagent.manifest import Package, load_package
+from edgeagent.prove.tune.choice import Choice, Choices, Row, circumstances, stamp
+from edgeagent.testing.agent import AgentProcess
+
+pytest.importorskip("ai_edge_litert")
+
+CONFIG = """
+[models]
+path = ["models"]
+[sources.belt]
+kind = "synthetic"
+fps = 20
+[pipelines.line]
+source = "belt"
+model = "parts"
+"""
+HASTY = (
+    sys.executable,
+    "-c",
+    "import sys, edgeagent.agent.retuning as tuning, edgeagent.prove.tune.again as again; "
+    "from edgeagent.agent import main; "
+    "tuning.EVERY_S, tuning.AFTER_S, tuning.PAUSE_S, tuning._BRIEF_S = 0.3, 0.5, 600.0, 2.0; "
+    "again.SHARE, again.SECONDS = 1.0, 4.0; sys.exit(main(sys.argv[1:]))",
+)
+"""An agent that looks three times a second in place of three times a minute, and searches without
+rests."""
+PLAIN = Runtime(variant="parts-int8.tflite", delegate="none", threads=1)
+"""Three times as slow as the defaults; of two threads each would wait for the other on one core."""
+
+
+@pytest.fixture
+def package(repository: Path, tmp_path: Path) -> Package:
+    """A shipped model without its ONNX twin: a search over it is short."""
+    folder = tmp_path / "models" / "parts" / "1.0.0"
+    shutil.copytree(repository / "models" / "parts" / "1.0.0", folder)
+    return load_package(folder)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, package: Package) -> Iterator[AgentProcess]:
+    made = AgentProcess(CONFIG, tmp_path, python=HASTY)
+    yield made
+    made.stop()
+
+
+def choose(package: Package, data: Path, runtime: Runtime, ms: float = 1.0, **other: str) -> None:
+    here = {**circumstances(package, runtime), **other}
+    rows = [Row(runtime.variant, state="chosen", ms=ms)]
+    its = Choice(1, f"{package.name}@{package.version}", stamp(), here, runtime, rows=rows)
+    Choices(data).keep(package, its)
+
+
+def line(status: dict[str, Any]) -> dict[str, Any]:
+    its: dict[str, Any] = status["pipelines"]["line"]
+    return its
+
+    return [its["data"] for its in peek(agent.data) if its["data"].get("unit") == "tuning"]
+
+
+def test_on_one_core_it_is_tuned_again(agent: AgentProcess, package: Package) -> None:
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("there is one core only")
+    choose(package, agent.data, PLAIN)
+    agent.start()
+    agent.until(lambda status: line(status)["receipt"].endswith("builtin, 1 thread, tuned"))
+    for task in Path(f"/proc/{agent.pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {min(cores)})
+    agent.until(lambda status: status["tuning"]["parts@1.0.0"]["state"] == "searching")
+    assert (
+        "the cores that may be used were"
+        in agent.client.status()["tuning"]["parts@1.0.0"]["reason"]
+    )
+    before = agent.client.status()
+    status = agent.until(
+        lambda status: line(status)["receipt"].endswith("on XNNPACK, 1 thread, tuned") and status,
+        60.0,
+    )
+    assert line(status)["skipped"] == line(status)["failed"] == 0
+    assert line(status)["steps"] > line(before)["steps"]
+    assert status["tuning"]["parts@1.0.0"]["state"] == "tuned"
+    choice = Choices(agent.data).of(package)
+    assert choice is not None and choice.circumstances["cores"] == str(min(cores))
