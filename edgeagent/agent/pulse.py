@@ -29,27 +29,26 @@ class Slowness:
 
     def __init__(self) -> None:
         self._before: dict[str, dict[float, int]] = {}
-        self._looks = 0
+        self._slow: dict[str, int] = {}
+        """Looks in a row at which a pipeline was slow."""
 
     def look(self, pipeline: Pipeline, chosen_ms: float) -> str:
-        """What the runs since the last look took beside ``chosen_ms``; empty = no more than usual,
-        or nobody knows."""
-        now = dict(pipeline.meter.infer.buckets())
-        before = self._before.get(pipeline.name, now)
-        self._before[pipeline.name] = now
+        """What the last runs took beside ``chosen_ms``; empty = no more than usual."""
+        name, now = pipeline.name, dict(pipeline.meter.infer.buckets())
+        before = self._before.setdefault(name, now)
         took = _median({bound: count - before.get(bound, 0) for bound, count in now.items()})
-        if took is None:
-            return ""
-        slow = took * 1e3 > _SLOW * chosen_ms + _SLOW_MS
-        self._looks = self._looks + 1 if slow else 0
-        if self._looks < _SLOW_LOOKS:
+        if took is not None:
+            self._before[name] = now
+            slow = took * 1e3 > _SLOW * chosen_ms + _SLOW_MS
+            self._slow[name] = self._slow.get(name, 0) + 1 if slow else 0
+        if self._slow.get(name, 0) < _SLOW_LOOKS:
             return ""
         return f"a run takes more than {_SLOW:g} × what it took when it was chosen"
 
     def forget(self) -> None:
         """What runs is another one."""
         self._before.clear()
-        self._looks = 0
+        self._slow.clear()
 
 
 def _median(counts: dict[float, int]) -> float | None:

@@ -93,11 +93,11 @@ def _candidates(package: Package, before: Choice, bars: Bars) -> list[Candidate]
     from edgeagent.prove.bench.plan import Candidate
     from edgeagent.prove.tune.space import space_here
 
-    files = {variant.file for variant in package.manifest.variant}
-    ran = before.runtime.variant
+    ran = before.runtime
+    there = any(ran.variant in ("", its.file, its.runtime) for its in package.manifest.variant)
     found = space_here(package, (), bars.goal == "throughput")
-    if ran in files and before.runtime not in [its.runtime for its in found]:
-        found.append(Candidate(package.folder, before.runtime))
+    if there and ran not in [its.runtime for its in found]:
+        found.append(Candidate(package.folder, ran))
     if before.asked.labelled and not bars.labelled:
         passed = {row.file for row in before.rows if row.state in ("chosen", "lost")}
         found = [found[0], *(its for its in found[1:] if its.runtime.variant in passed)]
