@@ -121,12 +121,15 @@ class Retuning:
     def run(self) -> None:
         """Until stopped."""
         while not self._stop.wait(EVERY_S):
-            self._beat = time.monotonic()
-            self._pulse.look(self._pipelines())
-            for package in self._packages():
-                if self._stop.is_set():
-                    return
-                self._look(package, self._known.setdefault(_title(package), _Known()))
+            self.look()
+
+    def look(self) -> None:
+        """At all models, once; where one is searched for, that is waited for."""
+        self._beat = time.monotonic()
+        self._pulse.look(self._pipelines())
+        for package in self._packages():
+            if not self._stop.is_set():
+                self._look(package, self._known[_title(package)])
 
     def stop(self) -> None:
         self._stop.set()

@@ -57,9 +57,10 @@ def tune(
 ) -> None:
     """Find the fastest variant, runtime, delegate and number of threads that answer rightly here.
 
-    What was chosen is used by the agent from its next start on, as long as device, cores, model and
-    runtimes stay the same (config: models.tuned). Nothing replaces the defaults that is not surely
-    faster than they are. Exit 1 if no configuration keeps the bars.
+    A running agent takes the choice up within half a minute (config: models.tuned). Where cores,
+    kernel, runtimes or the model are others later it tunes again by itself (models.retune). Nothing
+    replaces the defaults that is not surely faster than they are. Exit 1 if no configuration keeps
+    the bars.
     """
     from edgeagent.prove.tune.choice import Choices
 

@@ -101,7 +101,7 @@ class Choices:
     """All choices of a data folder."""
 
     def __init__(self, data_folder: Path) -> None:
-        self._folder = data_folder / FOLDER
+        self.folder = data_folder / FOLDER
 
     def of(self, package: Package) -> Choice | None:
         """What was chosen for it, whether it still holds or not."""
@@ -114,7 +114,7 @@ class Choices:
     def of_another_version(self, package: Package) -> Choice | None:
         """What was chosen last for a version of the same model that is not this one."""
         mine, found = self._file(package), []
-        for file in self._folder.glob(f"{package.name}@*.json"):
+        for file in self.folder.glob(f"{package.name}@*.json"):
             if file != mine:
                 try:
                     found.append(msgspec.json.decode(file.read_bytes(), type=Choice))
@@ -131,11 +131,11 @@ class Choices:
     def forget(self, package: Package) -> None:
         """Back to the defaults, with all versions of the model: what is remembered of one of them
         is what has the next one tuned by itself."""
-        for file in self._folder.glob(f"{package.name}@*.json"):
+        for file in self.folder.glob(f"{package.name}@*.json"):
             file.unlink(missing_ok=True)
 
     def _file(self, package: Package) -> Path:
-        return self._folder / f"{package.name}@{package.version}.json"
+        return self.folder / f"{package.name}@{package.version}.json"
 
 
 def circumstances(package: Package, runtime: Runtime) -> dict[str, str]:
