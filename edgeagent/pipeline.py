@@ -283,8 +283,8 @@ class Pipeline:
             self._note_held(sample, f"failed: {error}")
             self.watch.missed(sample.when_ms)
             self._failures += 1
-            self._state, self._reason = "degraded", str(error)
-            if self._failures >= _FAILURES_BEFORE_REOPEN:
+            self._state, self._reason = "degraded", in_words(error)
+            if self._failures >= _FAILURES_BEFORE_REOPEN and error.retry == "reopen":
                 if stages.gave_up is not None:
                     stages.gave_up(str(error))
                 raise
@@ -387,6 +387,9 @@ class Pipeline:
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
             loss = loss or stages.second.loss()
+        if stages is not None and stages.code is not None:
+            detail["handler"] = stages.code.figures()
+            loss = loss or stages.code.loss()
         if self.act is not None:
             loss = loss or self.act.loss()
         if loss and state == "ok":

@@ -104,11 +104,13 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     from edgeagent.errors import EdgeAgentError
     from edgeagent.infer import open_package
     from edgeagent.manifest import load_package
+    from edgeagent.packaged import permit
     from edgeagent.prove.live import read
     from edgeagent.prove.predict import Predictor
     from edgeagent.prove.samples import made_up
 
     tell(doing="was being opened")
+    permit.use_told(ask.get("packaged", {}))
     try:
         package = load_package(Path(ask["folder"]))
         aside = dict.fromkeys(ask.get("aside", ()), "it is put aside")
