@@ -46,6 +46,7 @@ def show(
         **msgspec.to_builtins(package.manifest),
         "folder": str(package.folder),
         "labels": list(package.labels),
+        "handler": package.brings_code,
     }
     render.show(data, as_json, lambda: model_views.package(package))
 

@@ -59,10 +59,13 @@ def load_config(
 
     Raises ConfigError with all faults.
     """
+    from edgeagent.agent.updates import permit_code
     from edgeagent.config.load import load
 
     folder = data_folder(given, data)
-    return load(config_file(given), data_dir=folder, flags=settings or (), **checks(folder))
+    loaded = load(config_file(given), data_dir=folder, flags=settings or (), **checks(folder))
+    permit_code(loaded.config, folder)
+    return loaded
 
 
 def checks(folder: Path) -> dict[str, Any]:
