@@ -14,7 +14,7 @@ from edgeagent.errors import CodeFailed, NotPermitted, PackageError
 from edgeagent.manifest import Package
 from edgeagent.packaged import code as code_module
 from edgeagent.packaged import permit
-from edgeagent.packaged.code import TRIES, Code
+from edgeagent.packaged.code import Code
 from edgeagent.packaged.permit import Terms, Vouched, read
 from edgeagent.types import Detection, Label, Placement
 
@@ -78,6 +78,7 @@ def test_whatever_it_does_it_is_told_and_started_again(
 
 def test_what_dies_again_and_again_is_put_aside(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_module, "_AGAIN_S", 0.02)
+    monkeypatch.setattr(code_module, "TRIES", 3)
     permit.use(rushed)
     code = Code(made("import os\ndef decode(outputs, about):\n os._exit(1)\n"), 0.0)
     permit.use(permit.nobody)
@@ -86,9 +87,9 @@ def test_what_dies_again_and_again_is_put_aside(made: Any, monkeypatch: pytest.M
         while "put aside" not in code.loss() and time.monotonic() < until:
             with pytest.raises(CodeFailed):
                 ask(code, 1)
-        assert code.deaths == TRIES
+        assert code.deaths == 3
         began = time.perf_counter()
-        with pytest.raises(CodeFailed, match="put aside after 5 deaths") as caught:
+        with pytest.raises(CodeFailed, match="put aside after 3 deaths") as caught:
             ask(code, 1)
         assert time.perf_counter() - began < 0.05
         assert "rollback m" in caught.value.remedy
