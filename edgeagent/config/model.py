@@ -101,6 +101,7 @@ __all__ = [
     "Pipeline",
     "Pixels",
     "PluginConfig",
+    "Plugins",
     "Point",
     "Polygon",
     "Positive",
@@ -303,6 +304,17 @@ class Models(Struct, forbid_unknown_fields=True):
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""
 
 
+class Plugins(Struct, forbid_unknown_fields=True):
+    """Code that model packages bring (`handler.py`)."""
+
+    packaged: bool = False
+    """Run it, if it is signed: in a process of its own that reaches neither network nor files."""
+    timeout: Duration = "1 s"
+    """For one call; then its process is ended and started again."""
+    memory: Size = "128 MiB"
+    """What it may take beside Python and numpy."""
+
+
 class Config(Struct, forbid_unknown_fields=True):
     """All of agent.toml."""
 
@@ -319,6 +331,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    plugins: Plugins = field(default_factory=Plugins)
     governor: Governor = field(default_factory=Governor)
 
 
