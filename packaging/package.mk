@@ -6,9 +6,10 @@ PACK ?= xz
 KEY ?=
 ADDRESS ?=
 PACKAGE_TOOLS := debhelper dpkg-dev fakeroot apt-utils gnupg lintian mmdebstrap systemd-container \
-                 qemu-user-static proot mosquitto
+                 qemu-user-static proot mosquitto buildah
 
-.PHONY: package-tools deb repo tarball boot footprint
+ENGINE ?= docker
+.PHONY: package-tools deb repo tarball boot footprint image container
 
 package-tools:  ## what packaging needs, by apt
 	$(if $(filter-out 0,$(shell id -u)),sudo) apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
@@ -27,6 +28,12 @@ tarball: $(VENV)/.dev  ## for systems without apt: archives with install.sh, in 
 	@for release in $(RELEASES); do for arch in $(ARCHES); do \
 	  $(BIN)/python packaging/tarball/build.py --release $$release --arch $$arch || exit 1; \
 	done; done
+
+image:  ## the container image, of the packages in build/deb/trixie: make image ENGINE=podman
+	$(ENGINE) build -t edgeagent -f packaging/container/Containerfile build/deb/trixie
+
+container: $(VENV)/.dev  ## build the image with buildah and prove it: confined, healthy, stopped (root)
+	$(BIN)/python packaging/prove/container.py
 
 boot: $(VENV)/.dev  ## install, break, upgrade, reboot and purge on a Debian that boots (root)
 	$(BIN)/python packaging/prove/boot.py

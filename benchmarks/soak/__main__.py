@@ -35,18 +35,19 @@ _LONGEST_WARM_UP_S = 20 * 60.0
 
 
 def befall(
-    rig: Rig, sampler: Sampler, ended: threading.Event, every_s: float, until_s: float
-) -> list[report.Happened]:
+    rig: Rig, sampler: Sampler, ended: threading.Event, turns: list[str], every_s: float,
+    until_s: float,
+) -> list[report.Happened]:  # fmt: skip
     """Faults in turn until the time is up."""
     happened: list[report.Happened] = []
-    for number, name in enumerate(cycle(TURNS)):
+    for number, name in enumerate(cycle(turns)):
         due = (number + 1) * every_s
         if due > until_s or ended.wait(max(0.0, sampler.began + due - time.monotonic())):
             return happened
         began = time.monotonic() - sampler.began
         one = report.Happened(name, began, began, -1.0, "")
         try:
-            one.said = TURNS[name](rig, number // len(TURNS) + 1, ended)
+            one.said = TURNS[name](rig, number // len(turns) + 1, ended)
             one.ended_s = time.monotonic() - sampler.began
             one.well_s = rig.well(_WELL_S)
         except (EdgeAgentError, Wrong) as error:
@@ -58,16 +59,16 @@ def befall(
     return happened
 
 
-def soak(
-    minutes: float, every_s: float, folder: Path, out: Path, ended: threading.Event
-) -> report.Soak:
+def soak(told: argparse.Namespace, folder: Path, ended: threading.Event) -> report.Soak:
     """The whole; ``ended`` ends it early."""
+    minutes, every_s, out = told.minutes, told.every, told.out
+    turns = [name for name in TURNS if not told.only or name in told.only]
     with Rig(folder) as rig:
         rig.well(60.0)
         wall = time.time()
         with Sampler(rig, out / "samples.jsonl", SAMPLE_S) as sampler:
             # The last fault leaves time to be got over.
-            happened = befall(rig, sampler, ended, every_s, minutes * 60 - every_s)
+            happened = befall(rig, sampler, ended, turns, every_s, minutes * 60 - every_s)
             ended.wait(max(0.0, sampler.began + minutes * 60 - time.monotonic()))
             lasted = (time.monotonic() - sampler.began) / 60
         wrong = [f"{one.name}: {one.wrong}" for one in happened if one.wrong]
@@ -100,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--every", type=float, default=120.0, help="seconds between faults")
+    parser.add_argument("--only", action="append", choices=list(TURNS), help="of the faults")
     parser.add_argument("--out", type=Path, default=Path("build/soak"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -107,7 +109,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with tempfile.TemporaryDirectory(prefix="edgeagent-soak-") as made:
-        its = soak(arguments.minutes, arguments.every, Path(made), arguments.out, ended)
+        its = soak(arguments, Path(made), ended)
     slopes = its.slopes(round(2 * arguments.every / SAMPLE_S))
     report.write(its, slopes, arguments.out)
     print((arguments.out / "soak.md").read_text())

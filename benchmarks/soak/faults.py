@@ -15,7 +15,7 @@ from edgeagent.testing import spoil
 from edgeagent.update.states import ENDS
 
 Fault = Callable[[Rig, int, threading.Event], str]
-"""(rig, number of the round, ended) → what is said of it; `Wrong` where the device was wrong."""
+"""(rig, number of the round, ended) → what is said of it. Raises `Wrong`."""
 
 _DOWN_S = 15.0
 _AFTER = 650
@@ -125,6 +125,7 @@ TURNS: dict[str, Fault] = {
 
 
 def _flip(files: list[Path]) -> None:
+    """One byte of each; done twice, it is undone."""
     for file in files:
         if file.is_file() and not file.name.endswith(".model.toml"):
             data = bytearray(file.read_bytes())
@@ -138,7 +139,8 @@ def _update(
 ) -> str:  # fmt: skip
     """Publish a version and wish for it; what came of it."""
     before = _running(rig)
-    harm(rig.publish(make(rig.good, rig.folder / "new" / "parts" / version)))
+    files = rig.publish(make(rig.good, rig.folder / "new" / "parts" / version))
+    harm(files)
     rev = rig.wish(version, soak_s=soak_s, **policy)
 
     def over(status: dict[str, Any]) -> dict[str, Any] | None:
@@ -146,7 +148,10 @@ def _update(
         decided = its.get("rev") == rev and its.get("state") in ENDS
         return its if decided else None
 
-    told = rig.until(f"nothing came of {version}", over, _DECIDED_S)
+    try:
+        told = rig.until(f"nothing came of {version}", over, _DECIDED_S)
+    finally:
+        harm(files)
     said = f"{version} {told['state']}: {told.get('reason', '')} {told.get('detail', '')}".rstrip()
     if told["state"] != expected:
         raise Wrong(said)

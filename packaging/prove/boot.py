@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
@@ -25,20 +23,10 @@ from build import Build
 from edgeagent import __version__
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
-from machine import Failed, Machine
+from machine import Machine
 from observer import DEVICE
+from reporting import tell
 from trial import Trial
-
-
-def tell(what: str, do: Callable[[], str]) -> None:
-    """Do it and say how it went."""
-    began = time.monotonic()
-    try:
-        said = do()
-    except (Failed, AssertionError, subprocess.SubprocessError) as error:
-        print(f"FAILED  {time.monotonic() - began:5.1f} s  {what}: {error}", flush=True)
-        raise SystemExit(1) from error
-    print(f"ok      {time.monotonic() - began:5.1f} s  {what}: {said}", flush=True)
 
 
 def newer(told: argparse.Namespace) -> str:
