@@ -66,6 +66,7 @@ source = "camera"
 model = "parts"
 record = {{ every = 10 }}
 snapshot = true
+expect = {{ p95_ms = 1000 }}
 [[pipelines.belt.rules]]
 when = "label != 'whole'"
 do = ["event", "snapshot"]
@@ -160,7 +161,7 @@ class Rig:
         folder = self.folder
         pictures = sorted((ROOT / "models" / "digits" / "1.0.0" / "golden").glob("*.png"))
         shown = films.belt(folder / "belt"), films.digits(folder / "digits", pictures)
-        self.good = load_package(ROOT / "models" / "parts" / "1.0.0")
+        self.good = load_package(self._patient(folder / "good" / "parts" / "1.0.0"))
         self.home = ceremony.begin(
             folder / "repository", keys=1, threshold=1, models=["parts"]
         ).home
@@ -198,6 +199,14 @@ class Rig:
         child = Child(self.folder / f"{name}.log", command, tells=tells).start()
         self._open.callback(child.stop)
         return child
+
+    def _patient(self, place: Path) -> Path:
+        """The shipped model with a budget that a busy machine does not exceed: here it is looked
+        at whether things are got over, not how fast they are."""
+        shutil.copytree(ROOT / "models" / "parts" / "1.0.0", place)
+        with (place / "model.toml").open("a") as manifest:
+            manifest.write("\n[budget.default]\np95_ms = 1000\npss_mb = 1000\n")
+        return place
 
     def _small_disk(self, folder: Path) -> bool:
         """Whether the data folder could be given a file system of its own, to fill it up."""
