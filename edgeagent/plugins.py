@@ -92,7 +92,8 @@ def find(kind: Kind, name: str) -> Any:
 
     Raises:
         NotFound: nobody offers it; the text says what is known and what comes close.
-        RuntimeMissing: it is known, but a library that it needs is not installed.
+        RuntimeMissing: it is known, but a library that it needs is not installed, or can't be
+            loaded: for want of memory, or of a library of the system.
     """
     place = BUILT_IN.get((kind, name))
     if place is None:
@@ -110,6 +111,9 @@ def find(kind: Kind, name: str) -> Any:
             f"{kind} {name!r} needs the Python package {error.name!r}, which is not installed",
             remedy=f"Install it: {to_install(_extra(error.name))}",
         ) from error
+    except (ImportError, MemoryError) as error:
+        said = str(error) or "there is not enough memory"
+        raise RuntimeMissing(f"{kind} {name!r}: a library can't be loaded: {said}") from error
 
 
 def to_install(extra: str, *, again: bool = False) -> str:
