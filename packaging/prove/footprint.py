@@ -1,4 +1,5 @@
-"""What lies in build/deb: sizes, the hashes of a second build, lintian's findings; as Markdown.
+"""What lies in build/deb: sizes, what it is made of, the hashes of a second build, lintian's
+findings; as Markdown.
 
 python packaging/prove/footprint.py --release bookworm
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -42,6 +44,26 @@ def sizes(packages: list[Path]) -> None:
     for file in packages:
         installed = int(field(file, "Installed-Size")) / 1024
         print(f"| {file.name} | {file.stat().st_size / 1e6:.1f} | {installed:.1f} |")
+
+
+def materials(packages: list[Path]) -> None:
+    """What the SBOM in each package of libraries names."""
+    print("\n| SBOM (CycloneDX) | components | licences |\n|---|---|---|")
+    for file in packages:
+        place = f"./usr/share/doc/{file.name.partition('_')[0]}/sbom.cdx.json"
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)],
+                              stdout=subprocess.PIPE) as files:  # fmt: skip
+            found = subprocess.run(["tar", "-xO", place], stdin=files.stdout,
+                                   capture_output=True, check=False)  # fmt: skip
+        if found.returncode:
+            continue  # Our own code has none: what it needs are packages of their own.
+        parts = json.loads(found.stdout)["components"]
+        terms = Counter(
+            its.get("expression") or its["license"].get("id") or its["license"]["name"]
+            for part in parts for its in part.get("licenses", [])
+        )  # fmt: skip
+        told = ", ".join(f"{term} × {count}" for term, count in terms.most_common())
+        print(f"| {file.name.partition('_')[0]} | {len(parts)} | {told} |")
 
 
 def again(release: str, arch: str, packages: list[Path], told: argparse.Namespace) -> int:
@@ -97,7 +119,9 @@ def main() -> None:
     packages = newest(told.debs / told.release, told.arch)
     if not packages:
         raise SystemExit(f"{told.debs / told.release} has no packages; make them with: make deb")
+    print(f"\n### {told.release}, {told.arch}\n")
     sizes(packages)
+    materials(packages)
     different = 0 if told.no_again else again(told.release, told.arch, packages, told)
     faults = lintian(packages)
     sys.exit(1 if different or faults else 0)
