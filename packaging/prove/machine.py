@@ -28,6 +28,7 @@ KINDS = {
     "": ["--variant=minbase", f"--include={_SYSTEMD}"],
     # No package manager but dpkg; Python in place of it.
     "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata,libstdc++6"],
+    "lintian": ["--variant=minbase", "--include=lintian"],
     # What public images of Debian are: nothing that boots.
     "slim": ["--variant=minbase", "--dpkgopt=path-exclude=/usr/share/man/*",
              "--dpkgopt=path-exclude=/usr/share/locale/*",
