@@ -112,7 +112,8 @@ def find(kind: Kind, name: str) -> Any:
             remedy=f"Install it: {to_install(_extra(error.name))}",
         ) from error
     except (ImportError, MemoryError) as error:
-        said = str(error) or "there is not enough memory"
+        # NumPy writes a page of advice, and what it is about in the last line.
+        said = (str(error).strip().splitlines() or ["there is not enough memory"])[-1]
         raise RuntimeMissing(f"{kind} {name!r}: a library can't be loaded: {said}") from error
 
 

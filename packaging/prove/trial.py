@@ -36,7 +36,7 @@ do = ["event"]
 """
 DROP_INS = "/etc/systemd/system/edgeagent.service.d"
 FAST = "[Unit]\nStartLimitIntervalSec=300\n[Service]\nRestartSec=200ms\nWatchdogSec=6\n"
-_TOO_LITTLE = 70
+_TOO_LITTLE = 40
 """MiB of addresses in which Python starts and the agent does not."""
 NOTIFY_RELOAD = "Type=notify-reload\nExecReload=\n"
 """From systemd 253."""
