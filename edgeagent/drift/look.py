@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeagent.drift.outputs import Features
 from edgeagent.types import Frame, Joint, Sample, Window
 
 _GRID = 48
@@ -24,8 +25,6 @@ _PIECE, _PIECES = 512, 2
 _SOUND_HZ = 4000.0
 """One channel at this rate is sound."""
 _LOW_HZ = 300.0
-
-Features = dict[str, float]
 
 
 def look(given: Sample | Joint) -> Features:

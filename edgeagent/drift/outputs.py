@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeagent.drift.look import Features
 from edgeagent.drift.shares import NOTHING
 from edgeagent.types import Anomaly, Label, Prediction, Regression
 
+Features = dict[str, float]
+"""Name → value, of one look."""
 MEASURED = frozenset({"score", "things", "doubt"})
 """Features of answers; with the shares of labels they depend on the threshold."""
 

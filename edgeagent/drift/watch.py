@@ -21,7 +21,7 @@ from msgspec import Struct
 from edgeagent import clock
 from edgeagent.drift.chapter import LABELS, Chapter
 from edgeagent.drift.incident import Course, Incident, changed, told
-from edgeagent.drift.outputs import MEASURED, measured
+from edgeagent.drift.outputs import MEASURED, Features, measured
 from edgeagent.drift.reference import Reference, decoded, encoded
 from edgeagent.errors import EdgeAgentError
 from edgeagent.types import Draft, Joint, Prediction, Sample
@@ -132,21 +132,25 @@ class Drift:
 
     def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None:
         """One sample and what was found in it; cheap unless it is time for a look."""
-        when = given.when_ms
-        if self._looked_ms <= when < self._due_ms:
+        if self._looked_ms <= given.when_ms < self._due_ms:
             return
         from edgeagent.drift.look import form, look
 
         features, label = measured(predictions, self._threshold)
         features.update(look(given))
         sample = given.lead if isinstance(given, Joint) else given
+        self.look(sample, features, label, form(given))
+
+    def look(self, sample: Sample, features: Features, label: str, form: str) -> None:
+        """A look that has been made: features of the sample and of the answer, the answer's label
+        (`outputs.measured`), and the form of the sample (`look.form`)."""
+        when = sample.when_ms
         with self._lock:
             passed = when - self._looked_ms if self._due_ms > float("-inf") else 0.0
             self._looked_ms, self._due_ms = when, when + self.settings.every_ms
             reference = self._reference
-            if not reference.form:
-                reference.form = form(given)
-            elif reference.form != form(given):
+            reference.form = reference.form or form
+            if reference.form != form:
                 from edgeagent.drift.look import of_form
 
                 features = {name: its for name, its in features.items() if not of_form(name)}
