@@ -102,6 +102,7 @@ def ordered(subscriber: Any, id_: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.usefixtures("in_full")
 def test_from_the_camera_to_the_annotation_tool_and_back(
     broker: Mosquitto, subscriber: Any, fleet: Any, tmp_path: Path
 ) -> None:

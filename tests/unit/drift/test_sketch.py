@@ -7,7 +7,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.drift import shares
@@ -47,6 +47,7 @@ def exact(a: list[float], b: list[float]) -> float:
     return float(np.abs(ranks[0] - ranks[1]).max())
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(MANY, min_size=2, max_size=5), st.randoms(use_true_random=False))
 def test_in_whatever_order_they_are_merged_ranks_are_within_the_bound(
     parts: list[list[float]], rng: random.Random
@@ -63,12 +64,14 @@ def test_in_whatever_order_they_are_merged_ranks_are_within_the_bound(
     assert distance(left, right) <= 2 * RANK_ERROR
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=SIZE - 1), st.lists(NUMBERS, min_size=1, max_size=90))
 def test_few_values_are_kept_as_they_are(a: list[float], b: list[float]) -> None:
     assert distance(of(a), of(b)) == pytest.approx(exact(a, b))
     assert distance(of(a), of(a[::-1])) == 0.0
 
 
+@settings(max_examples=40, deadline=None)
 @given(MANY)
 def test_a_sketch_survives_its_file(values: list[float]) -> None:
     sketch = of(values)

@@ -63,7 +63,7 @@ def test_days_like_the_first_tell_nothing_and_a_shift_is_told_once(tmp_path: Pat
     its.days(2)
     assert its.drift.status()["state"] == "learning"
     assert its.drift.status()["learned"] == pytest.approx(0.5, abs=0.01)
-    its.days(14)
+    its.days(8)
     assert its.drift.status()["state"] == "watching"
     assert told == []
 
