@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from edgeagent.drift import shares, sketch
 from edgeagent.drift.shares import Shares
-from edgeagent.drift.sketch import Kept, Sketch
+from edgeagent.drift.sketch import Packed, Sketch
 
 LABELS = "labels"
 """Name of the feature that the shares of labels are."""
@@ -56,16 +56,16 @@ def distances(
     return found
 
 
-class KeptChapter(Struct, array_like=True):
+class PackedChapter(Struct, array_like=True):
     """A chapter as it lies in a file."""
 
     n: int
-    numbers: dict[str, Kept]
+    numbers: dict[str, Packed]
     labels: dict[str, int]
 
     @classmethod
-    def of(cls, its: Chapter) -> KeptChapter:
-        numbers = {name: Kept.of(one) for name, one in its.numbers.items()}
+    def of(cls, its: Chapter) -> PackedChapter:
+        numbers = {name: Packed.of(one) for name, one in its.numbers.items()}
         return cls(its.n, numbers, dict(its.labels.counts))
 
     def chapter(self) -> Chapter:

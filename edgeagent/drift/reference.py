@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from edgeagent.drift.chapter import LABELS, Chapter, KeptChapter, distances
+from edgeagent.drift.chapter import LABELS, Chapter, PackedChapter, distances
 from edgeagent.errors import InputError
 
 MOST = 12
@@ -127,18 +127,18 @@ def _mean(apart: Mapping[str, float]) -> float:
     return sum(apart.values()) / len(apart) if apart else 1.0
 
 
-class Kept(Struct):
+class _File(Struct):
     """A reference in a file, and what goes on meanwhile."""
 
     version: int
     model: str
     threshold: float
     form: str
-    chapters: list[KeptChapter]
+    chapters: list[PackedChapter]
     usual: dict[str, float]
     span_ms: float
     learned: bool
-    begun: KeptChapter | None = None
+    begun: PackedChapter | None = None
     """The chapter that is not full yet."""
     incident: dict[str, Any] | None = None
     """What is open (`incident.Incident`)."""
@@ -147,10 +147,10 @@ class Kept(Struct):
 def encoded(its: Reference, begun: Chapter | None, incident: dict[str, Any] | None) -> bytes:
     """As it lies in a file."""
     return msgspec.msgpack.encode(
-        Kept(
+        _File(
             _VERSION, its.model, its.threshold, its.form,
-            [KeptChapter.of(one) for one in its.chapters], its.usual, its.span_ms, its.learned,
-            KeptChapter.of(begun) if begun is not None and begun.n else None, incident,
+            [PackedChapter.of(one) for one in its.chapters], its.usual, its.span_ms, its.learned,
+            PackedChapter.of(begun) if begun is not None and begun.n else None, incident,
         )
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def decoded(
 ) -> tuple[Reference, Chapter, dict[str, Any] | None]:
     """What `encoded` gave. Raises InputError."""
     try:
-        kept = msgspec.msgpack.decode(data, type=Kept)
+        kept = msgspec.msgpack.decode(data, type=_File)
         if kept.version != _VERSION:
             raise ValueError(f"it is of version {kept.version}")
         reference = Reference(

@@ -142,7 +142,7 @@ def distance(a: Sketch, b: Sketch) -> float:
     return float(max(np.abs(at_its[last_its]).max(), np.abs(at_others[last_others]).max()))
 
 
-class Kept(Struct, array_like=True):
+class Packed(Struct, array_like=True):
     """A sketch as it lies in a file: four bytes a value."""
 
     n: int
@@ -152,7 +152,7 @@ class Kept(Struct, array_like=True):
     levels: list[bytes]
 
     @classmethod
-    def of(cls, its: Sketch) -> Kept:
+    def of(cls, its: Sketch) -> Packed:
         levels = [level.tobytes() for level in its.levels]
         return cls(its.n, its.low, its.high, its.coin, levels)
 

@@ -39,8 +39,8 @@ _LATE = 0.5
 _KEEPS = 28
 """How often a week's learning is written down."""
 _LONGEST_KEEP_MS = 6 * 3.6e6
-_PAUSE = 6.0
-"""Time between two looks counts as learned up to so many times `every`."""
+_PAUSE_MS = 3.6e6
+"""Time between two looks counts as learned up to this: nobody looked in between."""
 _REMEMBERED = 2
 """References of other versions of the model that are kept."""
 
@@ -58,7 +58,7 @@ class DriftSettings(Struct, frozen=True):
     """Use the package's reference where it has one."""
 
 
-class Kept(Protocol):
+class Keeps(Protocol):
     """Where references lie."""
 
     def read(self, name: str) -> bytes | None:
@@ -85,7 +85,7 @@ class Drift:
     """
 
     def __init__(
-        self, pipeline: str, settings: DriftSettings, kept: Kept | None = None,
+        self, pipeline: str, settings: DriftSettings, kept: Keeps | None = None,
         tell: Callable[[Draft], object] = lambda _draft: None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
@@ -93,7 +93,7 @@ class Drift:
         self._kept = kept
         self._tell = tell
         self._lock = threading.Lock()
-        self._threshold = 0.5
+        self._model, self._threshold = "", 0.5
         self._looked_ms, self._due_ms = 0.0, float("-inf")
         self._reference = Reference()
         self._chapter = Chapter()
@@ -115,7 +115,7 @@ class Drift:
         """From now on this model is asked; ``usual`` = its package's reference."""
         version = f"{model.partition('/')[0]}~{threshold:g}"
         with self._lock:
-            self._threshold = threshold
+            self._model, self._threshold = model, threshold
             if version == self._reference.model:
                 return
             if self.incident is not None:
@@ -156,7 +156,7 @@ class Drift:
                 features = {name: its for name, its in features.items() if not of_form(name)}
             self._chapter.add(features, label)
             if not reference.learned:
-                self._learn(max(0.0, min(passed, _PAUSE * self.settings.every_ms)))
+                self._learn(max(0.0, min(passed, _PAUSE_MS)))
             elif self._chapter.n * _BLOCKS >= self.settings.samples:
                 self._judge(sample)
 
@@ -172,7 +172,7 @@ class Drift:
             late = reference.span_ms >= _LATE * settings.learn_ms
             reference.take(self._chapter, late=late, least=self._least)
             self._chapter = Chapter()
-            if reference.span_ms >= settings.learn_ms:
+            if reference.span_ms >= settings.learn_ms and len(reference.chapters) > 1:
                 reference.learned = self.due = True
                 log.info("%s: what is usual is learned from %d samples", self.pipeline,
                          reference.looks)  # fmt: skip
@@ -258,7 +258,7 @@ class Drift:
             data["lasted_s"] = round(max(0.0, sample.when_ms - its.since_ms) / 1e3, 1)
         if why:
             data["because"] = why
-        draft = Draft("health", self.pipeline, at_ns, mono_ms, data, self._reference.model)
+        draft = Draft("health", self.pipeline, at_ns, mono_ms, data, self._model)
         if sample is not None:
             draft.source, draft.frame = sample.source, sample.number
         self._tell(draft)
@@ -274,7 +274,8 @@ class Drift:
                 kept, begun, incident = decoded(data, Path(self._name))
                 self._reference, self._chapter = kept, begun if not kept.learned else Chapter()
                 self._kept_ms = kept.span_ms
-        if usual is not None and self.settings.from_package:
+        # What a person had the device learn counts for more than what the package says.
+        if usual is not None and self.settings.from_package and not self._reference.looks:
             self._reference, _, _ = decoded(_read(usual), usual, "package")
             self._reference.model, self._reference.learned = model, True
             self._chapter = Chapter()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeagent.agent.pooling import Keeping, Kept
+from edgeagent.agent.pooling import Onlooker, Sampler
 from edgeagent.config.drift import Pool as Keys
 from edgeagent.config.model import Config, Privacy
 from edgeagent.store.pool import Pool, read
@@ -40,14 +40,14 @@ class Bench:
         )  # fmt: skip
         self.pool = Pool(folder, 1 << 20)
         self.work: list[Any] = []
-        self.kept = Kept(
+        self.kept = Sampler(
             self.pipeline,
             Keys(**{"pause": "10 s", **keys}),
             self.pool,
             agent,
             self.work.append,  # type: ignore[arg-type]
         )
-        self.keeping = Keeping(None, self.kept)
+        self.keeping = Onlooker(None, self.kept)
         self.keeping.begin("m@1/int8", 0.5, None)
 
     def does(self) -> None:

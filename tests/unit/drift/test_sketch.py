@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeagent.drift import shares
 from edgeagent.drift.shares import Shares
-from edgeagent.drift.sketch import RANK_ERROR, SIZE, Kept, Sketch, distance
+from edgeagent.drift.sketch import RANK_ERROR, SIZE, Packed, Sketch, distance
 
 NUMBERS = st.integers(-4096, 4096).map(float)
 """Values that a sketch keeps to the last bit."""
@@ -75,8 +75,8 @@ def test_few_values_are_kept_as_they_are(a: list[float], b: list[float]) -> None
 @given(MANY)
 def test_a_sketch_survives_its_file(values: list[float]) -> None:
     sketch = of(values)
-    data = msgspec.msgpack.encode(Kept.of(sketch))
-    back = msgspec.msgpack.decode(data, type=Kept).sketch()
+    data = msgspec.msgpack.encode(Packed.of(sketch))
+    back = msgspec.msgpack.decode(data, type=Packed).sketch()
     assert back.n == sketch.n
     assert distance(back, sketch) == 0.0
     assert len(data) <= 4 * (4 * SIZE) + 200
@@ -89,7 +89,7 @@ def test_a_value_is_kept_to_a_fortieth_of_a_percent(value: float) -> None:
 
 
 def test_what_does_not_add_up_is_refused() -> None:
-    kept = Kept.of(of([1.0, 2.0, 3.0]))
+    kept = Packed.of(of([1.0, 2.0, 3.0]))
     kept.n = 7
     with pytest.raises(ValueError, match="add up"):
         kept.sketch()
