@@ -28,6 +28,7 @@ _ELSEWHERE = {
     "doctor": ("diagnosis", "doctor"), "why": ("diagnosis", "why"),
     "support-bundle": ("diagnosis", "bundle"), "drill": ("diagnosis", "drill"),
     "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
+    "infer": ("asking", "infer"), "explain": ("asking", "explain"),
     "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
     "tune": ("measuring", "tune"),
 }  # fmt: skip

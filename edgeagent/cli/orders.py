@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeagent.cli import options, render
+from edgeagent.cli.asked import write_picture_of
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 
 pipeline = typer.Typer(help="Start, stop or pause a pipeline.", no_args_is_help=True)
@@ -68,25 +69,9 @@ def capture(
 ) -> None:
     """A picture of a running source, redacted as its pipelines want it, and its figures."""
     answer = options.control(config, data_dir).result("capture", source=source, seconds=seconds)
-    _save(answer.get("picture") or {}, out)
+    write_picture_of(answer, out)
     shown = {name: value for name, value in answer.items() if not isinstance(value, (dict, list))}
     render.show(answer, as_json, lambda: render.facts(shown.items()))
-
-
-def _save(picture: dict[str, Any], out: Path | None) -> None:
-    """Raises NotFound: there is no picture; UsageError: the file can't be written."""
-    import base64
-
-    from edgeagent.errors import NotFound, unwritable
-
-    if out is None:
-        return
-    if "data" not in picture:
-        raise NotFound(f"there is no picture: {picture.get('withheld', 'the source has none')}")
-    try:
-        out.write_bytes(base64.b64decode(picture["data"]))
-    except OSError as error:
-        raise unwritable(out, error) from error
 
 
 @pipeline.command()
