@@ -9,11 +9,11 @@ from msgspec import to_builtins
 
 from edgeagent.agent import diagnosis
 from edgeagent.agent.asking import newest
-from edgeagent.decide.data import as_data
+from edgeagent.agent.watched import told
 from edgeagent.device import health
 from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound
 from edgeagent.sync.command_types import Why
-from edgeagent.types import Anomaly, Frame
+from edgeagent.types import Frame
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -100,15 +100,9 @@ class Looking:
         lately = list(unit.lately) if isinstance(unit, Pipeline) else []
         if not lately:
             return 0, []
-        wanted = number or lately[-1][0]
-        seen, predictions = min(lately, key=lambda its: abs(its[0] - wanted))
-        stages = unit.stages
-        least = stages.threshold if stages is not None else 0.0
-        good = (
-            its for its in predictions
-            if isinstance(its, Anomaly) or getattr(its, "score", least) >= least
-        )  # fmt: skip
-        return seen, [as_data(its) for its in good]
+        wanted = number or lately[-1].number
+        seen = min(lately, key=lambda its: abs(its.number - wanted))
+        return seen.number, told(unit, seen.predictions)
 
     def evidence(self, sha256: str) -> bytes:
         return self._agent.outbox.blobs.read(sha256, 0, _LARGEST)

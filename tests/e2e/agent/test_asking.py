@@ -36,6 +36,7 @@ fps = 5
 source = "cam0"
 model = "parts"
 snapshot = true
+live = true
 rules = [{{ when = "score > 0.1", do = ["event"] }}]
 """
 ENDS = ("successful", "failed", "rejected", "cancelled")
@@ -76,13 +77,16 @@ class Desk:
         return told
 
 
-@pytest.fixture
-def desk(tmp_path: Path, broker: Mosquitto) -> Iterator[Desk]:
-    made = Desk(tmp_path, broker)
-    with made.agent as agent:
-        agent.until(lambda its: its["link"]["state"] == "up" and its["outbox"]["delivered"] > 0)
-        yield made
-    made.listener.close()
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, mosquitto_installed: None) -> Iterator[Desk]:
+    """One agent for all: each test has ids of its own."""
+    folder = tmp_path_factory.mktemp("desk")
+    with Mosquitto(folder / "broker") as broker:
+        made = Desk(folder, broker)
+        with made.agent as agent:
+            agent.until(lambda its: its["link"]["state"] == "up" and its["outbox"]["delivered"])
+            yield made
+        made.listener.close()
 
 
 def picture(file: Path) -> Path:
@@ -149,3 +153,15 @@ def test_what_can_not_be_asked_is_told_and_nothing_breaks(desk: Desk) -> None:
     tasks = Path(f"/proc/{desk.agent.pid}/task").iterdir()
     assert not "".join((its / "children").read_text() for its in tasks).split()
     assert desk.agent.client.status()["state"] == "online"
+
+
+def test_who_watches_sees_every_result(desk: Desk) -> None:
+    topic = "edgeagent/door-7/live/belt"
+    desk.listener.until(lambda: len(desk.listener.on(topic)) >= 10)
+    seen = [json.loads(its) for its in desk.listener.on(topic)]
+    numbers = [its["frame"] for its in seen]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "each one, in order"
+    assert all(its["at"].endswith("Z") and its["model"].startswith("parts@") for its in seen)
+    assert any(its["predictions"] for its in seen)
+    flags = [retained for name, _, retained in list(desk.listener.got) if name == topic]
+    assert not any(flags)
