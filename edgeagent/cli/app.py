@@ -19,7 +19,6 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
-    drill,
     enrol,
     evaluate,
     explain,
@@ -132,8 +131,8 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
-app.command("identify")(support.identify)
-app.command("drill")(drill.drill)
+app.command("identify")(orders.identify)
+app.command("drill")(orders.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
