@@ -80,9 +80,14 @@ def twin(
             raise typer.Exit(1)
 
     told = _parameters(asked, words or {}, also or {})
+    run.__name__, run.__doc__ = its["at_device"].split()[-1], help or f"{its['summary']}."
+    return _taking(run, told)
+
+
+def _taking(run: Callable[..., None], told: list[inspect.Parameter]) -> Callable[..., None]:
+    """The function with a signature of its own, which typer reads."""
     run.__signature__ = inspect.Signature(told)  # type: ignore[attr-defined]
     run.__annotations__ = {its.name: its.annotation for its in told}
-    run.__name__, run.__doc__ = its["at_device"].split()[-1], help or f"{its['summary']}."
     return run
 
 
