@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -59,29 +60,48 @@ def twin(
         silence_s: so much longer than usual (and than its ``seconds``) the agent may be silent.
         without: what is done here where no agent can do it; it may raise the problem again.
     """
-    its = table()[name]
-    asked = {key: one for key, one in its["arguments"].items() if key not in (fixed or {})}
+    its, fixed = table()[name], fixed or {}
+    asked = {key: one for key, one in its["arguments"].items() if key not in fixed}
+    asking = _Asking(name, fixed, tuple(asked), show, then, failed, silence_s, without)
 
     def run(**given: Any) -> None:
-        as_json = given.pop("as_json")
-        sent = {**(fixed or {}), **{key: given[key] for key in asked if given[key] is not None}}
-        client = options.control(given["config"], given["data_dir"])
-        client.timeout_s += silence_s + float(sent.get("seconds", 0.0))
-        try:
-            answer = client.result(name, **sent)
-        except EdgeAgentError as problem:
-            if without is None:
-                raise
-            answer = without(problem, {**given, **sent})
-        if then is not None:
-            then(answer, given)
-        render.show(answer, as_json, lambda: show(answer, given))
-        if failed is not None and failed(answer):
+        asking(given)
+
+    run.__name__, run.__doc__ = its["at_device"].split()[-1], help or f"{its['summary']}."
+    return _taking(run, _parameters(asked, words or {}, also or {}))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """See `twin`."""
+
+    name: str
+    fixed: Given
+    asked: tuple[str, ...]
+    show: Callable[[Answer, Given], None]
+    then: Callable[[Answer, Given], None] | None
+    failed: Callable[[Answer], bool] | None
+    silence_s: float
+    without: Callable[[EdgeAgentError, dict[str, Any]], Answer] | None
+
+    def __call__(self, given: dict[str, Any]) -> None:
+        answer = self._answer(given)
+        if self.then is not None:
+            self.then(answer, given)
+        render.show(answer, given["as_json"], lambda: self.show(answer, given))
+        if self.failed is not None and self.failed(answer):
             raise typer.Exit(1)
 
-    told = _parameters(asked, words or {}, also or {})
-    run.__name__, run.__doc__ = its["at_device"].split()[-1], help or f"{its['summary']}."
-    return _taking(run, told)
+    def _answer(self, given: dict[str, Any]) -> Answer:
+        sent = {**self.fixed, **{key: given[key] for key in self.asked if given[key] is not None}}
+        client = options.control(given["config"], given["data_dir"])
+        client.timeout_s += self.silence_s + float(sent.get("seconds", 0.0))
+        try:
+            return client.result(self.name, **sent)
+        except EdgeAgentError as problem:
+            if self.without is None:
+                raise
+            return self.without(problem, {**given, **sent})
 
 
 def _taking(run: Callable[..., None], told: list[inspect.Parameter]) -> Callable[..., None]:
