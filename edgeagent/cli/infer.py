@@ -64,8 +64,18 @@ def infer(
     if source or record:
         asked = Asked(model, inputs or refine or gallery, source, record, threshold, save)
         told = asked.of_agent("infer", config, data_dir, pipeline=pipeline or "")
-        render.show(told, as_json, lambda: views.inference([told]))
-        return
+        return render.show(told, as_json, lambda: views.inference([told]))
+    bad = _on_files(_named(inputs), model, save, threshold, refine or [], gallery,
+                    pipeline, config, data_dir, as_json)  # fmt: skip
+    raise typer.Exit(1 if bad else 0)
+
+
+def _on_files(
+    inputs: list[str], model: str, save: Path | None, threshold: float | None, refine: list[str],
+    gallery: Path | None, pipeline: str | None, config: Path | None, data_dir: Path | None,
+    as_json: bool,
+) -> bool:  # fmt: skip
+    """Whether some could not be used."""
     from edgeagent.cli.inputs import find_inputs
     from edgeagent.cli.overlay import Overlay
     from edgeagent.prove.predict import Predictor
@@ -75,11 +85,8 @@ def infer(
     shown = options.pipeline(pipeline, config, data_dir) if pipeline else None
     overlay = Overlay(shown, package, threshold)
     runtime = options.runtime(package, config, data_dir)
-    with (
-        find_inputs(_named(inputs)) as found,
-        Predictor(package, runtime, overlay.lowest) as predictor,
-    ):
-        cascade = _cascade(refine or [], gallery, library.find, predictor)
+    with find_inputs(inputs) as found, Predictor(package, runtime, overlay.lowest) as predictor:
+        cascade = _cascade(refine, gallery, library.find, predictor)
         run = Run(save, overlay, cascade)
         with render.progress(f"{package.name}:", len(found), quiet=as_json) as tell:
             for line in run.over(predictor, found, tell):
@@ -92,7 +99,7 @@ def infer(
         views.skipped(run.bad)
         _end(cascade)
         render.note(run.summary(predictor))
-    raise typer.Exit(1 if run.bad else 0)
+    return bool(run.bad)
 
 
 def _named(inputs: list[str] | None) -> list[str]:
