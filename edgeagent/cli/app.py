@@ -20,7 +20,6 @@ from edgeagent.cli import (
     devices,
     doctor,
     drift,
-    drill,
     enrol,
     evaluate,
     explain,
@@ -134,8 +133,8 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
-app.command("identify")(support.identify)
-app.command("drill")(drill.drill)
+app.command("identify")(orders.identify)
+app.command("drill")(orders.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)

@@ -48,7 +48,7 @@ _REMEMBERED = 2
 class DriftSettings(Struct, frozen=True):
     """As configured (`pipelines.X.drift`)."""
 
-    every_ms: float = 15_000.0
+    every_ms: float = 20_000.0
     learn_ms: float = 7 * 86.4e6
     samples: int = 200
     """Looks in a chapter, and in what is compared with it."""

@@ -31,7 +31,7 @@ from edgeagent.types import Draft, Frame, Sample, Window
 
 Look = tuple[Features, str]
 DAY_MS = 86.4e6
-EVERY_S = 15.0
+EVERY_S = 20.0
 WEEKS = 8
 ALLOWED = 1
 """False alarms in the eight weeks of one pipeline."""
