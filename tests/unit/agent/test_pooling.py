@@ -14,6 +14,7 @@ import pytest
 from edgeagent.agent.pooling import Onlooker, Sampler
 from edgeagent.config.drift import Pool as Keys
 from edgeagent.config.model import Config, Privacy
+from edgeagent.stages import Seen
 from edgeagent.store.pool import Pool, read
 from edgeagent.types import Evidence, Frame, Label, Window
 
@@ -79,7 +80,7 @@ def test_while_one_is_written_no_other_is_taken(tmp_path: Path) -> None:
 def test_boxes_are_those_of_the_picture_that_is_shown(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     earlier = [Label("no", 0.9)]
-    bench.pipeline.lately.append((3, earlier))
+    bench.pipeline.lately.append(Seen(3, 0, earlier))
     bench.answer = Evidence("image/jpeg", b"redacted", 3)
     bench.keeping.saw(frame(5), UNSURE)
     bench.does()
@@ -120,7 +121,7 @@ def test_sound_is_as_private_as_a_picture_and_a_sensor_is_not(
 
 def test_what_the_version_in_the_shadow_says_goes_along(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    bench.pipeline.lately.append((4, UNSURE))
+    bench.pipeline.lately.append(Seen(4, 0, UNSURE))
     bench.keeping.disagreed(frame(4), [{"kind": "label", "label": "no", "score": 0.8}])
     bench.does()
     ((meta, _),) = [read(its) for its in bench.pool.samples()]
