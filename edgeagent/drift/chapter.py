@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 
 from msgspec import Struct, field
@@ -37,6 +38,34 @@ class Chapter(Struct):
         for name, its in other.numbers.items():
             self.numbers.setdefault(name, Sketch()).merge(its)
         self.labels.merge(other.labels)
+
+
+class Gliding:
+    """The last looks, in blocks: with each block that is full the oldest one goes."""
+
+    BLOCKS = 4
+
+    def __init__(self, size: int) -> None:
+        """``size`` = looks in all blocks."""
+        self._size = size
+        self._block = Chapter()
+        self._blocks: deque[Chapter] = deque(maxlen=self.BLOCKS)
+
+    def add(self, features: Mapping[str, float], label: str) -> bool:
+        """One look; whether a block is full with it, and all of them are there."""
+        self._block.add(features, label)
+        if self._block.n * self.BLOCKS < self._size:
+            return False
+        self._blocks.append(self._block)
+        self._block = Chapter()
+        return len(self._blocks) == self.BLOCKS
+
+    def whole(self) -> Chapter:
+        """The full blocks in one."""
+        together = Chapter()
+        for block in self._blocks:
+            together.merge(block)
+        return together
 
 
 def distances(

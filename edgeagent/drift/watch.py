@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from edgeagent import clock
-from edgeagent.drift.chapter import LABELS, Chapter
+from edgeagent.drift.chapter import LABELS, Chapter, Gliding
 from edgeagent.drift.incident import Course, Incident, changed, told
 from edgeagent.drift.outputs import MEASURED, Features, measured
 from edgeagent.drift.reference import Reference, decoded, encoded
@@ -28,8 +27,6 @@ from edgeagent.types import Draft, Joint, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
-_BLOCKS = 4
-"""What is seen now is so many blocks; with each one it is judged anew."""
 _LEAST = 0.25
 """A feature is judged where this share of the looks had it."""
 _ENOUGH = 0.6
@@ -96,9 +93,12 @@ class Drift:
         self._model, self._threshold = "", 0.5
         self._looked_ms, self._due_ms = 0.0, float("-inf")
         self._reference = Reference()
+        self._glide = Gliding(settings.samples)
         self._chapter = Chapter()
-        """Being learned, or the newest block."""
-        self._blocks: deque[Chapter] = deque(maxlen=_BLOCKS)
+        """Being learned."""
+        self._newest: Chapter | None = None
+        """Learned, and not among the usual yet: the looks after it must not be compared with what
+        they are a part of."""
         self._course = Course()
         self._first: tuple[int, float] = (0, 0.0)
         self._apart: dict[str, float] = {}
@@ -154,10 +154,11 @@ class Drift:
                 from edgeagent.drift.look import of_form
 
                 features = {name: its for name, its in features.items() if not of_form(name)}
-            self._chapter.add(features, label)
+            full = self._glide.add(features, label)
             if not reference.learned:
-                self._learn(max(0.0, min(passed, _PAUSE_MS)))
-            elif self._chapter.n * _BLOCKS >= self.settings.samples:
+                self._chapter.add(features, label)
+                self._learn(max(0.0, min(passed, _PAUSE_MS)), full)
+            elif full:
                 self._judge(sample)
 
     def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
@@ -165,20 +166,31 @@ class Drift:
 
     # --- learning --------------------------------------------------------------------------
 
-    def _learn(self, passed_ms: float) -> None:
+    def _learn(self, passed_ms: float, full: bool) -> None:
         reference, settings = self._reference, self.settings
         reference.span_ms += passed_ms
+        if full and reference.span_ms >= _LATE * settings.learn_ms:
+            reference.widen(self._glide.whole(), self._least, self._enough)
         if self._chapter.n >= settings.samples:
-            late = reference.span_ms >= _LATE * settings.learn_ms
-            reference.take(self._chapter, late=late, least=self._least)
-            self._chapter = Chapter()
-            if reference.span_ms >= settings.learn_ms and len(reference.chapters) > 1:
-                reference.learned = self.due = True
-                log.info("%s: what is usual is learned from %d samples", self.pipeline,
-                         reference.looks)  # fmt: skip
+            if self._newest is not None:
+                reference.take(self._newest, self._least)
+            self._newest, self._chapter = self._chapter, Chapter()
+            if reference.span_ms >= settings.learn_ms and reference.chapters:
+                self._learned(self._newest)
         every = min(_LONGEST_KEEP_MS, settings.learn_ms / _KEEPS)
         if reference.span_ms - self._kept_ms >= every:
             self._kept_ms, self.due = reference.span_ms, True
+
+    def _learned(self, last: Chapter) -> None:
+        self._reference.take(last, self._least)
+        self._newest = None
+        self._reference.learned = self.due = True
+        log.info("%s: what is usual is learned from %d looks", self.pipeline, self._reference.looks)
+
+    @property
+    def _enough(self) -> float:
+        """A distance that needs no closer look."""
+        return _ENOUGH * self.settings.threshold
 
     @property
     def _least(self) -> int:
@@ -194,23 +206,16 @@ class Drift:
 
     def _forget(self, model: str) -> None:
         self._reference, self._chapter = Reference(model, self._threshold), Chapter()
-        self._blocks.clear()
+        self._newest, self._glide = None, Gliding(self.settings.samples)
         self._course, self._apart, self._kept_ms = Course(), {}, 0.0
         self._due_ms = float("-inf")
 
     # --- judging ---------------------------------------------------------------------------
 
     def _judge(self, sample: Sample) -> None:
-        """What was seen in the last blocks, once there are enough of them."""
-        self._blocks.append(self._chapter)
-        self._chapter = Chapter()
-        if len(self._blocks) < _BLOCKS:
-            return
-        now = Chapter()
-        for block in self._blocks:
-            now.merge(block)
-        enough = _ENOUGH * self.settings.threshold
-        apart = self._reference.apart(now, self._least, enough)
+        """What was seen lately."""
+        now = self._glide.whole()
+        apart = self._reference.apart(now, self._least, self._enough)
         self._apart = {name: its for name, its in apart.items() if self._counts(name)}
         limits = {name: self._reference.limit(name, self.settings.threshold)
                   for name in self._apart}  # fmt: skip
@@ -299,9 +304,11 @@ class Drift:
         incident = msgspec.to_builtins(self.incident) if self.incident is not None else None
         own = reference if reference.origin == "device" else Reference(reference.model)
         begun = self._chapter if not reference.learned else None
-        if not own.looks and (begun is None or not begun.n) and incident is None:
+        newest = [self._newest] if self._newest is not None else []
+        if not own.looks and not newest and (begun is None or not begun.n) and incident is None:
             return self._name, b""
-        return self._name, encoded(own, begun, incident)
+        whole = msgspec.structs.replace(own, chapters=[*own.chapters, *newest])
+        return self._name, encoded(whole, begun, incident)
 
     def _write(self, name: str, data: bytes) -> None:
         kept = self._kept
@@ -320,6 +327,12 @@ class Drift:
             return
         self.fault = ""
 
+    def _begun(self) -> int:
+        """Looks that are learned and not among the usual yet."""
+        if self._reference.learned:
+            return 0
+        return self._chapter.n + (self._newest.n if self._newest is not None else 0)
+
     # --- for people ------------------------------------------------------------------------
 
     @property
@@ -336,7 +349,7 @@ class Drift:
             found: dict[str, Any] = {
                 "state": "drift" if its else "watching" if reference.learned else "learning",
                 "reference": reference.origin, "model": reference.model,
-                "looks": reference.looks + (0 if reference.learned else self._chapter.n),
+                "looks": reference.looks + self._begun(),
             }  # fmt: skip
             if not reference.learned:
                 found["learned"] = round(share, 3)

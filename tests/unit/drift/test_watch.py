@@ -208,7 +208,9 @@ def test_chapters_are_few_and_the_most_alike_become_one() -> None:
         chapter = Chapter()
         for value in rng.normal(loc=10.0 * (number % 3), size=60):
             chapter.add({"x": float(value)}, "a")
-        reference.take(chapter, late=number > 30, least=10)
+        if number > 30:
+            reference.widen(chapter, 10, 0.0)
+        reference.take(chapter, 10)
     assert len(reference.chapters) <= MOST
     assert reference.looks == 3600
     medians = sorted(
