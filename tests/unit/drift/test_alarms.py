@@ -30,6 +30,8 @@ from edgeagent.prove.samples import read_samples
 from edgeagent.types import Draft, Frame, Sample, Window
 
 Look = tuple[Features, str]
+pytestmark = pytest.mark.timeout(900)
+
 DAY_MS = 86.4e6
 EVERY_S = 20.0
 WEEKS = 8
@@ -93,7 +95,7 @@ def asked(predictor: Predictor, samples: Sequence[Sample]) -> list[Look]:
 def worlds(usual: Sequence[Sequence[Look]], kind: str, changed: dict[str, list[list[Look]]],
            full: bool, name: str) -> None:  # fmt: skip
     """Run the eight weeks, then each planted change in a world of its own, and tell."""
-    days, repeats = (7 * WEEKS, 10) if full else (4, 1)
+    days, repeats = (7 * WEEKS, 6) if full else (4, 1)
     settings = DriftSettings() if full else DriftSettings(learn_ms=2 * DAY_MS)
     calm = Watched(settings, kind)
     a_day = int(DAY_MS / 1e3 / EVERY_S)
