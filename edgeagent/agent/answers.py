@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
+from edgeagent.agent.crashed import summary
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -41,6 +42,14 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if agent.safe_mode:
         return "safe-mode", [SAFE_MODE, *reasons]
     return ("degraded" if reasons else "online"), reasons
+
+
+def unused(agent: Agent) -> Iterator[str]:
+    """What of its inputs a finite run could not use, and why."""
+    for health in agent.supervisor.health():
+        if health.state == "down" or health.detail.get("skipped") or health.detail.get("corrupt"):
+            why = health.reason or health.detail.get("last_error", "skipped some")
+            yield f"{health.name}: {why}"
 
 
 def storage_reasons(agent: Agent, stats: OutboxStats) -> Iterator[str]:
@@ -85,6 +94,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
         **({"governor": agent.governing.governor.status()} if agent.governing else {}),
+        "crashes": summary(agent),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 
@@ -129,16 +139,25 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status``, ``look`` and ``link-test`` read and change nothing; everything else is a command and
-    goes through the journal, exactly as one that came by MQTT.
+    ``status``, ``look``, ``looked`` and ``link-test`` change nothing; everything else is a command
+    and goes through the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
         return
     if request["type"] == "look":
+        from edgeagent.agent.privacy import caller, looked
         from edgeagent.agent.trial import look
 
+        asked = request.get("arguments") or {}
+        if asked.get("picture"):
+            looked(agent, "devices try", caller(request), source=str(asked.get("source", "")))
         yield from look(agent, request)
+        return
+    if request["type"] == "looked":
+        from edgeagent.agent.privacy import noted
+
+        yield {"final": True, **noted(agent, request)}
         return
     if request["type"] == "link-test":
         from edgeagent.agent.diagnosis import test_link

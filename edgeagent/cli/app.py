@@ -28,6 +28,7 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    privacy,
     render,
     replay,
     repository,
@@ -139,9 +140,11 @@ app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
 app.command("capture")(orders.capture)
 app.command("restart")(orders.restart)
+app.command("purge")(privacy.purge)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):

@@ -46,6 +46,8 @@ class Wish(Struct, frozen=True):
     reason: str = ERASED
     dry: bool = False
     """Only count."""
+    scrub: bool = False
+    """Overwrite what is free even where nothing goes now."""
 
 
 class Erased(Struct):
@@ -82,11 +84,11 @@ def erase(committer: Committer, wish: Wish) -> Erased:
             _dead_letters(committer, wish, done)
         if wish.evidence:
             _evidence(committer, wish, done)
-        if done.any and not wish.dry:
+        if (done.any or wish.scrub) and not wish.dry:
             _scrub(committer)
     finally:
         db.run("PRAGMA secure_delete = FAST")
-    if done.any and not wish.dry:
+    if (done.any or wish.scrub) and not wish.dry:
         _cut_log(committer)
     return done
 
@@ -112,8 +114,11 @@ def _records(committer: Committer, wish: Wish, done: Erased) -> None:
         for seqs in _pieces(old, committer.space.piece_bytes // 2):
             if not wish.dry:
                 committer.job(partial(_delete, committer, wish, seqs, done))
-            elif wish.evidence:
-                _count_evidence(committer, seqs, done)
+            else:
+                settled = ledger.settled
+                _count_evidence(
+                    committer, [its for its in seqs if wish.evidence or its not in settled], done
+                )
 
 
 def _pieces(rows: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
@@ -133,11 +138,12 @@ def _pieces(rows: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
 def _delete(
     committer: Committer, wish: Wish, seqs: list[int], done: Erased, ledger: Ledger
 ) -> None:
-    if wish.evidence:
-        _count_evidence(committer, seqs, done)
-        for seq in seqs:
-            committer.shelf.erase(seq)
     pending = [seq for seq in seqs if seq not in ledger.settled]
+    # A picture of a record that nobody will get goes with it, and is told by the same gap.
+    gone = seqs if wish.evidence else pending
+    _count_evidence(committer, gone, done)
+    for seq in gone:
+        committer.shelf.erase(seq)
     for seq in seqs:
         if seq in ledger.settled:
             ledger.delete(seq, seq)

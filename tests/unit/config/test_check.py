@@ -36,7 +36,7 @@ def faults_of(text: str) -> list[str]:
          'a.toml:2: mqtt.password-file: unknown key; did you mean "password_file"?'),
         ('[mqtt]\nca = "x"', 'a.toml:2: mqtt.ca: unknown key; did you mean "tls.ca"?'),
         ('\n[mqqt]\nhost = "x"', 'a.toml:2: mqqt: unknown key; did you mean "mqtt"?'),
-        ("[privacy]\nzzz = 1", "a.toml:2: privacy.zzz: unknown key; known here: pictures"),
+        ("[privacy]\nzzz = 1", "a.toml:2: privacy.zzz: unknown key; known here: pictures, policy, tell_looks, core_dumps"),
         ('[sources.c]\nkind = "images"\npath = "x"\nfsp = 1',
          'a.toml:4: sources.c.fsp: unknown key; did you mean "fps"?'),
         ('[[pipelines.p.rules]]\nwhen = "x"\nthen = []\n[pipelines.p]\nmodel = "m"',
