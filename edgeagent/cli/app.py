@@ -15,6 +15,7 @@ from edgeagent.cli import (
     batch,
     bench,
     config,
+    crashes,
     demo,
     desired,
     devices,
@@ -140,6 +141,7 @@ app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
 app.command("capture")(orders.capture)
 app.command("restart")(orders.restart)
+app.command("crashes")(crashes.crashes)
 app.command("purge")(privacy.purge)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")

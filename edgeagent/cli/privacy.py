@@ -48,21 +48,8 @@ def _from_files(config: Path | None, data_dir: Path | None) -> dict[str, Any]:
     loaded = options.load_config(config, data_dir)
     folder = options.data_folder(config, data_dir)
     told = report_from_files(folder, loaded, device_id(loaded.config.device.id))
-    _note(folder, "privacy-report")
+    options.noted(options.control(config, data_dir), folder, "privacy-report")
     return told
-
-
-def _note(folder: Path, what: str, **detail: Any) -> None:
-    """That somebody looks is noted; where this user can't, that is said."""
-    import getpass
-
-    from edgeagent.errors import EdgeAgentError
-    from edgeagent.store import looks
-
-    try:
-        looks.note(folder, what, f"local:{getpass.getuser()}", **detail)
-    except EdgeAgentError as problem:
-        render.note(f"That you look could not be noted: {problem}.")
 
 
 def _write(out: Path, told: dict[str, Any]) -> None:
@@ -161,7 +148,7 @@ def _purged(asked: dict[str, Any], config: Path | None, data_dir: Path | None) -
         render.note(f"Done on the files: {problem}.")
     loaded = options.load_config(config, data_dir)
     folder = options.data_folder(config, data_dir)
-    _note(folder, "purge", **{key: str(its) for key, its in asked.items() if its})
+    options.noted(client, folder, "purge", **{key: str(its) for key, its in asked.items() if its})
     device = device_id(loaded.config.device.id)
     return purge_files(folder, loaded, device, Purge(**asked))
 
