@@ -19,13 +19,15 @@ Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "k
 DECODERS = (
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
     "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
-    "plugin",
+    "plugin", "handler",
 )  # fmt: skip
 Decoder = Literal[
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
     "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
-    "plugin",
+    "plugin", "handler",
 ]  # fmt: skip
+HANDLER = "handler.py"
+"""Code that a package may bring (`packaged`)."""
 
 
 class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -193,6 +195,11 @@ class Package:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    @property
+    def brings_code(self) -> bool:
+        """Whether there is a `handler.py`."""
+        return (self.folder / HANDLER).is_file()
 
     def path(self, file: str) -> Path:
         """A file of the package; names never leave its folder. Raises PackageError."""

@@ -77,6 +77,15 @@ class Second(Protocol):
     def tally(self) -> dict[str, Any]: ...
 
 
+class Tells(Protocol):
+    """What tells about itself (a `packaged.code.Code`)."""
+
+    def figures(self) -> dict[str, Any]: ...
+
+    def loss(self) -> str:
+        """Why it gives no answers now; empty = it does."""
+
+
 class Gates(Protocol):
     """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
 
@@ -137,6 +146,8 @@ class Stages(Struct):
     """None = the session is the pipeline's alone."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    code: Tells | None = None
+    """The package's own code, where it brings some."""
     loss: str = ""
     """What does not run as it was asked for, and why; empty = all does."""
     gave_up: Callable[[str], None] | None = None

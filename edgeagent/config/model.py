@@ -102,6 +102,7 @@ __all__ = [
     "Pipeline",
     "Pixels",
     "PluginConfig",
+    "Plugins",
     "Point",
     "Polygon",
     "Positive",
@@ -292,9 +293,24 @@ class Models(Struct, forbid_unknown_fields=True):
     tuned: bool = True
     """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
     say otherwise."""
+    retune: bool = True
+    """Tune a model that was tuned here again when what was chosen does not hold any more (other
+    cores, kernel, runtime or version of the model; or it has become slow): in a child process at
+    the lowest priority, while nothing else is going on."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""
+
+
+class Plugins(Struct, forbid_unknown_fields=True):
+    """Code that model packages bring (`handler.py`)."""
+
+    packaged: bool = False
+    """Run it, if it is signed: in a process of its own that reaches neither network nor files."""
+    timeout: Duration = "1 s"
+    """For one call; then its process is ended and started again."""
+    memory: Size = "128 MiB"
+    """What it may take beside Python and numpy."""
 
 
 class Config(Struct, forbid_unknown_fields=True):
@@ -314,6 +330,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    plugins: Plugins = field(default_factory=Plugins)
     governor: Governor = field(default_factory=Governor)
 
 
