@@ -29,6 +29,9 @@ _DTYPES = {
     "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
     "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
 }  # fmt: skip
+_OPENVINO = "OpenVINOExecutionProvider"
+_PLACE = re.compile(r"^\s*(\[ONNXRuntimeError\]|/|Exception from|Check '|While )|\.(cc|cpp|h):\d+")
+_LONGEST = 200
 _UNKNOWN = re.compile(r"([\w.:]+)\((-?\d+)\) is not a registered function/op")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (?:Load model from .*? failed:)?")
 
@@ -54,11 +57,12 @@ def open_onnx(path: Path, options: Options) -> OnnxSession:
     wanted = CPU if fallback or not options.provider else options.provider
     try:
         session = OnnxSession(path, ort, options, wanted, fallback)
-    except ModelError:
+    except ModelError as error:
         if wanted == CPU or options.require:
             raise
         # Whether the provider or the file is at fault shows when the CPU opens it.
-        session = OnnxSession(path, ort, options, CPU, f"{wanted} can't open this model")
+        why = _why_not(error.__cause__ or error)
+        session = OnnxSession(path, ort, options, CPU, f"{wanted} can't open this model: {why}")
     if options.require and session.receipt.fallback:
         session.close()
         raise ModelError(
@@ -85,7 +89,7 @@ class OnnxSession:
                 str(path),
                 _session_options(ort, options),
                 providers=[provider] if provider == CPU else [provider, CPU],
-                provider_options=None if provider == CPU else [dict(options.extra), {}],
+                provider_options=None if provider == CPU else [_of_provider(provider, options), {}],
                 enable_fallback=0,
             )
         except Exception as error:
@@ -170,6 +174,13 @@ def _session_options(ort: Any, options: Options) -> Any:
     return settings
 
 
+def _of_provider(provider: str, options: Options) -> dict[str, str]:
+    """A provider's own options. OpenVINO has threads of its own, as many as there are cores if
+    nobody says otherwise."""
+    told = {"num_of_threads": str(options.threads)} if provider == _OPENVINO else {}
+    return {**told, **options.extra}
+
+
 def providers() -> list[str]:
     """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
 
@@ -207,6 +218,13 @@ def _unusable(path: Path, error: Exception) -> ModelError:
         f"{path}: onnxruntime can't open it: {text}",
         remedy="Compare the file's sha256 with its source; if it is whole, export it anew.",
     )
+
+
+def _why_not(error: BaseException) -> str:
+    """A provider's complaint without the places in its sources where it was passed on."""
+    told = [line for line in str(error).splitlines() if line.strip() and not _PLACE.search(line)]
+    last = told[-1] if told else str(error)
+    return first_line(_PREFIX.sub("", last.strip())).removesuffix(".")[:_LONGEST]
 
 
 def _words(error: Exception) -> str:
