@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from edgeagent.errors import InferenceError, ModelError, RuntimeMissing
 from edgeagent.infer import receipt
 from edgeagent.infer.delegates import CPU_PROVIDER as CPU
 from edgeagent.infer.modelfile import ONNX, damaged, first_line, read_head
+from edgeagent.infer.providers import Place, installed_providers, place_of
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
 from edgeagent.plugins import to_install
@@ -29,7 +32,6 @@ _DTYPES = {
     "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
     "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
 }  # fmt: skip
-_OPENVINO = "OpenVINOExecutionProvider"
 _PLACE = re.compile(r"^\s*(\[ONNXRuntimeError\]|/|Exception from|Check '|While )|\.(cc|cpp|h):\d+")
 _LONGEST = 200
 _UNKNOWN = re.compile(r"([\w.:]+)\((-?\d+)\) is not a registered function/op")
@@ -48,21 +50,25 @@ def open_onnx(path: Path, options: Options) -> OnnxSession:
     """
     ort = _library()
     read_head(path, ONNX)
-    fallback = _missing_provider(ort, options.provider)
-    if fallback and options.require:
+    place = Place(CPU, {})
+    if options.provider:
+        place = place_of(ort, options.provider, options.extra, options.threads)
+    if place.missing and options.require:
         raise ModelError(
-            f"{path}: {fallback}",
-            remedy="Install the wheel that brings the provider, or drop `require`.",
+            f"{path}: {place.missing}",
+            remedy="Install what brings the provider, or drop `require`.",
         )
-    wanted = CPU if fallback or not options.provider else options.provider
     try:
-        session = OnnxSession(path, ort, options, wanted, fallback)
+        session = OnnxSession(path, ort, options, Place(CPU, {}) if place.missing else place)
     except ModelError as error:
-        if wanted == CPU or options.require:
+        if place.missing or place.name == CPU or options.require:
             raise
         # Whether the provider or the file is at fault shows when the CPU opens it.
+        session = OnnxSession(path, ort, options, Place(CPU, {}))
         why = _why_not(error.__cause__ or error)
-        session = OnnxSession(path, ort, options, CPU, f"{wanted} can't open this model: {why}")
+        place = replace(place, missing=f"{place.name} can't open this model: {why}")
+    if place.missing:
+        session.receipt = replace(session.receipt, fallback=place.missing)
     if options.require and session.receipt.fallback:
         session.close()
         raise ModelError(
@@ -80,18 +86,19 @@ class OnnxSession:
     receipt: Receipt
     stateless = True
 
-    def __init__(
-        self, path: Path, ort: Any, options: Options, provider: str, fallback: str
-    ) -> None:
+    def __init__(self, path: Path, ort: Any, options: Options, place: Place) -> None:
         self._path = path
+        settings = _session_options(ort, options)
+        wanted: dict[str, Any] = {"providers": [CPU]}
         try:
-            session = ort.InferenceSession(
-                str(path),
-                _session_options(ort, options),
-                providers=[provider] if provider == CPU else [provider, CPU],
-                provider_options=None if provider == CPU else [_of_provider(provider, options), {}],
-                enable_fallback=0,
-            )
+            if place.devices:
+                settings.add_provider_for_devices(list(place.devices), place.options)
+                wanted = {}
+            elif place.name != CPU:
+                wanted = {
+                    "providers": [place.name, CPU], "provider_options": [place.options, {}],
+                }  # fmt: skip
+            session = ort.InferenceSession(str(path), settings, enable_fallback=0, **wanted)
         except Exception as error:
             # Its exceptions have no base of their own: InvalidProtobuf and the like are plain
             # Exceptions, beside RuntimeError, ValueError and UnicodeDecodeError.
@@ -103,13 +110,13 @@ class OnnxSession:
         self._results = [spec.name for spec in self.outputs]
         self._session = session
         self._run = session.run
-        tally = receipt.tally_onnx(_assigned(session), provider)
+        tally = receipt.tally_onnx(_assigned(session), place.name)
         self.receipt = Receipt(
             runtime=f"onnxruntime {ort.__version__}",
             asked=options.provider or CPU,
             placement=tally.placement,
             threads=options.threads,
-            fallback=fallback or receipt.shortfall(tally, provider),
+            fallback=receipt.shortfall(tally, place.name),
             left=tally.left,
         )
 
@@ -174,27 +181,9 @@ def _session_options(ort: Any, options: Options) -> Any:
     return settings
 
 
-def _of_provider(provider: str, options: Options) -> dict[str, str]:
-    """A provider's own options. OpenVINO has threads of its own, as many as there are cores if
-    nobody says otherwise."""
-    told = {"num_of_threads": str(options.threads)} if provider == _OPENVINO else {}
-    return {**told, **options.extra}
-
-
 def providers() -> list[str]:
-    """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
-
-    Azure's, which all wheels list, sends tensors away to be computed elsewhere.
-    """
-    known = _library().get_available_providers()
-    return [name for name in known if name not in (CPU, "AzureExecutionProvider")]
-
-
-def _missing_provider(ort: Any, provider: str) -> str:
-    available = ort.get_available_providers()
-    if not provider or provider in available:
-        return ""
-    return f"{provider} is not in the installed onnxruntime, which has {', '.join(available)}"
+    """Providers that are installed besides the CPU's. Raises RuntimeMissing."""
+    return installed_providers(_library())
 
 
 def _assigned(session: Any) -> list[tuple[str, list[str]]]:
