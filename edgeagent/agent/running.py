@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
-from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.answers import answer, status, unused, verdict
 from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.drifting import Drifting
 from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
@@ -104,6 +105,7 @@ class Agent:
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
             lambda: self.outbox.allotment,
         )  # fmt: skip
+        self.drifting = Drifting(self, self._aside)
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -148,13 +150,7 @@ class Agent:
         """0, or 1 where a finite run could not use all that it was given."""
         if not self._until_done:
             return 0
-        lost = [
-            f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
-            for health in self.supervisor.health()
-            if health.state == "down"
-            or health.detail.get("skipped")
-            or health.detail.get("corrupt")
-        ]
+        lost = unused(self)
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
@@ -212,7 +208,8 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
-            notes=self.decisions.ring, sharing=sharing_of(config), delegated=self.made_delegated,
+            notes=self.decisions.ring, drift=self.drifting.of,
+            sharing=sharing_of(config), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -294,6 +291,7 @@ class Agent:
             self._look_at_clock()
             self._tell_state()
             self.decisions.tick()
+            self.drifting.tick()
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -349,6 +347,7 @@ class Agent:
             self.delegated.stop()
         self.supervisor.stop(STOP_S / 3)
         self.decisions.stop()
+        self.drifting.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
