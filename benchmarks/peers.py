@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.process import cpu_s, memory_mb
-from benchmarks.step import ASSETS, ROOT, SSD, package
+from benchmarks.models import ASSETS, ROOT, SSD, package
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 

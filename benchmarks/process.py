@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.step import ASSETS, ROOT, SSD, package
+from benchmarks.models import ASSETS, ROOT, SSD, package
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks.process import memory_mb
 from benchmarks.serving.load import Run, loop, post
-from benchmarks.step import ROOT
+from benchmarks.models import ROOT
 from edgeagent.prove.predict import Predictor
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port
