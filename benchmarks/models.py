@@ -117,6 +117,11 @@ def _proposed(file: str) -> Callable[[Path], Package]:
     return make
 
 
+def yunet(folder: Path) -> Package:
+    """A detector of 320 × 320."""
+    return _proposed("yunet_n_320_320.onnx")(folder)
+
+
 def subjects() -> list[Subject]:
     """All that can be measured here: ours, and the published ones where the assets are."""
     found = [
@@ -131,19 +136,21 @@ def subjects() -> list[Subject]:
     features = np.fromfile(ASSETS / "audio" / "kws01_mfcc_int8_1000x490.bin", np.int8)
     spoken = features[:490].reshape(1, 49, 10, 1)
     noise = np.random.default_rng(1).integers(0, 255, (1, 300, 300, 3), np.uint8)
-    detector = _proposed("yunet_n_320_320.onnx")
-    imagenet = "mobilenet_v2_1.0_224_quant.tflite"
+    resnet, person = _proposed("ic_resnet8_int8.tflite"), _proposed("vww_96_int8.tflite")
+    small, large = "image, ResNet-8 32 × 32", "image, MobileNet v2 224 × 224"
+    imagenet = _proposed("mobilenet_v2_1.0_224_quant.tflite")
+    imagenet_onnx = _proposed("mobilenetv2-12-int8.onnx")
     return [
         Subject("keyword, DS-CNN", "litert", _keyword, 4000, street, spoken),
-        Subject("image, ResNet-8 32 × 32", "litert", _proposed("ic_resnet8_int8.tflite"), 2500, street),
-        Subject("image, MobileNet v2 224 × 224", "litert", _proposed(imagenet), 200, street),
-        Subject("image, MobileNet v2 224 × 224", "onnx", _proposed("mobilenetv2-12-int8.onnx"), 200, street),
-        Subject("person, MobileNet v1 96 × 96", "litert", _proposed("vww_96_int8.tflite"), 1500, street),
+        Subject(small, "litert", resnet, 2500, street),
+        Subject(large, "litert", imagenet, 200, street),
+        Subject(large, "onnx", imagenet_onnx, 200, street),
+        Subject("person, MobileNet v1 96 × 96", "litert", person, 1500, street),
         Subject("SSD MobileNet v1 300 × 300", "litert", ssd, 120, street, prepared=True),
         Subject("SSD MobileNet v1, on noise", "litert", ssd, 120, street, noise),
-        Subject("YuNet 320 × 320 detector", "onnx", detector, 120, street, prepared=True),
+        Subject("YuNet 320 × 320 detector", "onnx", yunet, 120, street, prepared=True),
         *found,
-    ]  # fmt: skip
+    ]
 
 
 def street() -> NDArray[np.uint8]:
