@@ -92,15 +92,12 @@ class Motion:
             wide * wide * width * width, high * high * height * height,
         )  # fmt: skip
         half, third = seconds * seconds / 2, seconds * seconds * seconds / 3
-        pvs, vvs = self._pv, self._vv
-        self._pp = [
-            pp + seconds * (2 * pv + seconds * vv) + push * third
-            for pp, pv, vv, push in zip(self._pp, pvs, vvs, pushes, strict=True)
-        ]
-        self._pv = [
-            pv + seconds * vv + push * half for pv, vv, push in zip(pvs, vvs, pushes, strict=True)
-        ]
-        self._vv = [vv + push * seconds for vv, push in zip(vvs, pushes, strict=True)]
+        pps, pvs, vvs = [], [], []
+        for pp, pv, vv, push in zip(self._pp, self._pv, self._vv, pushes, strict=True):
+            pps.append(pp + seconds * (2 * pv + seconds * vv) + push * third)
+            pvs.append(pv + seconds * vv + push * half)
+            vvs.append(vv + push * seconds)
+        self._pp, self._pv, self._vv = pps, pvs, vvs
 
     def shift(self, by: tuple[float, float]) -> None:
         """The camera moved: the place moves by (x, y), the speed does not change."""
