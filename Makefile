@@ -1,5 +1,8 @@
 # Two commands matter on a fresh machine: `make demo` and `make test`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do command -v $$p && break; done)
+# Compiled code is kept: else each of the many processes of a test compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Many tests wait for brokers and cameras: four share two cores well.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import json
 import re
 import secrets
 import unicodedata
@@ -128,10 +127,12 @@ def _row(line: Mapping[str | None, Any]) -> Row:
 
 
 def _value(text: str) -> Any:
-    """A number or a truth value where it is one."""
-    if re.fullmatch(r"-?\d+|-?\d*\.\d+|true|false", text):
-        return json.loads(text) if not text.startswith((".", "-.")) else float(text)
-    return text
+    """A number or a truth value where it is one; what begins with a needless 0 is a name."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"-?(0|[1-9]\d*)", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(0|[1-9]\d*)?\.\d+", text) else text
 
 
 def slug(name: str) -> str:

@@ -77,6 +77,8 @@ class GapRecord(msgspec.Struct, omit_defaults=True, gc=False):
     mono_ms: int = 0
 
 
+UNWRITABLE = (TypeError, ValueError, msgspec.MsgspecError, RecursionError, OverflowError)
+"""What encoding raises for values that JSON does not know."""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError)
 """What decoding raises for bytes that a medium has changed."""
 _encode = msgspec.json.Encoder().encode
@@ -99,7 +101,7 @@ def encoded(record: Record | GapRecord) -> bytes:
     """Raises InputError for values that JSON does not know."""
     try:
         return _encode(record)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError, OverflowError) as error:
+    except UNWRITABLE as error:
         raise InputError(f"a {record.kind} record can't be written as JSON: {error}") from error
 
 

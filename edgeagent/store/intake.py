@@ -12,6 +12,7 @@ from edgeagent.store.encode import (
     EVENT,
     KIND_NUMBER,
     OTHER_KIND,
+    UNWRITABLE,
     URGENT,
     Record,
     checksum,
@@ -48,7 +49,7 @@ class Events:
         self._open: dict[tuple[str, str], str] = {(pipe, key): id_ for id_, pipe, key in rows}
 
     def identified(self, draft: Draft, seq: int) -> dict[str, Any]:
-        """The draft's data with its event's id; keeps track of new and end."""
+        """The draft's data with its event's id; keeps track of new and end. Raises InputError."""
         data = draft.data
         if not draft.event:
             return data if "id" in data else {"id": f"e-{seq}", **data}
@@ -66,16 +67,15 @@ class Events:
         return {**data, "id": id_} if "id" in data else {"id": id_, **data}
 
     def _begin(self, key: tuple[str, str], id_: str, data: dict[str, Any]) -> None:
+        """Raises InputError for what can't be kept, before anything is."""
+        first = _first(key, data)
         former = self._open.get(key)
         if former is not None:
             self._ledger.db.run("DELETE FROM event WHERE id = ?", (former,))
         self._open[key] = id_
-        kept = {
-            name: data[name] for name in ("label", "score", "box", "zones", "track") if name in data
-        }
         self._ledger.db.run(
             "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?)",
-            (id_, *key, self._session, msgspec.json.encode(kept)),
+            (id_, *key, self._session, first),
         )
 
     def forget(self) -> None:
@@ -100,6 +100,18 @@ class Events:
             drafts.append(Draft(kind="event", pipeline=pipeline, data=data))
         self._ledger.db.run("DELETE FROM event WHERE session != ?", (self._session,))
         return drafts
+
+
+def _first(key: tuple[str, str], data: dict[str, Any]) -> bytes:
+    """What an event is ended with when its process can't do that any more. Raises InputError."""
+    kept = {name: data[name] for name in ("label", "score", "box", "zones", "track")
+            if name in data}  # fmt: skip
+    try:
+        for name in key:
+            name.encode()
+        return msgspec.json.encode(kept)
+    except UNWRITABLE as error:
+        raise InputError(f"an event can't be kept as JSON: {error}") from error
 
 
 class Intake:

@@ -9,6 +9,7 @@ one that is lost.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -234,7 +235,9 @@ def labels_of(known: Iterable[str], rules: Iterable[str]) -> list[str]:
 
 
 def _slug(text: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())
+    """Of what has other letters too, with a sum: else two such labels would be one entity."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())
+    return plain if text.isascii() else f"{plain}_{zlib.crc32(text.encode()):08x}"
 
 
 def _json(value: Any) -> str:

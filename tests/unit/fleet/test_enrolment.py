@@ -31,6 +31,17 @@ def test_columns_with_a_dot_are_keys_of_the_configuration(tmp_path: Path) -> Non
                       {"sources.cam0.fps": 5})  # fmt: skip
 
 
+@pytest.mark.parametrize(("text", "value"), [
+    ("5", 5), ("-0.5", -0.5), (".5", 0.5), ("true", True), ("007", "007"), ("00.5", "00.5"),
+    ("1.2.3", "1.2.3"), ("/dev/video0", "/dev/video0"),
+])  # fmt: skip
+def test_what_reads_as_a_number_is_one(text: str, value: object, tmp_path: Path) -> None:
+    file = tmp_path / "40.csv"
+    file.write_text(f"name,sources.plc.address\nPress,{text}\n")
+    (row,) = read_csv(file)
+    assert row.keys == {"sources.plc.address": value}
+
+
 def test_all_faults_are_told_with_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "40.csv"
     file.write_text("name,sight,id\nDoor,x,\nDoor,x,\n,x,\nGate,x,a/b\n")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from store_play import Opener
 
@@ -37,6 +37,9 @@ KINDS = st.one_of(st.sampled_from(["result", "event", "health", "gap", "blob"]),
 
 
 @given(drafts=st.lists(st.tuples(KINDS, TEXT, DATA, TEXT), min_size=1, max_size=6))
+@example(drafts=[("event", "", {"phase": "new"}, "\udd43")])
+@example(drafts=[("event", "belt", {"phase": "new", "label": object()}, "a"),
+                 ("event", "belt", {"phase": "end"}, "a")])  # fmt: skip
 @settings(
     max_examples=40, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

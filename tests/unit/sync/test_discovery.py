@@ -71,6 +71,13 @@ def test_each_entity_reads_a_topic_of_the_contract() -> None:
     assert sorted(silent) == ["belt_alarm", "belt_score", "problem", "state"]
 
 
+def test_labels_of_other_scripts_are_entities_of_their_own() -> None:
+    shown = Shown("gate", ("猫", "犬", "Tür"))
+    keys = components(About("0.1", pipelines=(shown,)), TOPICS)
+    counts = {its["name"] for key, its in keys.items() if key.endswith("_count")}
+    assert counts == {"gate 猫 count", "gate 犬 count", "gate Tür count"}
+
+
 def test_what_is_gone_is_named_so_that_it_is_removed() -> None:
     memory = Memory()
     first, shelf, _ = made(memory)

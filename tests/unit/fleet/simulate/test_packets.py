@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def test_on_a_broker_and_again_after_it_was_gone(broker: Any) -> None:
     other = Listener(broker.port, "edgeagent/sim-1/status")
     board, device = Switchboard(Endpoint("127.0.0.1", broker.port)), Subscriber()
     device.line = board.add(device)
-    thread = threading.Thread(target=board.run, args=(lambda _now: None,))
+    doing: list[Callable[[], None]] = []
+    thread = threading.Thread(
+        target=board.run, args=(lambda _now: doing.pop()() if doing else None,)
+    )
     thread.start()
     try:
         assert device.acked.wait(10)
@@ -85,7 +89,7 @@ def test_on_a_broker_and_again_after_it_was_gone(broker: Any) -> None:
         broker.restart()
         other.until(lambda: device.ups == 2)
         device.line.muted = True
-        device.line.drop("gone", 0.0)
+        doing.append(lambda: device.line.drop("gone", 0.0))
         other.until(lambda: b'{"state":"offline"}' in other.on("edgeagent/sim-1/status"))
     finally:
         board.stopping = True
