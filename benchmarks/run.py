@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import footprint, idle, peers, process, report, step, track
-from benchmarks.limits import read
+from benchmarks.limits import Verdict, read
 from benchmarks.models import ASSETS, ROOT
 from benchmarks.serving import beside
 
@@ -45,12 +45,11 @@ class Run:
         self._whole: dict[str, Any] = {}
 
     def take_up(self) -> None:
-        """Go on with the run that was written last, to add to it."""
+        """Go on with the run that was written last, if there is one, to add to it."""
         file = self.folder / report.JSON
-        if not file.is_file():
-            raise SystemExit(f"{file} is not there: run `make results` first, then add to it")
-        self._whole = json.loads(file.read_text())
-        self.parts = self._whole["parts"]
+        if file.is_file():
+            self._whole = json.loads(file.read_text())
+            self.parts = self._whole["parts"]
 
     @contextmanager
     def part(self, name: str) -> Iterator[dict[str, dict[str, float]]]:
@@ -70,13 +69,16 @@ class Run:
         for row, figures in rows.items():
             told = "  ".join(f"{key} {value:g}" for key, value in figures.items())
             print(f"{name:10} {row:52} {told or 'not installed here'}", flush=True)
+        self._render()  # what is measured is kept, whatever comes after it
+
+    def _render(self) -> list[Verdict]:
+        self._whole.setdefault("machine", machine())
+        self._whole["parts"] = self.parts
+        return report.write(self._whole, self.folder, read())
 
     def write(self) -> int:
         """Write the report; 1 = something guarded is over its limit."""
-        self._whole.setdefault("machine", machine())
-        self._whole["parts"] = self.parts
-        verdicts = report.write(self._whole, self.folder, read())
-        over = [its for its in verdicts if not its.kept]
+        over = [its for its in self._render() if not its.kept]
         print(f"\nreport: {self.folder / report.PAGE}, figures: {self.folder / report.JSON}")
         for its in over:
             print(f"{'OVER ITS LIMIT' if its.guarded else 'over the limit'}: {its}")
@@ -137,7 +139,7 @@ def own(run: Run, made: Path, wanted: Callable[[str], bool], *, full: bool) -> N
             rows |= footprint.measure(made / "footprint")
     if wanted("idle"):
         with run.part("idle") as rows:
-            rows |= idle.measure(made / "idle", seconds=50 if full else 15)
+            rows |= idle.measure(made / "idle", seconds=40 if full else 15)
     if wanted("first"):
         with run.part("first") as rows:
             rows["parts"] = process.start(made / "first", 11 if full else 5)

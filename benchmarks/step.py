@@ -125,7 +125,7 @@ def measure(folder: Path, *, full: bool = False) -> dict[str, dict[str, float]]:
     """All rows: by model and runtime; those that are prepared end in ``, 1080p prepared``."""
     rows: dict[str, dict[str, float]] = {}
     for subject in subjects():
-        rounds = subject.rounds * (3 if full else 1)
+        rounds = subject.rounds * (2 if full else 1)
         for prepared in (False, True) if subject.prepared else (False,):
             name = f"{subject.title}, {subject.runtime}{', 1080p prepared' if prepared else ''}"
             rows[name] = row(subject, folder / "step", rounds, prepared=prepared)

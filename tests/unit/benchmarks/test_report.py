@@ -123,6 +123,15 @@ def test_over_a_guarded_limit_the_command_ends_with_1_and_names_the_row(
     assert f"- {name}, {row}: " in (tmp_path / report.PAGE).read_text()
 
 
-def test_nothing_is_added_to_a_report_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="make results"):
-        Run(tmp_path, "short form").take_up()
+def test_parts_are_added_to_the_report_that_is_there(
+    recorded: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / report.JSON).write_text(json.dumps(recorded))
+    run = Run(tmp_path, "whole form")
+    run.take_up()
+    with run.part("track") as rows:
+        rows["10 tracks"] = {"median_ms": 0.145, "p95_ms": 0.2}
+    run.write()
+    page = (tmp_path / report.PAGE).read_text()
+    assert "| 10 tracks | 0.145 | 0.2 |" in page and ", whole form, " in page
+    assert "a processor" in page and "| + MQTT | 19.4 |" in page
