@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
 
 pytest.importorskip("ai_edge_litert")
 
@@ -157,6 +158,35 @@ def test_a_bad_plugin_provider_leaves_the_agent_on_the_processor(
         assert "operators on CPUExecutionProvider" in door(status)["receipt"]
         assert "fell back: libtoyprovider.so" in door(status)["receipt"]
         assert status["state"] == "degraded" and door(status)["failed"] == 0
+
+
+@pytest.mark.usefixtures("in_full")
+def test_capabilities_list_what_is_put_aside(
+    tmp_path: Path, toy: Path, broker: Mosquitto, subscriber: Any
+) -> None:
+    device = tmp_path / "npu0"
+    device.touch()
+    config = (
+        f'[device]\nid = "door-7"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        '[sources.belt]\nkind = "synthetic"\nfps = 20\n'
+        '[pipelines.door]\nsource = "belt"\nmodel = "parts"\n'
+        f'runtime = {{ variant = "litert", delegate = "{toy}", '
+        f'options = {{ most = "1", device = "{device}" }} }}\n'
+    )
+
+    def aside(its: Any) -> Any:
+        document = its.last("/capabilities")
+        return document and document["delegates"]["aside"]
+
+    with AgentProcess(config, tmp_path / "agent", python=SOON) as agent:
+        agent.until(lambda status: runs(status, "ok"))
+        subscriber.until(lambda its: aside(its) == [])
+        device.unlink()
+        (told,) = subscriber.until(aside)
+        assert (told["delegate"], told["model"]) == ("libtoy.so", "parts@1.0.0")
+        assert "toy: device lost" in told["reason"] and "again_s" not in told
+        device.touch()
+        subscriber.until(lambda its: aside(its) == [])
 
 
 @pytest.mark.usefixtures("in_full")
