@@ -211,12 +211,15 @@ def complain(file: Path, problem: EdgeAgentError) -> None:
         raise unwritable(file.with_suffix(".error.txt"), error) from error
 
 
+START = "start the agent to put it in force"
+
+
 def reload() -> str:
-    """Have the service take it up, if there is one; what was done, in words."""
+    """Have the service take it up; what was done, in words. Empty = there is none."""
     import subprocess
 
     if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
-        return "start the agent to put it in force"
+        return ""
     command = ["systemctl", "--no-block", "reload-or-restart", "edgeagent.service"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
