@@ -44,7 +44,10 @@ def lines(jpeg: bytes, columns: int, *, blocks: bool) -> list[Text]:
     if blocks:
         return [_coloured(upper, lower) for upper, lower in zip(pixels[::2], pixels[1::2])]  # noqa: B905
     grey = (pixels[::2].astype(int) + pixels[1::2]).mean(axis=2) / 2
-    return [Text("".join(INK[int(value * len(INK) / 256)] for value in row)) for row in grey]
+    # What is dim is stretched: so few steps would show nothing of it.
+    low, span = float(grey.min()), max(float(grey.max() - grey.min()), 1.0)
+    shades = ((grey - low) / span * (len(INK) - 1)).round().astype(int)
+    return [Text("".join(INK[shade] for shade in row)) for row in shades.tolist()]
 
 
 def _small(jpeg: bytes, columns: int) -> Any:

@@ -1,6 +1,7 @@
 """A device set up from a file: all or nothing, secrets apart, the file wiped."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,28 @@ def test_what_becomes_of_it_is_told_as_it_comes_true(tmp_path: Path) -> None:
         assert said[2] == f"Connected to 127.0.0.1:{broker.port}."
         assert said[3].startswith("The first of its records are delivered: ")
     assert list(wizard.followed(agent.client, 0.5))[-1].startswith("Not all of it within")
+
+
+def test_the_example_is_what_the_schema_and_the_agent_understand(
+    etc: Path, tmp_path: Path, repository: Path
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    file = tmp_path / setting_up.NAME
+    shutil.copy(repository / "examples" / "setup" / setting_up.NAME, file)
+    content = setting_up.plain(file)
+    judge = jsonschema.Draft202012Validator(setting_up.schema())
+    judge.validate(content)
+    for spoilt in (
+        {**content, "setup": {"version": 2}},
+        {**content, "setup": {"version": 1, "passwort": "x"}},
+        {**content, "mqtt": {"port": 99999}},
+        {key: value for key, value in content.items() if key != "setup"},
+    ):
+        assert not judge.is_valid(spoilt), spoilt
+    code, said = _setup(etc, file)
+    assert code == 0, said
+    assert load(etc / "agent.toml").config.device.groups == ["canary", "doors"]
+    assert not file.exists()
 
 
 def test_keys_of_one_device_win_over_those_of_all() -> None:
