@@ -15,6 +15,7 @@
     │   ├── RuntimeMissing   the runtime is not installed                 exit 69  never
     │   ├── ProofFailed      a version did not prove itself here          exit 1   never
     │   └── InferenceError   the runtime refused a call                   exit 1   reopen
+    │       └── CodeFailed   a package's own code did; it mends itself    exit 1   backoff
     ├── StoreError           the outbox can't do what was asked           exit 70  backoff
     │   ├── StoreFull        no space left for it                         exit 70  backoff
     │   ├── StoreCorrupt     the database is damaged                      exit 70  reopen
@@ -131,6 +132,14 @@ class ProofFailed(ModelError):
 class InferenceError(ModelError):
     retry: ClassVar[Retry] = "reopen"
     code = "inference-failed"
+
+
+class CodeFailed(InferenceError):
+    """The `handler.py` of a package gave no answer that can be used. Its process is started again
+    by itself: to open the model anew would not help."""
+
+    retry = "backoff"
+    code = "handler-failed"
 
 
 class StoreError(EdgeAgentError):

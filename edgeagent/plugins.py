@@ -72,6 +72,8 @@ BUILT_IN: dict[tuple[str, str], str] = {
     ("postprocessor", "patches"): "edgeagent.interpret.patches:Patches",
     ("postprocessor", "regress"): "edgeagent.interpret.regress:Regress",
     ("postprocessor", "none"): "edgeagent.interpret.regress:Nothing",
+    ("postprocessor", "handler"): "edgeagent.packaged.handled:Handled",
+    ("rule", "handler"): "edgeagent.packaged.handled:no_rule",
 }
 
 _PACKAGES = {

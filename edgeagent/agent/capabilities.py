@@ -48,6 +48,7 @@ def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
             name: type(source).__struct_config__.tag for name, source in config.sources.items()
         },
         "models": models(agent),
+        "packaged": config.plugins.packaged,
         "limits": {
             "outbox": config.outbox.max,
             "storage": config.storage.max,
@@ -95,6 +96,7 @@ def models(agent: Agent) -> dict[str, list[dict[str, Any]]]:
                     {"file": its.file, "runtime": its.runtime, "precision": its.precision}
                     for its in entry.package.manifest.variant
                 ],
+                **({"handler": True} if entry.package.brings_code else {}),
                 "runs": [name.removeprefix(own) for name in sorted(running) if own in name],
             }
         )

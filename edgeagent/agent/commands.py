@@ -29,7 +29,8 @@ _ELSEWHERE = {
     "support-bundle": ("diagnosis", "bundle"), "drill": ("diagnosis", "drill"),
     "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
     "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
-    "tune": ("measuring", "tune"),
+    "tune": ("measuring", "tune"), "drift": ("drifting", "drift"),
+    "pool": ("pooling", "pool"),
 }  # fmt: skip
 """Commands by the module and the function that do them; an agent that is asked for none of them
 loads none of these."""

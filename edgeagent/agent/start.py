@@ -121,6 +121,7 @@ def make(
     """Load and build. Raises EdgeAgentError for what keeps it from starting."""
     from edgeagent.agent.ports import config_ports
     from edgeagent.agent.running import Agent
+    from edgeagent.agent.updates import permit_code
     from edgeagent.config.load import data_dir_of, load, load_or_last_good
     from edgeagent.device.profile import profile_layer
 
@@ -131,6 +132,7 @@ def make(
         "profile": profile_layer(), "flags": flags, "ports": config_ports(folder),
     }  # fmt: skip
     loaded = how(config_file, data_dir=folder, **around)
+    permit_code(loaded.config, folder)
     return Agent(
         loaded, folder, until_done=until_done, boots=boots,
         reload=lambda remote: load(config_file, remote=remote, **around),

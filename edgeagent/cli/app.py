@@ -19,6 +19,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
+    drift,
     drill,
     enrol,
     evaluate,
@@ -28,6 +29,7 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    pool,
     render,
     replay,
     repository,
@@ -143,7 +145,10 @@ app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
+models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")
+app.add_typer(drift.app, name="drift")
+app.add_typer(pool.app, name="pool")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):

@@ -23,6 +23,7 @@ from typing import Any
 
 import edgeagent
 from edgeagent.errors import Busy, ProofFailed
+from edgeagent.packaged import permit
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from importlib import import_module; "
@@ -98,7 +99,8 @@ class Child:
             self._held = stack.pop_all()
         assert self._process.stdin is not None and self._process.stdout is not None
         self._prints = self._process.stdout
-        request = json.dumps({"path": sys.path, **ask}) + "\n"
+        code = {"packaged": permit.told(Path(ask["folder"]))} if "folder" in ask else {}
+        request = json.dumps({"path": sys.path, **code, **ask}) + "\n"
         # A child that died at once is told by `outcome`.
         with contextlib.suppress(OSError):
             self._process.stdin.write(request.encode())

@@ -71,6 +71,28 @@ class Drill(Struct):
     """How long each fault lasts."""
 
 
+class DriftAction(Struct):
+    action: Literal["show", "learn"] = "show"
+    """``learn`` = forget what is usual, and learn it anew from now on."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all, for ``show``."""
+
+
+class PoolAction(Struct):
+    action: Literal["list", "send", "clear"] = "list"
+    """``send`` = as evidence of a record each, like any other; what was sent is the first to go."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all."""
+    reason: Literal["", "uncertain", "disagreement", "drift", "random"] = ""
+    """Empty = all."""
+    ids: Annotated[list[Id], Meta(max_length=200)] = field(default_factory=list)
+    """These samples alone; empty = the most useful ones."""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 20
+    """Samples that are listed or sent at most."""
+    again: bool = False
+    """Send also what was sent before."""
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
@@ -173,6 +195,16 @@ OUTBOX = CommandType(
     "Show the account (that needs no `at`), send all now, forget dead letters, or take a confirm",
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
+DRIFT = CommandType(
+    "drift", DriftAction,
+    "Show whether what pipelines see is as usual (that needs no `at`), or have it learned anew",
+    changes_with=lambda body: body.get("action", "show") != "show", again=True,
+)  # fmt: skip
+POOL = CommandType(
+    "pool", PoolAction,
+    "List the samples that are worth a label (that needs no `at`), send or forget some",
+    changes_with=lambda body: body.get("action", "list") != "list", again=True,
+)  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
 MODEL_ROLLBACK = CommandType(
@@ -202,7 +234,7 @@ TABLE = {
     kind.name: kind
     for kind in (
         PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART,
-        PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL,
-        MODEL_REMOVE, CANCEL,
+        PIPELINE, OUTBOX, DRIFT, POOL, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD,
+        MODEL_INSTALL, MODEL_REMOVE, CANCEL,
     )
 }  # fmt: skip

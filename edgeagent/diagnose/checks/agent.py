@@ -35,6 +35,8 @@ def running(context: Context) -> Iterator[Finding]:
         return
     reasons = [str(its) for its in status.get("reasons") or ["it gives no reason"]]
     for reason in reasons:
+        if ": drift: " in reason:
+            continue  # `drift` tells more of it
         yield Finding("agent", "problem", f"the agent is {state}: {reason}", how,
                       "edgeagent status; journalctl -u edgeagent -n 50")  # fmt: skip
 
@@ -75,3 +77,31 @@ def in_force(context: Context) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield Finding("in force", "ok", "what runs is what stands in the files")
+
+
+def drift(context: Context) -> Iterator[Finding]:
+    """Whether pipelines see and say what is usual for them."""
+    try:
+        status = context.ask_agent() if context.ask_agent else {}
+    except EdgeAgentError:
+        status = {}  # `running` tells
+    known = status.get("drift") or {}
+    if not known:
+        yield Finding("drift", "ok", "no pipeline is looked at")
+    for name, its in known.items():
+        how = f"{its.get('looks', 0):,} looks"
+        if its["state"] == "drift":
+            yield Finding(
+                "drift", "problem", f"{name}: {its['reason']}, since {its['since']}",
+                ", ".join(f"{one['feature']} {one['distance']} > {one['limit']}"
+                          for one in its["changed"]),
+                f"edgeagent drift show {name}; if it is right so: edgeagent drift learn {name}",
+            )  # fmt: skip
+        elif its.get("fault"):
+            yield Finding("drift", "problem", f"{name}: {its['fault']}", how,
+                          f"edgeagent drift learn {name}; see also: edgeagent doctor")  # fmt: skip
+        elif its["state"] == "learning":
+            yield Finding("drift", "ok", f"{name}: what is usual is learned, {its['learned']:.0%}",
+                          how)  # fmt: skip
+        else:
+            yield Finding("drift", "ok", f"{name}: it sees what is usual", how)
