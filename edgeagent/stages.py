@@ -180,6 +180,14 @@ class Stages(Struct):
     """What there is to take over."""
 
 
+class Seen(Struct, frozen=True):
+    """What was found in one sample."""
+
+    number: int
+    at_ns: int
+    predictions: list[Prediction]
+
+
 class Parked(Struct, frozen=True):
     """What a pipeline ran until its model was changed: still open, to be run again or closed."""
 

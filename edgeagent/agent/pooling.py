@@ -101,7 +101,9 @@ class Kept:
         if self._busy or not self._picks.wants(DISAGREEMENT) or self._picks.waits(given.when_ms):
             return
         self._picks.keeps(given.when_ms)
-        known = [its for number, its in self._pipeline.lately if number == _lead(given).number]
+        known = [
+            its.predictions for its in self._pipeline.lately if its.number == _lead(given).number
+        ]
         pick = Pick(DISAGREEMENT, 100, "the version in the shadow says otherwise")
         self._later(given, known[0] if known else [], pick, {"shadow": list(other)})
 
@@ -147,9 +149,9 @@ class Kept:
             return None
         if picture.number in (0, sample.number):
             return picture.type, picture.data, sample.number, predictions
-        for number, found in list(self._pipeline.lately):
-            if number == picture.number:
-                return picture.type, picture.data, number, found
+        for its in list(self._pipeline.lately):
+            if its.number == picture.number:
+                return picture.type, picture.data, its.number, its.predictions
         return None
 
     def _meta(self, sample: Sample, predictions: list[Prediction], pick: Pick) -> dict[str, Any]:

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, unused, verdict
+from edgeagent.agent.crashed import look_at_crashes
 from edgeagent.agent.decisions import Decisions
 from edgeagent.agent.drifting import Drifting
 from edgeagent.agent.outbox import outbox_settings
+from edgeagent.agent.privacy import hands
+from edgeagent.agent.retention import Retention
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import size_bytes
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.retuning import Retuning
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.crashes import Keeper
     from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.delegated import Delegated
@@ -106,6 +110,11 @@ class Agent:
             lambda: self.outbox.allotment,
         )  # fmt: skip
         self.drifting = Drifting(self, self._aside)
+        self.retention = Retention(
+            loaded.config.retention, lambda: hands(self), self._aside, self.boot
+        )
+        self.keeper: Keeper | None = None
+        """Of crashes; None within another program."""
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -123,7 +132,8 @@ class Agent:
         try:
             self._start()
             control = ControlSocket(socket_path(self.folder), self._answer)
-            self._announce(control)
+            # Not on a full disk: people can still name the socket's folder themselves.
+            _quietly(announce, self.folder, control.path)
             notify("READY=1")
             self._watch()
         finally:
@@ -133,24 +143,9 @@ class Agent:
             self._stop(control)
         return self._verdict()
 
-    def _announce(self, control: ControlSocket) -> None:
-        try:
-            announce(self.folder, control.path)
-        except StoreError as error:
-            # A full disk: people can still name the socket's folder themselves.
-            log.warning("%s", error)
-
-    def _withdraw(self) -> None:
-        try:
-            withdraw(self.folder)
-        except StoreError as error:
-            log.warning("%s", error)
-
     def _verdict(self) -> int:
         """0, or 1 where a finite run could not use all that it was given."""
-        if not self._until_done:
-            return 0
-        lost = unused(self)
+        lost = unused(self) if self._until_done else []
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
@@ -292,6 +287,8 @@ class Agent:
             self._tell_state()
             self.decisions.tick()
             self.drifting.tick()
+            self.retention.tick()
+            look_at_crashes(self, silent)
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -357,7 +354,7 @@ class Agent:
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
             control.close()
-            self._withdraw()
+            _quietly(withdraw, self.folder)
         if self._boots is not None and self._stopping.is_set():
             self._boots.ended()
         log.info("stopped")
@@ -397,3 +394,11 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _quietly(work: Callable[..., None], *of: Path) -> None:
+    """Do it; that it can't be done is worth a line."""
+    try:
+        work(*of)
+    except StoreError as error:
+        log.warning("%s", error)

@@ -15,12 +15,12 @@ from edgeagent.cli import (
     batch,
     bench,
     config,
+    crashes,
     demo,
     desired,
     devices,
     doctor,
     drift,
-    drill,
     enrol,
     evaluate,
     explain,
@@ -30,6 +30,7 @@ from edgeagent.cli import (
     orders,
     outbox,
     pool,
+    privacy,
     render,
     replay,
     repository,
@@ -134,16 +135,19 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
-app.command("identify")(support.identify)
-app.command("drill")(drill.drill)
+app.command("identify")(orders.identify)
+app.command("drill")(orders.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
 app.command("capture")(orders.capture)
 app.command("restart")(orders.restart)
+app.command("crashes")(crashes.crashes)
+app.command("purge")(privacy.purge)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(config.app, name="config")
 models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")

@@ -96,6 +96,7 @@ def try_(
         wizard.draw(report)
     report = trying.finished(report, its, lines, save)
     render.show(report, as_json, lambda: device_views.tried(report))
+    trying.something_came(report)
 
 
 @app.command()

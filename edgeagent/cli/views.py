@@ -89,6 +89,15 @@ def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     return {dotted(path): value}
 
 
+def origins(value: Any, places: dict[str, str], key: str = "") -> list[tuple[str, Any, str]]:
+    """Key, value and origin of all that is at or below a key."""
+    values = flat(value, tuple(key.split(".")) if key else ())
+    below = (
+        name for name in places if not key or name == key or name.startswith((f"{key}.", f"{key}["))
+    )
+    return [(name, values.get(name), places[name]) for name in below]
+
+
 # --- the running agent ---------------------------------------------------------------------
 
 

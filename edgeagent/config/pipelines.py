@@ -211,6 +211,8 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Its model is unloaded when no sample was worth an inference for so long, and loaded again at
     the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
+    """Publish what is found in every sample on `live/{pipeline}`, for people who watch: not kept,
+    not counted."""
     image: bool = False
     """Publish the last picture of an event (redacted, see `snapshot`), retained."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5

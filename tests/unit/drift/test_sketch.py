@@ -7,7 +7,7 @@ import random
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeagent.drift import shares
@@ -47,6 +47,7 @@ def exact(a: list[float], b: list[float]) -> float:
     return float(np.abs(ranks[0] - ranks[1]).max())
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(st.lists(MANY, min_size=2, max_size=5), st.randoms(use_true_random=False))
 def test_in_whatever_order_they_are_merged_ranks_are_within_the_bound(
     parts: list[list[float]], rng: random.Random
