@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
+from edgeagent.agent.beside import figures
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
-        **({"governor": agent.governing.governor.status()} if agent.governing else {}),
+        **figures(agent),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 

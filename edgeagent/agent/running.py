@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.governing import Governing
+    from edgeagent.agent.retuning import Retuning
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
     from edgeagent.serve.http.server import Server
@@ -48,7 +49,7 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
-_GOVERN_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
+_BESIDE_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
 
 
 class Agent:
@@ -77,6 +78,7 @@ class Agent:
         self.wishes: Wishes | None = None
         self.stage: Stage | None = None
         self.governing: Governing | None = None
+        self.retuning: Retuning | None = None
         self.delegated: Delegated | None = None
         self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
@@ -218,13 +220,11 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
-    def _govern(self) -> None:
-        if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
-            return
-        from edgeagent.agent.governing import Governing
+    def _begin_beside(self) -> None:
+        if self._alive is not None and not self._until_done:
+            from edgeagent.agent.beside import begin
 
-        self.governing = Governing(*self._alive)
-        self.supervisor.start(self.governing)
+            begin(self, *self._alive)
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -272,15 +272,15 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
-        govern_at = time.monotonic() + _GOVERN_AFTER_S
+        beside_at = time.monotonic() + _BESIDE_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
-            if now >= govern_at:
-                govern_at = float("inf")
-                self._govern()
+            if now >= beside_at:
+                beside_at = float("inf")
+                self._begin_beside()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")

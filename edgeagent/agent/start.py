@@ -45,6 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.remedy:
             sys.stderr.write(f"  {error.remedy}\n")
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        # Python has no class of its own for a thread that can't be had.
+        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+            raise
+        sys.stderr.write(
+            f"edgeagentd: there is not enough memory to run: {str(error) or 'none was given'}\n"
+            "  Give its service more (MemoryMax=, TasksMax=, LimitAS=), or it fewer pipelines.\n"
+        )
+        return 75
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
+from edgeagent.agent.beside import figures
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.sync.blobs import Blobs
 from edgeagent.sync.budget import Budget, BudgetSettings
@@ -249,7 +250,7 @@ class Sync:
         return {
             **health.snapshot(agent.folder),
             "outbox": {"pending": stats.pending, "bytes": stats.bytes},
-            **({"governor": agent.governing.governor.status()} if agent.governing else {}),
+            **figures(agent),
             "sources": {name: unit.health().detail for name, unit in agent.sources.items()},
             "pipelines": {
                 name: unit.figures()

@@ -134,6 +134,7 @@ def status(report: dict[str, Any]) -> None:
             ("storage", _storage(report.get("storage") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
+            ("tuning", _tuning(report.get("tuning") or {})),
         ]
     )
     if report["pipelines"]:
@@ -173,6 +174,19 @@ def _governor(its: dict[str, Any]) -> str | None:
     heat = its.get("temperature_c")
     said = ", ".join(its["steps"]) or "everything runs in full"
     return f"{said} · {its['zone']} {heat:.0f} °C of {its['limit_c']:g} °C" if heat else said
+
+
+def _tuning(models: dict[str, Any]) -> str | None:
+    """Models whose choice does not hold, and what is done about it."""
+    said = []
+    for title, its in models.items():
+        if its["state"] == "searching":
+            said.append(f"{title} is tuned again: {its['reason']}")
+        elif its["state"] == "stale":
+            waits = its.get("failed") or its.get("waits")
+            more = f" (waits: {waits})" if waits else ""
+            said.append(f"{title} is to be tuned again: {its['reason']}{more}")
+    return "; ".join(said) or None
 
 
 def _loads(its: dict[str, Any]) -> str:

@@ -295,6 +295,10 @@ class Models(Struct, forbid_unknown_fields=True):
     tuned: bool = True
     """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
     say otherwise."""
+    retune: bool = True
+    """Tune a model that was tuned here again when what was chosen does not hold any more (other
+    cores, kernel, runtime or version of the model; or it has become slow): in a child process at
+    the lowest priority, while nothing else is going on."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""

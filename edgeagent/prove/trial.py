@@ -94,7 +94,11 @@ def confine(memory_bytes: int, cpu_s: int, file_bytes: int = 0, nice: int = 5) -
         # One more to the hard limit: at the soft one the signal says which limit it was.
         above = most + 1 if which == resource.RLIMIT_CPU and most != hard else most
         resource.setrlimit(which, (most, above))
-    os.nice(nice)
+    nice = os.nice(nice)
+    if nice > 0:
+        # Where the kernel groups by session, it is the group that competes with the agent.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
