@@ -26,6 +26,10 @@ class Thing(Struct, frozen=True):
     box: Box
     crowd: bool = False
     """A group that is not marked one by one: to find it is neither right nor wrong."""
+    points: tuple[tuple[float, float, int], ...] = ()
+    """Of a pose: x and y in 0..1, and 0 = not marked, 1 = hidden, 2 = seen."""
+    share: float = 0.0
+    """Of the picture that it covers, where that is known better than by its box."""
 
 
 class Case(Struct):
@@ -95,9 +99,14 @@ def add_slices(data: Data, table: Path) -> None:
 
 
 def _folders(place: Path, task: str) -> Data:
-    if task == "detect":
+    if task in ("detect", "pose"):
+        if task == "detect" and (place / "labels").is_dir():
+            from edgeagent.evaluate.yolo import read_yolo
+
+            return read_yolo(place)
         raise UsageError(
-            f"{place}: a folder says which label, not where", remedy="Give a COCO .json file."
+            f"{place}: a folder says which label, not where",
+            remedy="Give a COCO .json file, or YOLO's: images/, labels/ and classes.txt.",
         )
     cases = []
     for folder in sorted((its for its in place.iterdir() if its.is_dir()), key=natural):
@@ -172,6 +181,8 @@ class _Note(Struct):
     category_id: int
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
+    area: float = 0.0
+    keypoints: list[float] = field(default_factory=list)
 
 
 class _Category(Struct):
@@ -186,7 +197,7 @@ class _Coco(Struct):
 
 
 def _coco(place: Path, task: str, images: Path | None) -> Data:
-    if task != "detect":
+    if task not in ("detect", "pose"):
         raise UsageError(
             f"{place}: COCO says where things are, and a model that does {task} does not",
             remedy="Give a folder with a folder for each label, or a .csv.",
@@ -210,7 +221,12 @@ def _coco(place: Path, task: str, images: Path | None) -> Data:
             raise InputError(f"{place}: image {note.image_id} has no width and height")
         x, y, wide, high = note.bbox
         box = (x / width, y / height, (x + wide) / width, (y + high) / height)
-        thing = Thing(names[note.category_id], box, bool(note.iscrowd))
+        points = tuple(
+            (note.keypoints[at] / width, note.keypoints[at + 1] / height, int(its))
+            for at, its in zip(range(0, len(note.keypoints), 3), note.keypoints[2::3], strict=False)
+        )
+        thing = Thing(names[note.category_id], box, bool(note.iscrowd), points,
+                      note.area / (width * height))  # fmt: skip
         cases[note.image_id].things.append(thing)
     return Data(str(place), list(cases.values()))
 
