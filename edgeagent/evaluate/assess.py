@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LABELS = ("classify", "keyword")
 _PERSON = "person"
 """What a pose is of, where the package does not say."""
-_TASKS = (*_LABELS, "detect", "pose", "anomaly", "regress", "embed")
+_TASKS = (*_LABELS, "detect", "pose", "segment", "anomaly", "regress", "embed")
 
 
 class Result(Struct):
@@ -49,7 +49,7 @@ class Assessment(Struct):
 
     result: Result
     measures: Any
-    """Labels, Boxes, Poses, Likeness, Unusual or Measured."""
+    """Labels, Boxes, Poses, Masks, Likeness, Unusual or Measured."""
     cases: dict[str, Case]
 
 
@@ -74,6 +74,10 @@ def fitting(package: Package, data: Data) -> None:
         from edgeagent.evaluate.poses import fit as fit_poses
 
         fit_poses(data, _all_labels(package)[:1] or (_PERSON,))
+    elif task == "segment":
+        from edgeagent.evaluate.masks import fit as fit_masks
+
+        fit_masks(data)
     elif task == "embed":
         from edgeagent.evaluate.likeness import fit as fit_likeness
 
@@ -148,6 +152,8 @@ def _test(tests: Any, task: str, one: Any, other: Any) -> tuple[str, dict[str, A
         if set(one.labels) != set(other.labels):
             raise UsageError("two detectors are compared on the same labels")
         return "map", tests.bootstrap(one, other)
+    if task == "segment":
+        return "picture_iou", tests.paired_errors(one.error, other.error)
     if task == "regress":
         return "mean_error", tests.paired_errors(one.error, other.error)
     key = "recall1" if task == "embed" else "accuracy"
@@ -169,6 +175,10 @@ def _measures(package: Package, answers: Answers) -> Any:
 
         labels = _all_labels(package)[:1] or (_PERSON,)
         return Poses(answers.told, labels, package.manifest.output.threshold)
+    if task == "segment":
+        from edgeagent.evaluate.masks import Masks
+
+        return Masks(answers.told, package)
     if task == "embed":
         from edgeagent.evaluate.likeness import Likeness
 

@@ -40,6 +40,8 @@ class Case(Struct):
     label: str = ""
     value: float | None = None
     things: list[Thing] = field(default_factory=list)
+    mask: Path | None = None
+    """Picture of class numbers, one for each pixel."""
     slices: dict[str, str] = field(default_factory=dict)
     """What is known of it besides: place, camera, time of day."""
 
@@ -99,6 +101,8 @@ def add_slices(data: Data, table: Path) -> None:
 
 
 def _folders(place: Path, task: str) -> Data:
+    if task == "segment":
+        return _masked(place)
     if task in ("detect", "pose"):
         if task == "detect" and (place / "labels").is_dir():
             from edgeagent.evaluate.yolo import read_yolo
@@ -120,12 +124,31 @@ def _folders(place: Path, task: str) -> Data:
     return Data(str(place), cases)
 
 
+def _masked(place: Path) -> Data:
+    """``images/`` and ``masks/`` with the same names."""
+    masks = {file.relative_to(place / "masks").with_suffix(""): file
+             for file in (place / "masks").rglob("*") if readable(file)}  # fmt: skip
+    root = place / "images"
+    files = sorted((its for its in root.rglob("*") if readable(its)), key=natural)
+    if not files or not masks:
+        raise NotFound(
+            f"{place}: there are no images/ and masks/ in it",
+            remedy="Put pictures into images/, and a picture of class numbers with the same name "
+            "into masks/ for each.",
+        )
+    names = [file.relative_to(root) for file in files]
+    return Data(str(place), [
+        Case(file, str(name), mask=masks.get(name.with_suffix("")))
+        for file, name in zip(files, names, strict=True)
+    ])  # fmt: skip
+
+
 def _table(place: Path, task: str, images: Path | None) -> Data:
     root = images or place.parent
     cases = []
     for number, row in _rows(place):
         file = _column(place, row, _FILE, "a file")
-        wanted = _VALUE if task == "regress" else _LABEL
+        wanted = {"regress": _VALUE, "segment": ("mask",)}.get(task, _LABEL)
         truth = _column(place, row, tuple(its for its in wanted if its != file), "the truth")
         case = Case(root / row[file], row[file])
         case.slices = {key: its for key, its in row.items() if key not in (file, truth) and its}
@@ -135,6 +158,8 @@ def _table(place: Path, task: str, images: Path | None) -> Data:
             except ValueError as error:
                 said = f"{place}:{number}: {truth}: {row[truth]!r} is no number"
                 raise InputError(said) from error
+        elif task == "segment":
+            case.mask = root / row[truth]
         else:
             case.label = row[truth]
         cases.append(case)

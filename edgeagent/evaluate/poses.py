@@ -52,7 +52,7 @@ class Poses(boxes.Boxes):
         number = max(points)
         if said - {number}:
             raise UsageError(
-                f"the model tells {max(said)} points and the data has {number}",
+                f"the model tells {min(said - {number})} points and the data has {number}",
                 remedy="They must be the same ones, in the same order.",
             )
         coco = number == len(_COCO_SIGMAS)

@@ -24,6 +24,7 @@ NAMES = {
     "rms_error": "RMS error", "p95_error": "error, 95 %", "r2": "R²", "map_small": "mAP, small",
     "map_medium": "mAP, medium", "map_large": "mAP, large", "ar1": "", "ar10": "", "ar100": "",
     "ar_small": "", "ar_medium": "", "ar_large": "", "ar": "", "ar50": "", "ar75": "",
+    "miou": "mIoU", "picture_iou": "IoU of a picture",
     "recall1": "recall at 1", "recall5": "recall at 5", "recall10": "recall at 10",
     "eer": "equal error rate", "same_told": "same, told so",
     "others_told": "others, told so",
