@@ -48,6 +48,11 @@ def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
             name: type(source).__struct_config__.tag for name, source in config.sources.items()
         },
         "models": models(agent),
+        "pipelines": {
+            name: {"model": its.model, "source": its.source or dict(its.sources)}
+            for name, its in config.pipelines.items()
+            if its.enabled
+        },
         "packaged": config.plugins.packaged,
         "limits": {
             "outbox": config.outbox.max,
