@@ -1,7 +1,7 @@
 """A fleet on a broker of three nodes, of which one is killed: who moves, what is lost, who says so.
 
-With EDGEAGENT_TESTS=full it is 300 devices, on NATS (which keeps what is retained together) and on
-RabbitMQ (whose nodes don't); else 20 on NATS.
+With EDGEAGENT_TESTS=full: 300 devices on NATS (which keeps what is retained together) and on
+RabbitMQ (whose nodes do not). By default two brokers that know nothing of one another stand for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.errors import NotFound
+from edgeagent.errors import LinkDown, NotFound
 from edgeagent.fleet.orders.order import order
 from edgeagent.fleet.orders.sending import Sending
 from edgeagent.fleet.orders.targets import Choice, choose
@@ -28,6 +28,8 @@ from edgeagent.fleet.simulate.crowd import Crowd, Simulation
 from edgeagent.fleet.simulate.packages import make_package
 from edgeagent.sync.endpoint import Endpoint, LinkSettings
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
+from edgeagent.testing.device import Listener
 from edgeagent.testing.other_brokers import Cluster, nats_cluster, rabbit_cluster
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
@@ -57,10 +59,13 @@ record = {{ every = 1 }}
 """
 
 
+COUNT = int(os.environ.get("EDGEAGENT_DEVICES", "300"))
+
+
 @pytest.fixture(params=list(MAKES))
 def cluster(request: pytest.FixtureRequest, tmp_path: Path, full: bool) -> Iterator[Cluster]:
-    if request.param != "nats" and not full:
-        pytest.skip("three nodes of RabbitMQ take half a minute (EDGEAGENT_TESTS=full)")
+    if not full:
+        pytest.skip("three nodes and hundreds of devices take minutes (EDGEAGENT_TESTS=full)")
     try:
         with MAKES[request.param](tmp_path / "nodes") as made:
             yield made
@@ -140,7 +145,7 @@ def test_one_node_of_three_is_killed(
     examined: Any,
 ) -> None:  # fmt: skip
     make = request.node.callspec.params["cluster"]
-    figures: dict[str, Any] = {"broker": make, "devices": 300 if full else 20}
+    figures: dict[str, Any] = {"broker": make, "devices": COUNT}
     crew = Crew(tmp_path, cluster, figures["devices"])
     url = str(tmp_path / "fleet.db")
     fleet.collector(url, cluster.ports[0], "--host", crew.hosts)
@@ -184,3 +189,36 @@ def test_one_node_of_three_is_killed(
         crew.close()
     print("\n| " + " | ".join(figures) + " |\n|" + "---|" * len(figures))
     print("| " + " | ".join(map(str, figures.values())) + " |")
+
+
+def test_brokers_that_do_not_share_what_is_retained(
+    tmp_path: Path, mosquitto_installed: None
+) -> None:
+    """As the nodes of RabbitMQ: a device has moved, another is at the second one only."""
+
+    def status(state: str, seq: int) -> bytes:
+        return json.dumps({"state": state, "seq": seq, "since": "2026-01-01T00:00:00Z"}).encode()
+
+    with Mosquitto(tmp_path / "one") as one, Mosquitto(tmp_path / "two") as two:
+        topics = "edgeagent/moved/status", "edgeagent/there/status"
+        for broker, topic, payload in (
+            (one, topics[0], status("offline", 7)), (two, topics[0], status("online", 9)),
+            (two, topics[1], status("online", 3)),
+        ):  # fmt: skip
+            listener = Listener(broker.port, topic)
+            listener.publish(topic, payload, retain=True)
+            listener.until(lambda topic=topic, its=listener: its.on(topic))
+            listener.close()
+        both = LinkSettings("desk", tuple(Endpoint("127.0.0.1", its.port) for its in (one, two)))
+        roster, count = look(both, "edgeagent", names=["status"])
+        assert {id: its.state for id, its in roster.devices.items()} == dict.fromkeys(
+            ("moved", "there"), "online"
+        )
+        assert count.divided == sorted(topics) and "do not share" in told(count)
+        one.kill()
+        roster, count = look(both, "edgeagent", names=["status"])
+        assert len(roster.devices) == 2 and count.away == [f"127.0.0.1:{one.port}"]
+        assert "do not answer" in told(count)
+        two.kill()
+        with pytest.raises(LinkDown):
+            look(both, "edgeagent", names=["status"], patience_s=0.5)
