@@ -181,7 +181,9 @@ def _slowed(pipeline: Any, stages: Any, unit: Any) -> Fault:
 
     def noticed() -> str:
         lost = unit.dropped - before
-        return f"{unit.name}: {lost} samples were replaced by newer ones" if lost > 0 else ""
+        slow = pipeline.meter.slow
+        replaced = f"; {lost} samples of {unit.name} were replaced by newer ones" if lost else ""
+        return f"{pipeline.name}: {slow}{replaced}" if slow else ""
 
     return Fault(slowed, noticed, frozenset({pipeline.name}))
 
