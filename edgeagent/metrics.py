@@ -119,10 +119,11 @@ class Histogram:
         }
 
 
-_IN_A_ROW, _KNOWN = 4, 20
+KNOWN = 20
+_IN_A_ROW = 4
 _TIMES, _NOTED_S = 5.0, 0.25
 """A model is slow that takes so many times the usual, and so much longer, in each of the last
-`_IN_A_ROW` steps; the usual is known after `_KNOWN` steps."""
+`_IN_A_ROW` steps; the usual is known after `KNOWN` steps."""
 
 
 class Meter:
@@ -179,7 +180,7 @@ class Meter:
     def slow(self) -> str:
         """That the model takes much longer than it used to, if so."""
         lately = list(self._lately)
-        if self.steps < _KNOWN or len(lately) < _IN_A_ROW:
+        if self.steps < KNOWN or len(lately) < _IN_A_ROW:
             return ""
         usual, now = self.infer.quantile(0.5), min(lately)
         if now < max(_TIMES * usual, usual + _NOTED_S):

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edgeagent.errors import EdgeAgentError, ProofFailed, SourceLost
+from edgeagent.metrics import KNOWN
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -161,6 +162,8 @@ def slow_model(agent: Agent) -> Fault | str:
         unit = agent.sources.get(config.pipelines[name].source)
         if stages is None or unit is None or not hasattr(unit, "source") or not unit.source.live:
             continue
+        if pipeline.meter.steps < KNOWN:
+            return f"{name} has not run for long enough to know what is usual"
         return _slowed(pipeline, stages, unit)
     return "no pipeline with a live source is at work"
 
