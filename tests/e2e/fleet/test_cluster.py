@@ -32,7 +32,7 @@ from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
 from edgeagent.testing.other_brokers import Cluster, nats_cluster, rabbit_cluster
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[3]
 MAKES: dict[str, Callable[[Path], Cluster]] = {"nats": nats_cluster, "rabbitmq": rabbit_cluster}
@@ -129,7 +129,7 @@ class Crew:
         targets = choose(roster, Choice(group="simulated"))
         with Sending(self.desk, "edgeagent", order("ping", {}, "desk"), targets) as sending:
             sending.publish()
-            counts = sending.follow(90).counts()
+            counts = sending.follow(45).counts()
             sending.clear()
         return counts, round(time.monotonic() - began, 1)
 
