@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from edgeagent import crashes
 from edgeagent.errors import EdgeAgentError
 from edgeagent.types import Health
 
@@ -88,6 +89,7 @@ class _Watched:
             return error
         except Exception as error:
             log.exception("%s crashed", self.unit.name)
+            crashes.exception(self.unit.name, error)
             self.unit.failed(error)
             return error
         return None

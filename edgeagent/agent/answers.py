@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
 from edgeagent.agent.beside import figures
+from edgeagent.agent.crashed import summary
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
     reasons += storage_reasons(agent, stats)
+    reasons += agent.drifting.reasons()
     if agent.unserved:
         reasons.append(f"serve: {agent.unserved}")
     if agent.sync is not None:
@@ -42,6 +44,15 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if agent.safe_mode:
         return "safe-mode", [SAFE_MODE, *reasons]
     return ("degraded" if reasons else "online"), reasons
+
+
+def unused(agent: Agent) -> list[str]:
+    """What a finite run could not use of all that it was given, by unit."""
+    return [
+        f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
+        for health in agent.supervisor.health()
+        if health.state == "down" or health.detail.get("skipped") or health.detail.get("corrupt")
+    ]
 
 
 def storage_reasons(agent: Agent, stats: OutboxStats) -> Iterator[str]:
@@ -83,9 +94,12 @@ def status(agent: Agent) -> dict[str, Any]:
         "outbox": account(agent),
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
+        "drift": agent.drifting.status(),
+        **({"pool": pooled} if (pooled := agent.drifting.pooled) else {}),
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
         **figures(agent),
+        "crashes": summary(agent),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 
@@ -130,16 +144,25 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status``, ``look`` and ``link-test`` read and change nothing; everything else is a command and
-    goes through the journal, exactly as one that came by MQTT.
+    ``status``, ``look``, ``looked`` and ``link-test`` change nothing; everything else is a command
+    and goes through the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
         return
     if request["type"] == "look":
+        from edgeagent.agent.privacy import caller, looked
         from edgeagent.agent.trial import look
 
+        asked = request.get("arguments") or {}
+        if asked.get("picture"):
+            looked(agent, "devices try", caller(request), source=str(asked.get("source", "")))
         yield from look(agent, request)
+        return
+    if request["type"] == "looked":
+        from edgeagent.agent.privacy import noted
+
+        yield {"final": True, **noted(agent, request)}
         return
     if request["type"] == "link-test":
         from edgeagent.agent.diagnosis import test_link

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
-from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.answers import answer, status, unused, verdict
+from edgeagent.agent.crashed import look_at_crashes
 from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.drifting import Drifting
 from edgeagent.agent.outbox import outbox_settings
+from edgeagent.agent.privacy import hands
+from edgeagent.agent.retention import Retention
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import size_bytes
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.retuning import Retuning
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.crashes import Keeper
     from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.delegated import Delegated
@@ -104,6 +109,12 @@ class Agent:
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
             lambda: self.outbox.allotment,
         )  # fmt: skip
+        self.drifting = Drifting(self, self._aside)
+        self.retention = Retention(
+            loaded.config.retention, lambda: hands(self), self._aside, self.boot
+        )
+        self.keeper: Keeper | None = None
+        """Of crashes; None within another program."""
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -121,7 +132,8 @@ class Agent:
         try:
             self._start()
             control = ControlSocket(socket_path(self.folder), self._answer)
-            self._announce(control)
+            # Not on a full disk: people can still name the socket's folder themselves.
+            _quietly(announce, self.folder, control.path)
             notify("READY=1")
             self._watch()
         finally:
@@ -131,30 +143,9 @@ class Agent:
             self._stop(control)
         return self._verdict()
 
-    def _announce(self, control: ControlSocket) -> None:
-        try:
-            announce(self.folder, control.path)
-        except StoreError as error:
-            # A full disk: people can still name the socket's folder themselves.
-            log.warning("%s", error)
-
-    def _withdraw(self) -> None:
-        try:
-            withdraw(self.folder)
-        except StoreError as error:
-            log.warning("%s", error)
-
     def _verdict(self) -> int:
         """0, or 1 where a finite run could not use all that it was given."""
-        if not self._until_done:
-            return 0
-        lost = [
-            f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
-            for health in self.supervisor.health()
-            if health.state == "down"
-            or health.detail.get("skipped")
-            or health.detail.get("corrupt")
-        ]
+        lost = unused(self) if self._until_done else []
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
@@ -212,7 +203,8 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
-            notes=self.decisions.ring, sharing=sharing_of(config), delegated=self.made_delegated,
+            notes=self.decisions.ring, drift=self.drifting.of,
+            sharing=sharing_of(config), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -294,6 +286,9 @@ class Agent:
             self._look_at_clock()
             self._tell_state()
             self.decisions.tick()
+            self.drifting.tick()
+            self.retention.tick()
+            look_at_crashes(self, silent)
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -349,6 +344,7 @@ class Agent:
             self.delegated.stop()
         self.supervisor.stop(STOP_S / 3)
         self.decisions.stop()
+        self.drifting.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))
@@ -358,7 +354,7 @@ class Agent:
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
             control.close()
-            self._withdraw()
+            _quietly(withdraw, self.folder)
         if self._boots is not None and self._stopping.is_set():
             self._boots.ended()
         log.info("stopped")
@@ -398,3 +394,11 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _quietly(work: Callable[..., None], *of: Path) -> None:
+    """Do it; that it can't be done is worth a line."""
+    try:
+        work(*of)
+    except StoreError as error:
+        log.warning("%s", error)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
+from edgeagent.agent.crashed import watched
 from edgeagent.config.paths import SYSTEM_CONFIG, within_reach
 from edgeagent.errors import EdgeAgentError
+from edgeagent.sealed import seal
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -107,7 +109,15 @@ def run(
 ) -> int:
     """Load, build, run. Raises EdgeAgentError for what keeps it from starting."""
     agent = make(config_file, data_dir, flags=flags, until_done=until_done, strict=strict)
-    code = agent.run()
+    keeper = None
+    if not agent.loaded.config.privacy.core_dumps:
+        seal()
+    try:
+        keeper = watched(agent)
+        code = agent.run()
+    finally:
+        if keeper is not None:
+            keeper.disarm()
     if agent.renewed:
         # A fresh process, with nothing left of the old configuration; its id stays.
         logging.shutdown()

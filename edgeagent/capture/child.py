@@ -12,6 +12,7 @@ tick says that the source lives although no picture is wanted yet.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import json
 import os
@@ -80,6 +81,12 @@ def main(channel: int, lifeline: int) -> None:
     sock = socket.socket(fileno=channel)
     setup = json.loads(sock.recv(LONGEST))
     sys.path[:] = setup["path"]
+    if setup["seal"]:
+        from edgeagent.sealed import seal
+
+        seal()
+    # A crash in native code leaves the stack among what was printed, which the parent keeps.
+    faulthandler.enable()
     from edgeagent.errors import EdgeAgentError, SourceEnded
 
     module, name = setup["decoder"].split(":")

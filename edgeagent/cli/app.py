@@ -15,10 +15,12 @@ from edgeagent.cli import (
     batch,
     bench,
     config,
+    crashes,
     demo,
     desired,
     devices,
     doctor,
+    drift,
     enrol,
     evaluate,
     explain,
@@ -27,6 +29,8 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    pool,
+    privacy,
     render,
     replay,
     repository,
@@ -138,11 +142,17 @@ app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
 app.command("capture")(orders.capture)
 app.command("restart")(orders.restart)
+app.command("crashes")(crashes.crashes)
+app.command("purge")(privacy.purge)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(config.app, name="config")
+models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")
+app.add_typer(drift.app, name="drift")
+app.add_typer(pool.app, name="pool")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):

@@ -94,6 +94,7 @@ def try_(
             )
     report = trying.finished(report, its, lines, save)
     render.show(report, as_json, lambda: device_views.tried(report))
+    trying.something_came(report)
 
 
 @app.command()

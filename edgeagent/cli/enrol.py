@@ -65,7 +65,9 @@ def revoke(
     from edgeagent.fleet.enrolment import Enrolment
 
     Enrolment(devices, prefix=prefix).revoke(ids)
-    render.show({"revoked": ids}, as_json, lambda: render.text(f"{', '.join(ids)}. {_THEN}"))
+    render.show(
+        {"revoked": ids}, as_json, lambda: render.text(f"revoked: {', '.join(ids)}. {_THEN}")
+    )
 
 
 def replace(

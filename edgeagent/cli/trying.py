@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from edgeagent.agent.exchange import Exchange
 from edgeagent.cli import meant, options, render
 from edgeagent.errors import (
@@ -190,6 +192,12 @@ def finished(
     if file is not None:
         save(whole, file)
     return whole
+
+
+def something_came(report: dict[str, Any]) -> None:
+    """Exits 69 where a source that the agent has open gave nothing."""
+    if not report.get("samples", 1):
+        raise typer.Exit(Unavailable.exit_code)
 
 
 def drawing(values: list[float]) -> str:

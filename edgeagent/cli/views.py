@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.cli import render
+from edgeagent.cli import drift, render
 from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
@@ -141,6 +141,7 @@ def status(report: dict[str, Any]) -> None:
             ("serves", (report.get("serve") or {}).get("at")),
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
+            ("pool", _pool(report.get("pool") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
             ("tuning", _tuning(report.get("tuning") or {})),
@@ -160,6 +161,8 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}{_loads(its)}")
+        for name, its in (report.get("drift") or {}).items():
+            render.plain(f"  {name}: {drift.sentence(its)}")
     _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
@@ -174,6 +177,17 @@ def status(report: dict[str, Any]) -> None:
         for name, its in report["sources"].items():
             if its.get("verified") is False:
                 render.plain(f"  {name}: this build was not tried with such hardware")
+
+
+def _pool(its: dict[str, Any]) -> str | None:
+    """Samples that wait for a label."""
+    if not its:
+        return None
+    counts = [sum(reasons.values()) for reasons in its["samples"].values()]
+    held = f", {its['withheld']} withheld" if its["withheld"] else ""
+    faults = "".join(f"; {name}: {fault}" for name, fault in its["faults"].items())
+    room = f"{render.size(its['bytes'])} of {render.size(its['max_bytes'])}"
+    return f"{sum(counts)} samples to be labelled, {its['sent']} sent{held}, {room}{faults}"
 
 
 def _governor(its: dict[str, Any]) -> str | None:

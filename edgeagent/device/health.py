@@ -20,6 +20,7 @@ ROOT = Path("/")
 
 _PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Of the firmware's get_throttled; the same 16 bits higher = since the last start."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PLAUSIBLE_C = (-60.0, 200.0)
 
 
@@ -219,6 +220,9 @@ def pss_bytes(root: Path = ROOT) -> int | None:
         match = re.search(r"^Pss:\s+(\d+) kB", _text(root / f"proc/{process}/smaps_rollup"), re.M)
         if match:
             total, known = total + int(match[1]) * 1024, True
+        elif known and len(pages := _text(root / f"proc/{process}/statm").split()) > 2:
+            # Only root may see more of a process that is sealed; what it shares is counted here.
+            total += (int(pages[1]) - int(pages[2])) * _PAGE
     return total if known else None
 
 

@@ -18,6 +18,7 @@ from edgeagent.diagnose.checks import (
     access,
     agent,
     board,
+    crashed,
     guarded,
     handlers,
     kept,
@@ -71,6 +72,7 @@ CHECKS: tuple[Check, ...] = (
     Check("order of time", kept.order),
     Check("leftovers", kept.leftovers),
     Check("starts", kept.starts),
+    Check("crashes", crashed.crashed),
     Check("changes", kept.changes),
     Check("wishes", kept.wishes),
     Check("cpu", machine.cpu),
@@ -109,6 +111,7 @@ CHECKS: tuple[Check, ...] = (
     Check("agent", agent.running),
     Check("version", agent.version),
     Check("in force", agent.in_force),
+    Check("drift", agent.drift, 6.0),
 )
 
 

@@ -110,6 +110,39 @@ class Drill(Struct):
     """How long each fault lasts."""
 
 
+class DriftAction(Struct):
+    action: Literal["show", "learn"] = "show"
+    """``learn`` = forget what is usual, and learn it anew from now on."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all, for ``show``."""
+
+
+class PoolAction(Struct):
+    action: Literal["list", "send", "clear"] = "list"
+    """``send`` = as evidence of a record each, like any other; what was sent is the first to go."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all."""
+    reason: Literal["", "uncertain", "disagreement", "drift", "random"] = ""
+    """Empty = all."""
+    ids: Annotated[list[Id], Meta(max_length=200)] = field(default_factory=list)
+    """These samples alone; empty = the most useful ones."""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 20
+    """Samples that are listed or sent at most."""
+    again: bool = False
+    """Send also what was sent before."""
+
+
+class Purge(Struct):
+    before: Annotated[str, Meta(min_length=1, max_length=64)]
+    """An age (``30 d``) or RFC 3339: what is older goes."""
+    stores: list[Annotated[str, Meta(max_length=32)]] = field(default_factory=list)
+    """records, evidence, decisions, pool, crashes, looks; empty = all but looks."""
+    undelivered: bool = False
+    """Also what nobody has got yet; a gap tells of it."""
+    dry_run: bool = False
+    """Only count."""
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
@@ -216,6 +249,16 @@ OUTBOX = CommandType(
     "Show the account (that needs no `at`), send all now, forget dead letters, or take a confirm",
     changes_with=lambda body: body.get("action", "stats") != "stats",
 )  # fmt: skip
+DRIFT = CommandType(
+    "drift", DriftAction,
+    "Show whether what pipelines see is as usual (that needs no `at`), or have it learned anew",
+    changes_with=lambda body: body.get("action", "show") != "show", again=True,
+)  # fmt: skip
+POOL = CommandType(
+    "pool", PoolAction,
+    "List the samples that are worth a label (that needs no `at`), send or forget some",
+    changes_with=lambda body: body.get("action", "list") != "list", again=True,
+)  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
 MODEL_ROLLBACK = CommandType(
@@ -239,13 +282,21 @@ MODEL_REMOVE = CommandType(
     "Remove a version; only on the device itself",
     at_device="models remove",
 )
+PRIVACY_REPORT = CommandType(
+    "privacy-report", Nothing, "Tell what this device keeps of people, and who can see it",
+    changes=False, again=True, at_device="privacy report",
+)  # fmt: skip
+PURGE = CommandType(
+    "purge", Purge, "Erase what is older than a time",
+    changes_with=lambda body: not body.get("dry_run"), protected=True, again=True,
+)  # fmt: skip
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
 
 TABLE = {
     kind.name: kind
     for kind in (
         PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, INFER,
-        EXPLAIN, RESTART, PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD,
-        MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        EXPLAIN, RESTART, PIPELINE, OUTBOX, DRIFT, POOL, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD,
+        MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, PRIVACY_REPORT, PURGE, CANCEL,
     )
 }  # fmt: skip

@@ -27,6 +27,9 @@ CONTRACT = (
 OTHERWISE = {
     "pipeline": {"action": "its three commands"},
     "outbox": {"action": "its commands", "confirm": "settle takes a folder of them"},
+    "drift": {"action": "its commands"},
+    "pool": {"action": "its commands"},
+    "purge": {"stores": "--store, several"},
     "infer": {"input": "INPUTS", "fetch": "files are here", "name": "files have one",
               "picture": "--save asks for it"},
     "explain": {"input": "INPUT (given)", "fetch": "files are here", "name": "files have one",
