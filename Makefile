@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Many tests wait for brokers and cameras: four share two cores well.
 JOBS ?= 4
+MINUTES ?= 10
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -82,8 +83,8 @@ one-lock: $(BIN)/python
 chaos: $(VENV)/.dev  ## kill, power-cut, chain, torture, rollout tests in full (hours)
 	EDGEAGENT_TESTS=full $(BIN)/python -m pytest -n $(JOBS) tests/faults tests/e2e tests/unit/prove tests/unit/infer tests/unit/device
 
-soak: $(VENV)/.dev  ## three pipelines for ten minutes: memory, threads, the stop
-	$(BIN)/python benchmarks/soak.py --minutes 10
+soak: $(VENV)/.dev  ## three pipelines with a fault each 2 minutes: what grows, what is missing (MINUTES=100)
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --out build/soak
 
 clean:
 	rm -rf $(VENV) .venv-* build dist demo *.egg-info

@@ -15,6 +15,7 @@
     │   ├── RuntimeMissing   the runtime is not installed                 exit 69  never
     │   ├── ProofFailed      a version did not prove itself here          exit 1   never
     │   └── InferenceError   the runtime refused a call                   exit 1   reopen
+    │       └── CodeFailed   a package's own code did; it mends itself    exit 1   backoff
     ├── StoreError           the outbox can't do what was asked           exit 70  backoff
     │   ├── StoreFull        no space left for it                         exit 70  backoff
     │   ├── StoreCorrupt     the database is damaged                      exit 70  reopen
@@ -133,6 +134,14 @@ class InferenceError(ModelError):
     code = "inference-failed"
 
 
+class CodeFailed(InferenceError):
+    """The `handler.py` of a package gave no answer that can be used. Its process is started again
+    by itself: to open the model anew would not help."""
+
+    retry = "backoff"
+    code = "handler-failed"
+
+
 class StoreError(EdgeAgentError):
     retry: ClassVar[Retry] = "backoff"
     code = "store"
@@ -204,3 +213,18 @@ def in_words(error: BaseException) -> str:
     if not error.remedy:
         return sentence
     return f"{sentence}{'' if sentence.endswith(('.', '?', '!')) else '.'} {error.remedy}"
+
+
+def of_code(code: str) -> type[EdgeAgentError]:
+    """The class that a stable code stands for, of those that are made of a sentence alone; the
+    root where there is none."""
+    return _coded(EdgeAgentError).get(code, EdgeAgentError)
+
+
+def _coded(of: type[EdgeAgentError]) -> dict[str, type[EdgeAgentError]]:
+    found: dict[str, type[EdgeAgentError]] = {}
+    for kind in of.__subclasses__():
+        found |= {kind.code: kind, **_coded(kind)}
+    return {
+        code: kind for code, kind in found.items() if kind not in (CommandRejected, ProofFailed)
+    }

@@ -19,13 +19,15 @@ Task = Literal["classify", "detect", "segment", "pose", "anomaly", "regress", "k
 DECODERS = (
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
     "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
-    "plugin",
+    "plugin", "handler",
 )  # fmt: skip
 Decoder = Literal[
     "classify", "ssd", "yolo", "yolox", "fastestdet", "yunet", "blazeface",
     "movenet", "heatmap", "mask", "embed", "db", "ctc", "autoencoder", "patches", "regress", "none",
-    "plugin",
+    "plugin", "handler",
 ]  # fmt: skip
+HANDLER = "handler.py"
+"""Code that a package may bring (`packaged`)."""
 
 
 class InputSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -172,6 +174,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     labels: str | list[str] = ""
     state: list[StateSpec] = msgspec.field(default_factory=list)
     golden: Golden | None = None
+    reference: str = ""
+    """A file of the package with sketches of the data that it was made with, by which drift is
+    found on devices (``models reference`` writes it)."""
     budget: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
     files: dict[str, FileEntry] = msgspec.field(default_factory=dict)
     provenance: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -193,6 +198,11 @@ class Package:
     @property
     def version(self) -> str:
         return self.manifest.version
+
+    @property
+    def brings_code(self) -> bool:
+        """Whether there is a `handler.py`."""
+        return (self.folder / HANDLER).is_file()
 
     def path(self, file: str) -> Path:
         """A file of the package; names never leave its folder. Raises PackageError."""

@@ -15,7 +15,19 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded, in_words
 from edgeagent.metrics import Meter
-from edgeagent.stages import Acts, Change, Gates, Inbox, Notes, Paces, Parked, Sink, Stages
+from edgeagent.stages import (
+    Acts,
+    Change,
+    Drifts,
+    Gates,
+    Inbox,
+    Notes,
+    Paces,
+    Parked,
+    Seen,
+    Sink,
+    Stages,
+)
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -59,10 +71,12 @@ class Pipeline:
         """How it behaves under the present version of its model."""
         self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
+        self.drift: Drifts | None = None
+        """Told of each sample likewise, and of the model."""
         self.act: Acts | None = None
         """Told of events on which plugins act."""
-        self.lately: deque[tuple[int, list[Prediction]]] = deque(maxlen=_REMEMBERED)
-        """Numbers of the newest samples, and what was found in them."""
+        self.lately: deque[Seen] = deque(maxlen=_REMEMBERED)
+        """The newest samples, oldest first."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -81,6 +95,7 @@ class Pipeline:
         self._unload_after_s, self._unload, self._asleep = unload_after_s, threading.Event(), False
         self.stepped_at = time.monotonic()
         """When it last had something to do (time.monotonic())."""
+        self.stepping = False  # It works on a sample now.
         self._failures = 0
         self._skipped_in_a_row = 0
         self._beat = time.monotonic()
@@ -108,7 +123,7 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
-        self.lately.append((sample.number, predictions))
+        self.lately.append(Seen(sample.number, sample.at_ns, predictions))
         if self._notes is not None:
             self._notes.saw(sample, stages.found())
         ended = time.perf_counter()
@@ -117,6 +132,8 @@ class Pipeline:
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
             self.tap(given, predictions)
+        if self.drift is not None:
+            self.drift.saw(given, predictions)
         if sample.stream_ms is None and sample.mono_ms:
             self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
@@ -197,6 +214,8 @@ class Pipeline:
         self._gate = stages.gate
         if self._notes is not None:
             self._notes.begin(stages.setup())
+        if self.drift is not None:
+            self.drift.begin(stages.model, stages.threshold, stages.usual)
 
     def _note_held(self, sample: Sample | Joint, why: str) -> None:
         if self._notes is not None:
@@ -251,13 +270,6 @@ class Pipeline:
         self.meter.cold.add(time.perf_counter() - began)
         self._beat, self.deadline_s = time.monotonic(), self._step_deadline_s
 
-    def _too_soon(self, pace: Paces, given: Sample | Joint) -> bool:
-        if pace.takes(given.when_ms / 1e3):
-            return False
-        self.meter.paced += 1
-        self._note_held(given, "pace")
-        return True
-
     def _passes(self, gate: Gates, given: Sample | Joint) -> bool:
         began = time.perf_counter()
         passes = gate.passes(given.lead if isinstance(given, Joint) else given)
@@ -268,6 +280,7 @@ class Pipeline:
 
     def _guarded_step(self, stages: Stages, sample: Sample | Joint) -> None:
         self.stepped_at = time.monotonic()
+        self.stepping = True
         try:
             self.step(stages, sample)
         except InputError as error:
@@ -283,8 +296,8 @@ class Pipeline:
             self._note_held(sample, f"failed: {error}")
             self.watch.missed(sample.when_ms)
             self._failures += 1
-            self._state, self._reason = "degraded", str(error)
-            if self._failures >= _FAILURES_BEFORE_REOPEN:
+            self._state, self._reason = "degraded", in_words(error)
+            if self._failures >= _FAILURES_BEFORE_REOPEN and error.retry == "reopen":
                 if stages.gave_up is not None:
                     stages.gave_up(str(error))
                 raise
@@ -292,6 +305,8 @@ class Pipeline:
             if self._failures or self._skipped_in_a_row:
                 self._failures = self._skipped_in_a_row = 0
                 self._state, self._reason = "ok", ""
+        finally:
+            self.stepping = False
 
     # --- what others may ask ---------------------------------------------------------------
 
@@ -387,6 +402,9 @@ class Pipeline:
         if stages is not None and stages.second is not None:
             detail["refine"] = stages.second.tally()
             loss = loss or stages.second.loss()
+        if stages is not None and stages.code is not None:
+            detail["handler"] = stages.code.figures()
+            loss = loss or stages.code.loss()
         if self.act is not None:
             loss = loss or self.act.loss()
         if loss and state == "ok":

@@ -72,6 +72,8 @@ BUILT_IN: dict[tuple[str, str], str] = {
     ("postprocessor", "patches"): "edgeagent.interpret.patches:Patches",
     ("postprocessor", "regress"): "edgeagent.interpret.regress:Regress",
     ("postprocessor", "none"): "edgeagent.interpret.regress:Nothing",
+    ("postprocessor", "handler"): "edgeagent.packaged.handled:Handled",
+    ("rule", "handler"): "edgeagent.packaged.handled:no_rule",
 }
 
 _PACKAGES = {
@@ -92,7 +94,8 @@ def find(kind: Kind, name: str) -> Any:
 
     Raises:
         NotFound: nobody offers it; the text says what is known and what comes close.
-        RuntimeMissing: it is known, but a library that it needs is not installed.
+        RuntimeMissing: it is known, but a library that it needs is not installed, or can't be
+            loaded: for want of memory, or of a library of the system.
     """
     place = BUILT_IN.get((kind, name))
     if place is None:
@@ -110,6 +113,10 @@ def find(kind: Kind, name: str) -> Any:
             f"{kind} {name!r} needs the Python package {error.name!r}, which is not installed",
             remedy=f"Install it: {to_install(_extra(error.name))}",
         ) from error
+    except (ImportError, MemoryError) as error:
+        # NumPy writes a page of advice, and what it is about in the last line.
+        said = (str(error).strip().splitlines() or ["there is not enough memory"])[-1]
+        raise RuntimeMissing(f"{kind} {name!r}: a library can't be loaded: {said}") from error
 
 
 def to_install(extra: str, *, again: bool = False) -> str:

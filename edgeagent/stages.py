@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -77,6 +78,15 @@ class Second(Protocol):
     def tally(self) -> dict[str, Any]: ...
 
 
+class Tells(Protocol):
+    """What tells about itself (a `packaged.code.Code`)."""
+
+    def figures(self) -> dict[str, Any]: ...
+
+    def loss(self) -> str:
+        """Why it gives no answers now; empty = it does."""
+
+
 class Gates(Protocol):
     """What decides whether a sample is worth an inference (a `capture.gate.gate.Gate`)."""
 
@@ -96,6 +106,18 @@ class Paces(Protocol):
     """What spreads samples in time (a `capture.rhythm.Thinner`)."""
 
     def takes(self, time_s: float) -> bool: ...
+
+
+class Drifts(Protocol):
+    """What looks whether samples and answers are still as usual (a `drift.watch.Drift`)."""
+
+    def begin(self, model: str, threshold: float, usual: Path | None) -> None:
+        """From now on this model is asked."""
+
+    def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None: ...
+
+    def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
+        """Another version of the model says this of a sample. Any thread."""
 
 
 class Acts(Protocol):
@@ -137,6 +159,8 @@ class Stages(Struct):
     """None = the session is the pipeline's alone."""
     second: Second | None = None
     """Models that are asked about what the first one found; `decide` asks them."""
+    code: Tells | None = None
+    """The package's own code, where it brings some."""
     loss: str = ""
     """What does not run as it was asked for, and why; empty = all does."""
     gave_up: Callable[[str], None] | None = None
@@ -145,11 +169,23 @@ class Stages(Struct):
     """None = every sample is worth an inference."""
     threshold: float = 0.0
     """From which score on something counts as seen."""
+    labels: Sequence[str] = ()
+    """All that its model finds; empty where nobody knows."""
+    usual: Path | None = None
+    """What its package says of the samples and answers that are usual."""
     inherit: Callable[[Stages], bool] = lambda _before: False
     """Take over what the stages before these remember: tracks, open events, counts. False = that
     can't be, so they must end what is open. Called between two samples."""
     memory: Any = None
     """What there is to take over."""
+
+
+class Seen(Struct, frozen=True):
+    """What was found in one sample."""
+
+    number: int
+    at_ns: int
+    predictions: list[Prediction]
 
 
 class Parked(Struct, frozen=True):

@@ -150,7 +150,9 @@ class Supervisor:
             watched.unit.stop()
         deadline = time.monotonic() + timeout_s
         for watched in self._watched:
-            watched.thread.join(max(0.0, deadline - time.monotonic()))
+            # Where threads can't be had the first of them was never started.
+            if watched.thread.ident is not None:
+                watched.thread.join(max(0.0, deadline - time.monotonic()))
         stuck = [watched.unit.name for watched in self._watched if watched.thread.is_alive()]
         for name in stuck:
             report(f"{name} did not stop in time")

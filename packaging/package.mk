@@ -6,9 +6,11 @@ PACK ?= xz
 KEY ?=
 ADDRESS ?=
 PACKAGE_TOOLS := debhelper dpkg-dev fakeroot apt-utils gnupg lintian mmdebstrap systemd-container \
-                 qemu-user-static proot mosquitto
+                 qemu-user-static proot mosquitto buildah
 
-.PHONY: package-tools deb repo tarball boot footprint
+ENGINE ?= docker
+PROOFS ?=
+.PHONY: package-tools deb repo tarball boot boot-brief footprint image container proven
 
 package-tools:  ## what packaging needs, by apt
 	$(if $(filter-out 0,$(shell id -u)),sudo) apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
@@ -28,11 +30,25 @@ tarball: $(VENV)/.dev  ## for systems without apt: archives with install.sh, in 
 	  $(BIN)/python packaging/tarball/build.py --release $$release --arch $$arch || exit 1; \
 	done; done
 
+image:  ## the container image, of the packages in build/deb/trixie: make image ENGINE=podman
+	$(ENGINE) build -t edgeagent -f packaging/container/Containerfile build/deb/trixie
+
+container: $(VENV)/.dev  ## build the image with buildah and prove it: confined, healthy, stopped (root)
+	$(BIN)/python packaging/prove/container.py
+
 boot: $(VENV)/.dev  ## install, break, upgrade, reboot and purge on a Debian that boots (root)
 	$(BIN)/python packaging/prove/boot.py
+
+boot-brief: $(VENV)/.dev  ## packages of Debian 12 built, installed, crashed, purged: two minutes (root)
+	$(BIN)/python packaging/deb/build.py --release bookworm --arch amd64 --pack zstd
+	$(BIN)/python packaging/deb/repository.py
+	$(BIN)/python packaging/prove/boot.py --brief
 
 arm64: $(VENV)/.dev  ## the arm64 packages under emulation, results beside those of this machine (root)
 	$(BIN)/python packaging/prove/arm.py
 
 footprint: $(VENV)/.dev  ## sizes, hashes of two builds, lintian, of what lies in build/deb
 	$(BIN)/python packaging/prove/footprint.py
+
+proven: $(VENV)/.dev  ## prove and write docs/proven.md: make proven PROOFS="packages boot-12 arm64"
+	$(BIN)/python packaging/prove/proven.py $(PROOFS)

@@ -188,6 +188,43 @@ def watched(pid: int) -> Iterator[list[float]]:
         watching.join()
 
 
+def small(made: Path, span_s: float, rounds: int) -> dict[str, dict[str, float]]:
+    """Pipelines without and with ten times what a model of about a millisecond can answer: agents
+    in turns, medians over the rounds."""
+    kinds: dict[str, list[dict[str, float]]] = {"small, quiet": [], "small, ten times": []}
+    dense_package(made / "models", "alone", WIDTH, LAYERS)
+    for turn in range(rounds):
+        for name, its in kinds.items():
+            port = free_port()
+            config = PIPELINE.replace("fps = 10", "fps = 25")
+            config += f'[serve]\nlisten = "127.0.0.1:{port}"\nqueue = 16\n'
+            config += f'[models]\npath = ["{made / "models"}"]\n'
+            with AgentProcess(config, made / f"{name.split()[1]}{turn}") as agent:
+                agent.until(lambda s: s.get("serve") and s["pipelines"]["parts"]["steps"] > 10)
+                ready(port, "alone")
+                with watched(agent.pid) as memory:
+                    rate = loop(port, dense("alone"), 1, 1.0).rate if "ten" in name else 0.0
+                    row = _stretch(port, dense("alone"), span_s, 10 * rate)
+                its.append({**_pipeline(agent), "pss_mb": round(memory[-1], 1), **row})
+    rows = {
+        name: {key: statistics.median(row[key] for row in its) for key in its[0]}
+        for name, its in kinds.items()
+    }
+    quiet, loaded = rows.values()
+    ratios = [b["p95_ms"] / a["p95_ms"] for a, b in zip(*kinds.values(), strict=True)]
+    rows["small, loaded / quiet"] = {
+        "p95": round(loaded["p95_ms"] / quiet["p95_ms"], 3),
+        "age": round(loaded["age_p95_ms"] / quiet["age_p95_ms"], 3),
+        **{f"round_{turn}": round(ratio, 2) for turn, ratio in enumerate(ratios)},
+    }
+    return rows
+
+
+def _pipeline(agent: AgentProcess) -> dict[str, float]:
+    its = agent.client.status()["pipelines"]["parts"]
+    return {key: its[key] for key in ("p50_ms", "p95_ms", "age_p95_ms", "steps")}
+
+
 def overload(made: Path, span_s: float) -> dict[str, dict[str, float]]:
     """Pipelines without and with ten times the pictures that the device can answer."""
     ssd_package(made / "models" / "ssd" / "1.0.0", SSD, SSD_FILE, "coco_ssd_labelmap_90.txt")
@@ -241,13 +278,18 @@ def tell(rows: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each stretch of overload")
-    parser.add_argument("--parts", default="batching,added,overload")
+    parser.add_argument("--rounds", type=int, default=5, help="of the small model")
+    parser.add_argument("--parts", default="batching,added,overload,small")
     given = parser.parse_args()
     wanted = given.parts.split(",")
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as name:
         made = Path(name)
         if "overload" in wanted:
             tell(overload(made / "overload", given.seconds))
+        if "small" in wanted:
+            tell(small(made / "small", given.seconds, given.rounds))
+        if not {"batching", "added"} & set(wanted):
+            return
         models = made / "data" / "models"
         for its in ("alone", "together"):
             dense_package(models, its, WIDTH, LAYERS)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
+from edgeagent.agent.beside import figures
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
     reasons += storage_reasons(agent, stats)
+    reasons += agent.drifting.reasons()
     if agent.unserved:
         reasons.append(f"serve: {agent.unserved}")
     if agent.sync is not None:
@@ -41,6 +43,15 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if agent.safe_mode:
         return "safe-mode", [SAFE_MODE, *reasons]
     return ("degraded" if reasons else "online"), reasons
+
+
+def unused(agent: Agent) -> list[str]:
+    """What a finite run could not use of all that it was given, by unit."""
+    return [
+        f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
+        for health in agent.supervisor.health()
+        if health.state == "down" or health.detail.get("skipped") or health.detail.get("corrupt")
+    ]
 
 
 def storage_reasons(agent: Agent, stats: OutboxStats) -> Iterator[str]:
@@ -82,9 +93,11 @@ def status(agent: Agent) -> dict[str, Any]:
         "outbox": account(agent),
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
+        "drift": agent.drifting.status(),
+        **({"pool": pooled} if (pooled := agent.drifting.pooled) else {}),
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
-        **({"governor": agent.governing.governor.status()} if agent.governing else {}),
+        **figures(agent),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 

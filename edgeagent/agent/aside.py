@@ -15,6 +15,7 @@ from edgeagent.errors import EdgeAgentError, ModelError
 from edgeagent.types import Frame, Window
 
 if TYPE_CHECKING:
+    from edgeagent.agent.build import Surroundings
     from edgeagent.manifest import Package
     from edgeagent.pipeline import Pipeline
     from edgeagent.stages import Stages
@@ -120,6 +121,17 @@ def ask(stages: Stages, sample: Sample | Joint) -> list[Prediction]:
     """What the model of the stages says, and nothing is remembered of it."""
     prepared = stages.prepare(sample)
     return stages.interpret(stages.session.run(prepared.tensors), prepared)
+
+
+def opened_anew(around: Surroundings, pipeline: Pipeline, *, kindly: bool = True) -> Stages | None:
+    """Open what a pipeline runs anew, aside, and have it take over from one sample to the next;
+    None = it does not take it. Raises EdgeAgentError: it can't be opened, and what runs goes on."""
+    from edgeagent.agent.build import opener, plan_of
+
+    package = plan_of(around, pipeline.name).package
+    opens = opener(around, pipeline.name, package)
+    fresh = open_aside(pipeline.name, opens, package, kindly=kindly)
+    return fresh if hand_over(pipeline, fresh, opens) else None
 
 
 def hand_over(pipeline: Pipeline, stages: Stages, opens: Callable[[], Stages]) -> bool:

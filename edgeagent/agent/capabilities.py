@@ -48,6 +48,12 @@ def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
             name: type(source).__struct_config__.tag for name, source in config.sources.items()
         },
         "models": models(agent),
+        "pipelines": {
+            name: {"model": its.model, "source": its.source or dict(its.sources)}
+            for name, its in config.pipelines.items()
+            if its.enabled
+        },
+        "packaged": config.plugins.packaged,
         "limits": {
             "outbox": config.outbox.max,
             "storage": config.storage.max,
@@ -95,6 +101,7 @@ def models(agent: Agent) -> dict[str, list[dict[str, Any]]]:
                     {"file": its.file, "runtime": its.runtime, "precision": its.precision}
                     for its in entry.package.manifest.variant
                 ],
+                **({"handler": True} if entry.package.brings_code else {}),
                 "runs": [name.removeprefix(own) for name in sorted(running) if own in name],
             }
         )

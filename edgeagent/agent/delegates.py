@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeagent import clock
-from edgeagent.agent.aside import hand_over, open_aside
-from edgeagent.agent.build import Built, Surroundings, opener, plan_of
+from edgeagent.agent.aside import opened_anew
+from edgeagent.agent.build import Built, Surroundings
 from edgeagent.errors import EdgeAgentError
 from edgeagent.pipeline import Pipeline
 from edgeagent.types import Draft
@@ -60,15 +60,13 @@ def give_back(around: Surroundings, built: Built, package: Package) -> None:
     """Have pipelines that run this package without its delegate run with it again, from one sample
     to the next."""
     for pipeline in list(lacking(built, package)):
-        name = pipeline.name
         try:
-            opens = opener(around, name, plan_of(around, name).package)
-            fresh = open_aside(name, opens, package, kindly=True)
+            fresh = opened_anew(around, pipeline)
         except EdgeAgentError as error:
-            log.warning("%s stays without its delegate: %s", name, error)
+            log.warning("%s stays without its delegate: %s", pipeline.name, error)
             continue
-        if hand_over(pipeline, fresh, opens):
-            log.info("%s runs on its delegate again: %s", name, fresh.receipt)
+        if fresh is not None:
+            log.info("%s runs on its delegate again: %s", pipeline.name, fresh.receipt)
 
 
 def lacking(built: Built, package: Package) -> Iterator[Pipeline]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeagent.agent.aside import ask, hand_over, open_aside
+from edgeagent.agent.aside import ask, hand_over, open_aside, opened_anew
 from edgeagent.agent.build import opener, plan_of
 from edgeagent.errors import EdgeAgentError
 from edgeagent.stages import Stages
@@ -63,13 +63,10 @@ class Lighter:
             # After a change of the model it runs what it should already.
             if model is not None and pipeline.model == model:
                 try:
-                    package = plan_of(self._around, pipeline.name).package
-                    opens = opener(self._around, pipeline.name, package)
-                    stages = open_aside(pipeline.name, opens, package, kindly=True)
+                    if opened_anew(self._around, pipeline) is None:
+                        return ""
                 except EdgeAgentError as error:
                     log.warning("%s stays on its lighter variant: %s", pipeline.name, error)
-                    return ""
-                if not hand_over(pipeline, stages, opens):
                     return ""
             self._lighter.pop(pipeline.name, None)
         return "the usual variants run again"

@@ -6,6 +6,7 @@ Pipelines run on beside them: what is told are times of a device at work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,7 +36,8 @@ def bench(agent: Agent, arguments: types.Bench, job: Job) -> dict[str, Any]:
         runtime = chosen(agent.folder, package, runtime).runtime
     title = f"{package.name}@{package.version}"
     plan = Plan(seconds=arguments.seconds, most_s=max(2 * arguments.seconds, 10.0))
-    result = measure([Candidate(package.folder, runtime, title=title)], plan, _step(job))
+    with _alone(agent):
+        result = measure([Candidate(package.folder, runtime, title=title)], plan, _step(job))
     told: dict[str, Any] = msgspec.to_builtins(result)
     for figures in told["candidates"][0]["figures"]:
         del figures["latencies"]
@@ -43,13 +45,19 @@ def bench(agent: Agent, arguments: types.Bench, job: Job) -> dict[str, Any]:
 
 
 def tune(agent: Agent, arguments: types.Tune, job: Job) -> dict[str, Any]:
-    """Find the fastest configuration, and keep it for the next time that the model is opened."""
+    """Find the fastest configuration, and keep it; pipelines take it up within half a minute."""
     package = _package(agent, arguments.model)
     bars = within_budget(Bars(seconds=arguments.seconds), package)
-    choice = search(package, space_here(package), bars, _step(job))
+    with _alone(agent):
+        choice = search(package, space_here(package), bars, _step(job))
     Choices(agent.folder).keep(package, choice)
     told: dict[str, Any] = msgspec.to_builtins(choice)
     return told
+
+
+def _alone(agent: Agent) -> AbstractContextManager[None]:
+    """What the agent searches by itself gives way meanwhile."""
+    return agent.retuning.held("a person measures") if agent.retuning else nullcontext()
 
 
 def _step(job: Job) -> Callable[[str], None]:

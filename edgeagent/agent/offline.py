@@ -71,6 +71,9 @@ class Resting:
 @contextmanager
 def resting(loaded: Loaded, folder: Path) -> Iterator[Resting]:
     """The data folder of an agent that does not run. Raises: Busy: it does."""
+    from edgeagent.agent.updates import permit_code
+
+    permit_code(loaded.config, folder)
     agent = Resting(loaded, folder)
     try:
         yield agent

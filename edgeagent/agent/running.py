@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
-from edgeagent.agent.answers import answer, status, verdict
+from edgeagent.agent.answers import answer, status, unused, verdict
 from edgeagent.agent.decisions import Decisions
+from edgeagent.agent.drifting import Drifting
 from edgeagent.agent.outbox import outbox_settings
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.commands import Commands
     from edgeagent.agent.exchange import Exchange
     from edgeagent.agent.governing import Governing
+    from edgeagent.agent.retuning import Retuning
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
     from edgeagent.serve.http.server import Server
@@ -48,7 +50,7 @@ _TICK_S = 0.5
 _MODELS_FIRST_S = 3.0
 _TRIM_AFTER_S = 3.0
 _TRIM_EVERY_S = 120.0
-_GOVERN_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
+_BESIDE_AFTER_S = 2.0  # What a board does for the start is no measure of its work.
 
 
 class Agent:
@@ -77,6 +79,7 @@ class Agent:
         self.wishes: Wishes | None = None
         self.stage: Stage | None = None
         self.governing: Governing | None = None
+        self.retuning: Retuning | None = None
         self.delegated: Delegated | None = None
         self.renewed = False  # It has ended to begin again with another configuration.
         self._boots = boots
@@ -102,6 +105,7 @@ class Agent:
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
             lambda: self.outbox.allotment,
         )  # fmt: skip
+        self.drifting = Drifting(self, self._aside)
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -146,13 +150,7 @@ class Agent:
         """0, or 1 where a finite run could not use all that it was given."""
         if not self._until_done:
             return 0
-        lost = [
-            f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
-            for health in self.supervisor.health()
-            if health.state == "down"
-            or health.detail.get("skipped")
-            or health.detail.get("corrupt")
-        ]
+        lost = unused(self)
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
@@ -210,7 +208,8 @@ class Agent:
         around = Surroundings(
             config, self.loaded.hash, library, self.outbox, folder=self.folder,
             broker=self.exchange, proven=Proven(self.folder / "proven.json", apart=True),
-            notes=self.decisions.ring, sharing=sharing_of(config), delegated=self.made_delegated,
+            notes=self.decisions.ring, drift=self.drifting.of,
+            sharing=sharing_of(config), delegated=self.made_delegated,
         )  # fmt: skip
         built = build(around)
         self.pipelines, self.sources = built.pipelines, built.sources
@@ -218,13 +217,11 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
-    def _govern(self) -> None:
-        if self._alive is None or self._until_done or not self.loaded.config.governor.enabled:
-            return
-        from edgeagent.agent.governing import Governing
+    def _begin_beside(self) -> None:
+        if self._alive is not None and not self._until_done:
+            from edgeagent.agent.beside import begin
 
-        self.governing = Governing(*self._alive)
-        self.supervisor.start(self.governing)
+            begin(self, *self._alive)
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -272,15 +269,15 @@ class Agent:
         interval = watchdog_interval_s()
         healthy_at: float | None = self.began + HEALTHY_AFTER_S
         pinged, trim_at = 0.0, time.monotonic() + _TRIM_AFTER_S
-        govern_at = time.monotonic() + _GOVERN_AFTER_S
+        beside_at = time.monotonic() + _BESIDE_AFTER_S
         while not self._stopping.wait(_TICK_S):
             now = time.monotonic()
             if now >= trim_at:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
-            if now >= govern_at:
-                govern_at = float("inf")
-                self._govern()
+            if now >= beside_at:
+                beside_at = float("inf")
+                self._begin_beside()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
@@ -294,6 +291,7 @@ class Agent:
             self._look_at_clock()
             self._tell_state()
             self.decisions.tick()
+            self.drifting.tick()
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -349,6 +347,7 @@ class Agent:
             self.delegated.stop()
         self.supervisor.stop(STOP_S / 3)
         self.decisions.stop()
+        self.drifting.stop()
         if self.commands is not None:
             self.commands.stop()
         self.outbox.flush(max(0.1, deadline - time.monotonic() - STOP_S / 2))

@@ -16,6 +16,7 @@ from edgeagent.config.reach import beyond_this_machine
 from edgeagent.config.secret import read_secret
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.errors import ConfigError, EdgeAgentError, in_words
+from edgeagent.serve.http.courtesy import Courtesy
 from edgeagent.serve.http.door import Door
 from edgeagent.serve.http.openapi import Description
 from edgeagent.serve.http.router import Route, Router
@@ -61,7 +62,8 @@ def open_server(agent: Agent) -> Server:
     metrics = Metrics(partial(gather, agent), models, events.aside)
     page = Page(Looking(agent)) if config.page else None
     routes = _routes(config, models, events, metrics, page)
-    router = Router(routes, _door(agent, config), size_bytes(config.max_body))
+    courtesy = Courtesy(partial(_at_work, agent))
+    router = Router(routes, _door(agent, config), size_bytes(config.max_body), courtesy)
     tls = config.tls
     listen = Listen(config.listen, tls.cert, tls.key) if tls else Listen(config.listen)
 
@@ -72,11 +74,18 @@ def open_server(agent: Agent) -> Server:
         await models.close()
 
     server = Server(
-        listen, router, begin=models.start, tick=models.tick, end=end, background=_share
-    )
+        listen, router, begin=models.start, tick=models.tick, end=end, background=_share,
+        give_way=courtesy,
+    )  # fmt: skip
     server.start()
     log.info("answers HTTP at %s", listen.where)
     return server
+
+
+def _at_work(agent: Agent) -> bool:
+    """Whether a pipeline works on a sample."""
+    # A copy: a pipeline may be revived meanwhile.
+    return any(getattr(its, "stepping", False) for its in tuple(agent.pipelines.values()))
 
 
 def _share() -> None:

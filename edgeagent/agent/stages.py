@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeagent.decide.present import Present
     from edgeagent.decide.readings import Readings
     from edgeagent.decide.track.byte import ByteTracker
+    from edgeagent.packaged.handled import Brought
     from edgeagent.stages import Shares
 
 
@@ -137,26 +138,26 @@ def stages_for(
     tracked = package.manifest.task in TASKS
     lowest = threshold * DOUBTFUL if tracked else threshold
     predictor = _predictor(package, pipeline.runtime, lowest, finder, opens)
-    cascade = None
+    cascade, brought = None, _brought(predictor) if package.brings_code else None
     try:
         decide = Decide(
             name, pipeline, privacy or Privacy(), predictor.labels,
             threshold=threshold, model=predictor.model, config=config_hash,
             redactor_labels=finder.labels if finder else (), readings=readings,
-            timezone=timezone,
+            timezone=timezone, rules={"handler": brought.rule} if brought else None,
         )  # fmt: skip
         if pipeline.refine and find:
             cascade = open_cascade(name, pipeline.refine, find, predictor.labels,
                                    threshold=threshold, opens=opens)  # fmt: skip
     except BaseException:
-        _Together(predictor, finder).close()
+        _Together(predictor, finder, brought).close()
         raise
     memory = Memory(package, decide, _tracker(threshold, pipeline) if tracked else None)
     decided = _with_hidden(memory, finder) if finder and decide.needs_hidden else memory.decided
     return Stages(
         model=predictor.model,
         receipt=predictor.receipt.sentence(),
-        session=_Together(predictor, finder, cascade),
+        session=_Together(predictor, finder, cascade, brought),
         prepare=predictor.prepare,
         interpret=predictor.decoder,
         track=memory.tracked,
@@ -169,7 +170,10 @@ def stages_for(
         setup=memory.setup,
         seat=_seat(predictor.session),
         second=cascade,
+        code=brought.code if brought else None,
         threshold=threshold,
+        labels=predictor.labels,
+        usual=package.path(package.manifest.reference) if package.manifest.reference else None,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
         memory=memory,
         gate=_gate(pipeline, timezone, presents or {}),
@@ -270,7 +274,7 @@ class _Together:
     """The session of the pipeline's model; what is done with it is done with the other models
     too."""
 
-    def __init__(self, predictor: Predictor, *others: Predictor | Cascade | None) -> None:
+    def __init__(self, predictor: Predictor, *others: Predictor | Cascade | Brought | None) -> None:
         self.run = predictor.session.run
         self.reset = predictor.reset
         self._owned = [predictor, *(other for other in others if other is not None)]
@@ -282,6 +286,13 @@ class _Together:
     def close(self) -> None:
         for owned in self._owned:
             owned.close()
+
+
+def _brought(predictor: Predictor) -> Brought:
+    """The code that the model's package brings."""
+    from edgeagent.packaged.handled import Brought
+
+    return Brought(predictor.package, predictor.decoder, predictor.threshold)
 
 
 def _refined(

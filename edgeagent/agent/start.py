@@ -45,6 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.remedy:
             sys.stderr.write(f"  {error.remedy}\n")
         return error.exit_code
+    except (MemoryError, RuntimeError) as error:
+        # Python has no class of its own for a thread that can't be had.
+        if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+            raise
+        sys.stderr.write(
+            f"edgeagentd: there is not enough memory to run: {str(error) or 'none was given'}\n"
+            "  Give its service more (MemoryMax=, TasksMax=, LimitAS=), or it fewer pipelines.\n"
+        )
+        return 75
 
 
 def parser() -> argparse.ArgumentParser:
@@ -112,6 +121,7 @@ def make(
     """Load and build. Raises EdgeAgentError for what keeps it from starting."""
     from edgeagent.agent.ports import config_ports
     from edgeagent.agent.running import Agent
+    from edgeagent.agent.updates import permit_code
     from edgeagent.config.load import data_dir_of, load, load_or_last_good
     from edgeagent.device.profile import profile_layer
 
@@ -122,6 +132,7 @@ def make(
         "profile": profile_layer(), "flags": flags, "ports": config_ports(folder),
     }  # fmt: skip
     loaded = how(config_file, data_dir=folder, **around)
+    permit_code(loaded.config, folder)
     return Agent(
         loaded, folder, until_done=until_done, boots=boots,
         reload=lambda remote: load(config_file, remote=remote, **around),

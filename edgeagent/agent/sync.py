@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
+from edgeagent.agent.beside import figures
 from edgeagent.config.units import seconds, size_bytes
 from edgeagent.sync.blobs import Blobs
 from edgeagent.sync.budget import Budget, BudgetSettings
@@ -73,6 +74,7 @@ class Sync:
             self.fetching, metrics,
         ):  # fmt: skip
             self.link.board(passenger)
+        self._watch()
         self.link.subscribe(topics.desired, partial(self._wished, "device"))
         for group in config.device.groups:
             self.link.subscribe(
@@ -88,6 +90,20 @@ class Sync:
         self._told: dict[str, Any] | None = None
         self._reported: dict[str, Any] | None = None
         self._was_up = False
+
+    def _watch(self) -> None:
+        """Let people watch every result, where that is asked for."""
+        live = {
+            name: self._agent.pipelines[name]
+            for name, its in self._agent.loaded.config.pipelines.items()
+            if its.live and hasattr(self._agent.pipelines.get(name), "lately")
+        }
+        if live:
+            from edgeagent.agent.watched import since
+            from edgeagent.sync.live import Live
+
+            newest = {name: partial(since, unit) for name, unit in live.items()}
+            self.link.board(Live(self.link, self._topics, newest, self.budget))
 
     def _described(self) -> Discovery:
         from edgeagent.sync.discovery import Discovery
@@ -249,7 +265,7 @@ class Sync:
         return {
             **health.snapshot(agent.folder),
             "outbox": {"pending": stats.pending, "bytes": stats.bytes},
-            **({"governor": agent.governing.governor.status()} if agent.governing else {}),
+            **figures(agent),
             "sources": {name: unit.health().detail for name, unit in agent.sources.items()},
             "pipelines": {
                 name: unit.figures()

@@ -10,6 +10,7 @@ from edgeagent.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
+    from edgeagent.config.model import Config
     from edgeagent.update.fetch.port import Carrier
     from edgeagent.update.signatures import Operators
     from edgeagent.update.trust.repository import TrustedRepository
@@ -25,6 +26,18 @@ def operators(agent: Agent) -> Operators:
     folder = agent.loaded.config.trust.operators
     listed = agent.folder / TRUST / signatures.OPERATORS
     return signatures.Operators(Path(folder) if folder else None, listed)
+
+
+def permit_code(config: Config, folder: Path) -> None:
+    """Have packaged code run in this process, and its children, as the configuration says."""
+    from edgeagent.packaged import permit
+
+    if not config.plugins.packaged:
+        permit.use(permit.nobody)
+        return
+    from edgeagent.update.vouching import permit_of
+
+    permit.use(permit_of(config, folder))
 
 
 def repository(agent: Agent, origin: str = "") -> TrustedRepository:

@@ -180,6 +180,14 @@ class Wishes:
         trial = self.__dict__.get("trial")
         return trial is not None and trial.layer.state.trial is not None
 
+    @property
+    def changing(self) -> str:
+        """What of this device is being changed now; empty = nothing is."""
+        if self._on_trial():
+            return "a configuration is on trial"
+        truths = self.engine.house.truths.all() if self._has_models else {}
+        return next((f"{name} is being changed" for name, its in truths.items() if its.open), "")
+
     def _model_on_trial(self) -> bool:
         if not self._has_models:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from edgeagent.errors import UsageError
+from edgeagent.manifest import HANDLER
+from edgeagent.packaged import permit
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
@@ -31,6 +34,9 @@ class Order(Struct, frozen=True):
     """In place of the package's own."""
     top: int = 0
     """Labels that a classifier tells at most; 0 = as the package says."""
+    packaged: str = ""
+    """What was found about the package's own code (`packaged.permit.told`), JSON; empty = it has
+    none."""
 
 
 class Job(Struct, frozen=True):
@@ -71,7 +77,8 @@ def order_for(
     chosen = likely(package, variant)
     check_file(package, chosen)
     model = model_name(package, chosen)
-    return Order(model, str(package.folder.resolve()), chosen.file, threads, threshold, top)
+    told = json.dumps(permit.told(package.folder)) if package.brings_code else ""
+    return Order(model, str(package.folder.resolve()), chosen.file, threads, threshold, top, told)
 
 
 def open_order(order: Order) -> Predictor:
@@ -81,6 +88,8 @@ def open_order(order: Order) -> Predictor:
     from edgeagent.prove.predict import Predictor
 
     package = load_package(Path(order.folder))
+    if order.packaged:
+        permit.use_told(json.loads(order.packaged))
     if order.top:
         package.manifest.output.top = order.top
     runtime = Runtime(variant=order.variant, threads=order.threads)
@@ -93,7 +102,8 @@ def identity(order: Order, jobs: Sequence[Job]) -> dict[str, str]:
 
     folder = Path(order.folder)
     model = hashlib.sha256()
-    for file in sorted({"model.toml", order.variant, *_labels(folder)}):
+    code = [HANDLER] if order.packaged else []
+    for file in sorted({"model.toml", order.variant, *_labels(folder), *code}):
         model.update(f"{file} {sha256_of(folder / file)}\n".encode())
     inputs = hashlib.sha256()
     for job in jobs:

@@ -19,7 +19,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
-    drill,
+    drift,
     enrol,
     evaluate,
     explain,
@@ -28,6 +28,7 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    pool,
     render,
     replay,
     repository,
@@ -132,8 +133,8 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
-app.command("identify")(support.identify)
-app.command("drill")(drill.drill)
+app.command("identify")(orders.identify)
+app.command("drill")(orders.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
@@ -143,7 +144,10 @@ app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(config.app, name="config")
+models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")
+app.add_typer(drift.app, name="drift")
+app.add_typer(pool.app, name="pool")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):

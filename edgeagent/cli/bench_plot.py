@@ -55,9 +55,7 @@ def draw(result: Result) -> str:
     sheet.rect(0, 0, _WIDTH, high, "ground")
     _curves(sheet, scenario, shown)
     _stages(sheet, staged, 40 + _CURVES_PX + 60)
-    return sheet.render().replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
-    ).replace(">", f"><style>{_STYLE}</style>", 1)  # fmt: skip
+    return sheet.document(_STYLE)
 
 
 def _curves(sheet: Sheet, scenario: str, shown: list[tuple[str, Figures]]) -> None:

@@ -66,6 +66,7 @@ def context_here(config: Path | None, data_dir: Path | None, set_: list[str] | N
     """What checks that are done in this process look at."""
     from msgspec.structs import replace
 
+    from edgeagent.agent.updates import permit_code
     from edgeagent.diagnose.context import context_of
     from edgeagent.update.library import Library, default_folders
 
@@ -80,6 +81,7 @@ def context_here(config: Path | None, data_dir: Path | None, set_: list[str] | N
         **options.checks(folder),
     )
     loaded = context.loaded
+    permit_code(context.config, folder)
     # The very folders of the configuration that is looked at, as the agent would search them.
     library = Library(default_folders(folder, context.config.models.path))
     # What `--set` changes stands in no file, so it is not what the agent should run.

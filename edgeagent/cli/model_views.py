@@ -112,6 +112,7 @@ def package(its: Package) -> None:
             ("output", f"{manifest.output.decoder}, threshold {manifest.output.threshold:g}"),
             ("variants", "; ".join(f"{v.file} ({v.runtime} {v.precision})"
                                    for v in manifest.variant)),
+            ("code", "handler.py: edgeagent models verify" if its.brings_code else ""),
             ("licence", _licence(its)),
             ("measured", ", ".join(f"{key} {value}" for key, value in
                                    manifest.provenance.get("metrics", {}).items())),

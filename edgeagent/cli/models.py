@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from edgeagent.cli import model_changes, model_views, optimize, options, render, views
+from edgeagent.cli import model_changes, model_code, model_views, optimize, options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import UsageError
 
 app = typer.Typer(help="Models on this device and their packages.", no_args_is_help=True)
 for change in (
     model_changes.install, model_changes.activate, model_changes.rollback, model_changes.hold,
-    model_changes.unhold, model_changes.remove,
+    model_changes.unhold, model_changes.remove, model_code.sign, model_code.verify, model_code.pack,
 ):  # fmt: skip
     app.command()(change)
 
@@ -46,6 +46,7 @@ def show(
         **msgspec.to_builtins(package.manifest),
         "folder": str(package.folder),
         "labels": list(package.labels),
+        "handler": package.brings_code,
     }
     render.show(data, as_json, lambda: model_views.package(package))
 
@@ -157,14 +158,20 @@ def golden(
         list[Path] | None,
         typer.Option("--samples", metavar="FILE|DIR", help="Write expected.json from these."),
     ] = None,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Run its handler.py though nobody signed it yet.")
+    ] = False,
     config: ConfigFile = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask the golden samples again (exit 1 if the answers differ), or write them anew."""
+    from edgeagent.packaged import permit
     from edgeagent.prove.golden import check_golden, write_golden
 
     package = options.library(config, data_dir).find(model)
+    if unsigned:
+        permit.use(permit.anybody)
     if samples:
         write_golden(package, options.sample_files(samples))
     proof = check_golden(package)

@@ -59,10 +59,13 @@ def load_config(
 
     Raises ConfigError with all faults.
     """
+    from edgeagent.agent.updates import permit_code
     from edgeagent.config.load import load
 
     folder = data_folder(given, data)
-    return load(config_file(given), data_dir=folder, flags=settings or (), **checks(folder))
+    loaded = load(config_file(given), data_dir=folder, flags=settings or (), **checks(folder))
+    permit_code(loaded.config, folder)
+    return loaded
 
 
 def checks(folder: Path) -> dict[str, Any]:
@@ -91,6 +94,7 @@ def data_folder(given: Path | None, data: Path | None) -> Path:
 
 def library(given: Path | None, data: Path | None) -> Library:
     """The models on this device. A wrong configuration hides only the folders it names."""
+    from edgeagent.agent.updates import permit_code
     from edgeagent.config.load import load
     from edgeagent.errors import ConfigError
     from edgeagent.update.library import Library, default_folders
@@ -98,7 +102,9 @@ def library(given: Path | None, data: Path | None) -> Library:
     further: list[str] = []
     if config_file(given).is_file():
         try:
-            further = load(config_file(given)).config.models.path
+            config = load(config_file(given)).config
+            further = config.models.path
+            permit_code(config, data_folder(given, data))
         except ConfigError:
             if given is not None:
                 raise

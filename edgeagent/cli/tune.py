@@ -57,9 +57,10 @@ def tune(
 ) -> None:
     """Find the fastest variant, runtime, delegate and number of threads that answer rightly here.
 
-    What was chosen is used by the agent from its next start on, as long as device, cores, model and
-    runtimes stay the same (config: models.tuned). Nothing replaces the defaults that is not surely
-    faster than they are. Exit 1 if no configuration keeps the bars.
+    A running agent takes the choice up within half a minute (config: models.tuned). Where cores,
+    kernel, runtimes or the model are others later it tunes again by itself (models.retune). Nothing
+    replaces the defaults that is not surely faster than they are. Exit 1 if no configuration keeps
+    the bars.
     """
     from edgeagent.prove.tune.choice import Choices
 
@@ -88,8 +89,11 @@ class Asked:
         labelled: Path | None, further: list[str], samples: list[Path], seconds: float,
     ) -> None:  # fmt: skip
         from edgeagent.prove.bench.labelled import labelled_files
+        from edgeagent.prove.tune.choice import Asked as Remembered
 
+        where = str(labelled.absolute()) if labelled else ""
         self.bars: dict[str, Any] = {
+            "asked": Remembered(p95, pss, accuracy, where),
             "goal": goal, "p95_ms": p95, "pss_mb": pss, "accuracy": accuracy, "seconds": seconds,
             "labelled": labelled_files(labelled) if labelled else {},
             "samples": options.sample_files(samples),

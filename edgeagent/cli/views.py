@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.cli import render
+from edgeagent.cli import drift, render
 from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
@@ -89,6 +89,15 @@ def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     return {dotted(path): value}
 
 
+def origins(value: Any, places: dict[str, str], key: str = "") -> list[tuple[str, Any, str]]:
+    """Key, value and origin of all that is at or below a key."""
+    values = flat(value, tuple(key.split(".")) if key else ())
+    below = (
+        name for name in places if not key or name == key or name.startswith((f"{key}.", f"{key}["))
+    )
+    return [(name, values.get(name), places[name]) for name in below]
+
+
 # --- the running agent ---------------------------------------------------------------------
 
 
@@ -132,8 +141,10 @@ def status(report: dict[str, Any]) -> None:
             ("serves", (report.get("serve") or {}).get("at")),
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
+            ("pool", _pool(report.get("pool") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
+            ("tuning", _tuning(report.get("tuning") or {})),
         ]
     )
     if report["pipelines"]:
@@ -150,6 +161,8 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}{_loads(its)}")
+        for name, its in (report.get("drift") or {}).items():
+            render.plain(f"  {name}: {drift.sentence(its)}")
     _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
@@ -166,6 +179,17 @@ def status(report: dict[str, Any]) -> None:
                 render.plain(f"  {name}: this build was not tried with such hardware")
 
 
+def _pool(its: dict[str, Any]) -> str | None:
+    """Samples that wait for a label."""
+    if not its:
+        return None
+    counts = [sum(reasons.values()) for reasons in its["samples"].values()]
+    held = f", {its['withheld']} withheld" if its["withheld"] else ""
+    faults = "".join(f"; {name}: {fault}" for name, fault in its["faults"].items())
+    room = f"{render.size(its['bytes'])} of {render.size(its['max_bytes'])}"
+    return f"{sum(counts)} samples to be labelled, {its['sent']} sent{held}, {room}{faults}"
+
+
 def _governor(its: dict[str, Any]) -> str | None:
     """What gives way, and the heat."""
     if not its:
@@ -173,6 +197,19 @@ def _governor(its: dict[str, Any]) -> str | None:
     heat = its.get("temperature_c")
     said = ", ".join(its["steps"]) or "everything runs in full"
     return f"{said} · {its['zone']} {heat:.0f} °C of {its['limit_c']:g} °C" if heat else said
+
+
+def _tuning(models: dict[str, Any]) -> str | None:
+    """Models whose choice does not hold, and what is done about it."""
+    said = []
+    for title, its in models.items():
+        if its["state"] == "searching":
+            said.append(f"{title} is tuned again: {its['reason']}")
+        elif its["state"] == "stale":
+            waits = its.get("failed") or its.get("waits")
+            more = f" (waits: {waits})" if waits else ""
+            said.append(f"{title} is to be tuned again: {its['reason']}{more}")
+    return "; ".join(said) or None
 
 
 def _loads(its: dict[str, Any]) -> str:

@@ -101,6 +101,7 @@ __all__ = [
     "Pipeline",
     "Pixels",
     "PluginConfig",
+    "Plugins",
     "Point",
     "Polygon",
     "Positive",
@@ -186,6 +187,8 @@ class Storage(Struct, forbid_unknown_fields=True):
     decisions: Size = "4 MiB"
     """What was seen and decided lately, for `edgeagent why`; "0 B" = the last minutes only, in
     memory."""
+    pool: Size = "64 MiB"
+    """Samples that pipelines keep to be labelled (`pipelines.X.pool`), of all together."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 
@@ -253,7 +256,7 @@ class Privacy(Struct, forbid_unknown_fields=True):
 CommandType = Literal[
     "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
     "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
-    "drill", "identify", "restart", "cancel",
+    "drill", "identify", "restart", "drift", "pool", "cancel",
 ]  # fmt: skip
 
 
@@ -294,9 +297,24 @@ class Models(Struct, forbid_unknown_fields=True):
     tuned: bool = True
     """Run models as `edgeagent tune` chose for this device, where a pipeline's `runtime` does not
     say otherwise."""
+    retune: bool = True
+    """Tune a model that was tuned here again when what was chosen does not hold any more (other
+    cores, kernel, runtime or version of the model; or it has become slow): in a child process at
+    the lowest priority, while nothing else is going on."""
     sessions: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Sessions of one model, which all pipelines that run it in the same way share in turns by
     `priority`. Absent = one on an accelerator, else as many as there are processors for."""
+
+
+class Plugins(Struct, forbid_unknown_fields=True):
+    """Code that model packages bring (`handler.py`)."""
+
+    packaged: bool = False
+    """Run it, if it is signed: in a process of its own that reaches neither network nor files."""
+    timeout: Duration = "1 s"
+    """For one call; then its process is ended and started again."""
+    memory: Size = "128 MiB"
+    """What it may take beside Python and numpy."""
 
 
 class Config(Struct, forbid_unknown_fields=True):
@@ -315,6 +333,7 @@ class Config(Struct, forbid_unknown_fields=True):
     pipelines: dict[Id, Pipeline] = field(default_factory=dict)
     serve: Serve | None = None
     models: Models = field(default_factory=Models)
+    plugins: Plugins = field(default_factory=Plugins)
     governor: Governor = field(default_factory=Governor)
 
 

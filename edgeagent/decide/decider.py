@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.decide.cases import cases
@@ -34,6 +34,7 @@ from edgeagent.types import (
 if TYPE_CHECKING:
     from edgeagent.config.model import Pipeline, Privacy
     from edgeagent.decide.cases import Case
+    from edgeagent.decide.plugged import Ask
     from edgeagent.types import Prediction, Sample
 
 WITHHELD = "withheld"
@@ -54,6 +55,7 @@ class Decide:
         redactor_labels: labels of ``redact.model``, which then must be given ``hidden``.
         readings: where rules find other pipelines' values, and leave their own.
         timezone: of the device, for rules that ask for the time.
+        rules: what makes the rules that come with its model, by name.
 
     Raises:
         ConfigError: a rule can't be read or names an unknown label, zone, line or action; a
@@ -73,6 +75,7 @@ class Decide:
         redactor_labels: Collection[str] = (),
         readings: Readings | None = None,
         timezone: str = "UTC",
+        rules: Mapping[str, Callable[[], Ask]] | None = None,
     ) -> None:
         self.name = name
         self._threshold = threshold
@@ -94,7 +97,7 @@ class Decide:
         self._ask_speed = "speed" in asked
         self._surveyor = Surveyor(
             asked, threshold, self._courses, self._lines, self._readings, timezone,
-            plugins=open_rules(name, pipeline, self._rules),
+            plugins=open_rules(name, pipeline, self._rules, rules),
         )  # fmt: skip
         self._snapshot = pipeline.snapshot
         self._events = pipeline.record.events

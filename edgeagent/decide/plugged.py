@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgeagent import plugins
@@ -25,14 +25,27 @@ log = logging.getLogger("edgeagent.plugins")
 Ask = Callable[["Facts"], float]
 
 
-def open_rules(name: str, pipeline: Pipeline, cases: Iterable[Case]) -> dict[str, Ask]:
-    """The plugins' rules that a pipeline asks. Raises ConfigError where one can't be made."""
+def open_rules(
+    name: str,
+    pipeline: Pipeline,
+    cases: Iterable[Case],
+    brought: Mapping[str, Callable[[], Ask]] | None = None,
+) -> dict[str, Ask]:
+    """The plugins' rules that a pipeline asks. Raises ConfigError where one can't be made.
+
+    ``brought``: what makes those that come with its model, by name.
+    """
     asked = dict.fromkeys(rule for case in cases for rule, _ in case.when.plugins)
     found: dict[str, Ask] = {}
     for rule in asked:
+        if brought and rule in brought:
+            found[rule] = _Guarded(rule, brought[rule]())
+            continue
         kind = plugins.find("rule", rule)
         try:
             found[rule] = _Guarded(rule, kind(name, pipeline.plugins.get(rule, {})))
+        except ConfigError:
+            raise
         except Exception as error:
             raise ConfigError(
                 f"pipelines.{name}.plugins.{rule}: {type(error).__name__}: {error}"

@@ -71,6 +71,12 @@ class Sheet:
             f'{size} {view} font-size="{FONT_PX}">{"".join(self._shapes)}</svg>'
         )
 
+    def document(self, style: str) -> str:
+        """The same as a file of its own, with its style sheet."""
+        return self.render().replace(
+            "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
+        ).replace(">", f"><style>{style}</style>", 1)  # fmt: skip
+
 
 class Axis:
     """Seconds (or any number) to pixels, linear."""

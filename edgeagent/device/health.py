@@ -183,6 +183,19 @@ def _cgroup(root: Path) -> Path | None:
     return None
 
 
+def quota(root: Path = ROOT) -> float | None:
+    """Processors' worth of time that the control groups of this process allow it (``cpu.max`` of
+    its own and of those above); None = no limit is set."""
+    group, most = _cgroup(root), []
+    top = root / "sys/fs/cgroup"
+    while group is not None and group.is_relative_to(top):
+        allowed, _, period = _text(group / "cpu.max").strip().partition(" ")
+        if allowed.isdigit() and period.isdigit() and int(period):
+            most.append(int(allowed) / int(period))
+        group = group.parent
+    return min(most, default=None)
+
+
 def own_processes(root: Path = ROOT) -> list[int]:
     """This process and all below it."""
     parents: dict[int, list[int]] = {}

@@ -19,6 +19,7 @@ from edgeagent.diagnose.checks import (
     agent,
     board,
     guarded,
+    handlers,
     kept,
     kernel,
     link,
@@ -78,6 +79,7 @@ CHECKS: tuple[Check, ...] = (
     Check("runtimes", models.runtimes, 8.0),
     Check("models", models.configured, 8.0),
     Check("golden", models.golden, 8.5),
+    Check("handlers", handlers.signed),
     Check("delegates", access.delegates),
     Check("accelerators", access.accelerators),
     Check("groups", access.groups),
@@ -107,6 +109,7 @@ CHECKS: tuple[Check, ...] = (
     Check("agent", agent.running),
     Check("version", agent.version),
     Check("in force", agent.in_force),
+    Check("drift", agent.drift, 6.0),
 )
 
 

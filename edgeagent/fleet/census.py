@@ -45,6 +45,16 @@ class Count:
     """Shards that were read twice because the connection broke."""
     hidden: list[str] = field(default_factory=list)
     """Topics that exist and that the wildcard did not bring: the broker cuts."""
+    away: list[str] = field(default_factory=list)
+    """Brokers that do not answer, where several are named."""
+    divided: list[str] = field(default_factory=list)
+    """Topics that are not the same at all of them."""
+
+    def add(self, other: Count) -> None:
+        """Another one's figures, too."""
+        self.asked, self.came = self.asked + other.asked, self.came + other.came
+        self.shards, self.again = self.shards + other.shards, self.again + other.again
+        self.hidden = sorted({*self.hidden, *other.hidden})
 
 
 class Census:

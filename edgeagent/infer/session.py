@@ -56,6 +56,8 @@ class Receipt(Struct, frozen=True):
     """That it runs as `tune` chose, or why not as chosen; empty = nothing was chosen."""
     skipped: tuple[str, ...] = ()
     """One sentence per variant of the package that was tried before this one, and why not."""
+    code: str = ""
+    """What runs the package's own code, and what keeps it in; empty = it brings none."""
 
     def sentence(self) -> str:
         """One line for people: ``litert 2.3.0, 11 of 13 operators on XNNPACK, 1 thread``."""
@@ -64,6 +66,7 @@ class Receipt(Struct, frozen=True):
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         where = f"{count} of {total} operators on {place}" if total else "operators unknown"
         text = f"{self.runtime}, {where}, {threads}{', ' if self.tuned else ''}{self.tuned}"
+        text += f"; {self.code}" if self.code else ""
         return f"{text} (fell back: {self.fallback})" if self.fallback else text
 
 

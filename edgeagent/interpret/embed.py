@@ -112,14 +112,15 @@ class Embed:
             self._check(length, PackageError)
 
     def __call__(self, outputs: Sequence[NDArray[Any]], _prepared: Prepared) -> list[Prediction]:
-        vector = real(outputs[self._place], self._tensor).ravel()
-        size = float(np.linalg.norm(vector))
+        # In single precision the squares of small values are no numbers any more.
+        wide = real(outputs[self._place], self._tensor).ravel().astype(np.float64)
+        size = float(np.linalg.norm(wide))
         if not np.isfinite(size) or size == 0.0:
             raise InferenceError(
                 "the model answered with a vector that has no direction (NaN, infinity or zero)",
                 remedy="Check its input scaling (mean, scale) and its file.",
             )
-        vector = vector / np.float32(size)
+        vector = (wide / size).astype(np.float32)
         told: list[Prediction] = []
         if self._gallery:
             self._check(len(vector), InferenceError)

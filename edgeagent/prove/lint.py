@@ -26,7 +26,8 @@ from edgeagent.errors import (
 )
 from edgeagent.infer import open_package
 from edgeagent.interpret.decoder import open_decoder
-from edgeagent.manifest import FileEntry, Package, Variant, load_package, sha256_of
+from edgeagent.manifest import HANDLER, FileEntry, Package, Variant, load_package, sha256_of
+from edgeagent.packaged.permit import read
 from edgeagent.prepare.inputs import Prepare
 from edgeagent.prove.golden import read_expected, tolerance_of
 from edgeagent.prove.semver import is_version, version_order
@@ -84,7 +85,9 @@ def lint(folder: Path, *, fix: bool = False, fetched: bool = False) -> list[Find
         *_files(package, fetched),
         *_labels(package),
         *_golden(package),
+        *_reference(package),
         *_budget(package),
+        *_code(package),
         *(() if fetched else _variants(package)),
     ]
     return sorted(found, key=lambda finding: finding.level != "error")
@@ -231,6 +234,22 @@ def _golden(package: Package) -> Iterator[Finding]:
             yield Finding("error", place, f"the sample {sample.file} is missing", write)
 
 
+def _reference(package: Package) -> Iterator[Finding]:
+    name = package.manifest.reference
+    if not name:
+        return
+    from edgeagent.drift.reference import decoded
+    from edgeagent.errors import InputError
+
+    file = package.path(name)
+    try:
+        decoded(file.read_bytes(), file)
+    except OSError as error:
+        yield Finding("error", f"{_place(package)}: reference", f"{name}: {error.strerror}")
+    except InputError as error:
+        yield Finding("error", f"{_place(package)}: reference", str(error), error.remedy)
+
+
 def _budget(package: Package) -> Iterator[Finding]:
     for profile, budget in package.manifest.budget.items():
         for key, value in budget.items():
@@ -239,6 +258,29 @@ def _budget(package: Package) -> Iterator[Finding]:
                 yield Finding("warning", place, f"unknown; known: {', '.join(_BUDGET)}")
             elif value <= 0:
                 yield Finding("error", place, f"{value:g} can never be kept")
+
+
+def _code(package: Package) -> Iterator[Finding]:
+    """What can be said of a `handler.py` without running it."""
+    place, needed = str(package.folder / HANDLER), package.manifest.output.decoder == "handler"
+    if not package.brings_code:
+        if needed:
+            yield Finding("error", place, 'it is missing, and decoder = "handler" needs it',
+                          "Write def decode(outputs, about): docs/handlers.md.")  # fmt: skip
+        return
+    import ast
+
+    try:
+        tree = ast.parse(read(package), HANDLER)
+    except (EdgeAgentError, SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        yield Finding("error", place, f"line {line}: {error.msg}" if line else str(error))  # type: ignore[union-attr]
+        return
+    does = {its.name for its in tree.body if isinstance(its, ast.FunctionDef)}
+    if needed and "decode" not in does:
+        yield Finding("error", place, 'it has no function decode, and decoder = "handler" asks it')
+    if not does & {"decode", "rule"}:
+        yield Finding("warning", place, "it has neither decode nor rule: nobody will ask it")
 
 
 def _variants(package: Package) -> Iterator[Finding]:
@@ -259,7 +301,8 @@ def _open(package: Package, variant: Variant) -> None:
     session, _ = open_package(package, Runtime(variant=variant.file))
     try:
         Prepare(package, session.inputs)
-        open_decoder(package, session.outputs)
+        if package.manifest.output.decoder != "handler":  # nobody has signed it yet: `_code`
+            open_decoder(package, session.outputs)
     finally:
         session.close()
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeagent.config.model import Runtime
 from edgeagent.infer import Receipt, Session, open_package
@@ -75,7 +76,9 @@ class Predictor:
     @property
     def receipt(self) -> Receipt:
         """What runs where."""
-        return self.session.receipt
+        code: str = getattr(self.decoder, "receipt", "")  # of a package that brings its own
+        receipt = self.session.receipt
+        return replace(receipt, code=code) if code else receipt
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -122,6 +125,9 @@ class Predictor:
     def close(self) -> None:
         """Release the session; a second call does nothing."""
         self.session.close()
+        end = getattr(self.decoder, "close", None)
+        if end is not None:
+            end()
 
     def __enter__(self) -> Predictor:
         return self

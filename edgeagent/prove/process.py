@@ -16,13 +16,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import edgeagent
 from edgeagent.errors import Busy, ProofFailed
+from edgeagent.packaged import permit
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from importlib import import_module; "
@@ -98,7 +99,8 @@ class Child:
             self._held = stack.pop_all()
         assert self._process.stdin is not None and self._process.stdout is not None
         self._prints = self._process.stdout
-        request = json.dumps({"path": sys.path, **ask}) + "\n"
+        code = {"packaged": permit.told(Path(ask["folder"]))} if "folder" in ask else {}
+        request = json.dumps({"path": sys.path, **code, **ask}) + "\n"
         # A child that died at once is told by `outcome`.
         with contextlib.suppress(OSError):
             self._process.stdin.write(request.encode())
@@ -118,10 +120,14 @@ class Child:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         return self.outcome(timeout_s, stopped)
 
-    def outcome(self, timeout_s: float, stopped: Event) -> dict[str, Any]:
-        """Wait for what it has to tell. Raises ProofFailed, Busy."""
+    def outcome(
+        self, timeout_s: float, stopped: Event, tell: Callable[[str], None] = lambda _doing: None
+    ) -> dict[str, Any]:
+        """Wait for what it has to tell. ``tell`` hears now and then what it does, and may raise to
+        end it. Raises ProofFailed, Busy."""
         deadline = time.monotonic() + timeout_s
         for _ in self._heard():
+            tell(self.doing)
             if stopped.is_set():
                 raise Busy("the proof was stopped")
             if self._failure is not None:

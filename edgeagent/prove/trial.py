@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.capture.child import tie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from edgeagent.prove.predict import Predictor
     from edgeagent.types import Joint, Sample
 
 _RESERVED = 2 << 30
 """Runtimes ask for that much without ever touching it."""
+_HANDED = 64 << 20
 _WARM = 5
 """Runs before anything is timed: the first ones plan memory and repack weights."""
 _ROUND = 40
@@ -58,10 +59,17 @@ class Failed(Exception):
 
 
 def main(channel: int) -> None:
-    """Entry point: the request is the first line of standard input, which is also the lifeline."""
+    """Entry point of a proof."""
+    once(channel, run)
+
+
+def once(channel: int, work: Callable[[dict[str, Any], Any], dict[str, Any]]) -> None:
+    """Answer one request and end: it is the first line of standard input, which is also the
+    lifeline. ``work`` takes it, and what tells of what is being done; it raises `Failed`."""
     ask = json.loads(sys.stdin.buffer.readline())
     tie(0)
-    confine(ask["memory_bytes"], ask["cpu_s"])
+    # What packaged code is handed lies in memory that counts as a file.
+    confine(ask["memory_bytes"], ask["cpu_s"], _HANDED if ask.get("packaged") else 0)
     sys.path[:] = ask["path"]
     with os.fdopen(channel, "w", encoding="utf-8") as out:
 
@@ -70,7 +78,7 @@ def main(channel: int) -> None:
             out.flush()
 
         try:
-            tell(passed=run(ask, tell))
+            tell(passed=work(ask, tell))
         except Failed as error:
             tell(failed=error.told)
 
@@ -92,7 +100,11 @@ def confine(memory_bytes: int, cpu_s: int, file_bytes: int = 0, nice: int = 5) -
         # One more to the hard limit: at the soft one the signal says which limit it was.
         above = most + 1 if which == resource.RLIMIT_CPU and most != hard else most
         resource.setrlimit(which, (most, above))
-    os.nice(nice)
+    nice = os.nice(nice)
+    if nice > 0:
+        # Where the kernel groups by session, it is the group that competes with the agent.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
@@ -104,11 +116,13 @@ def run(ask: dict[str, Any], tell: Any) -> dict[str, Any]:
     from edgeagent.errors import EdgeAgentError
     from edgeagent.infer import open_package
     from edgeagent.manifest import load_package
+    from edgeagent.packaged import permit
     from edgeagent.prove.live import read
     from edgeagent.prove.predict import Predictor
     from edgeagent.prove.samples import made_up
 
     tell(doing="was being opened")
+    permit.use_told(ask.get("packaged", {}))
     try:
         package = load_package(Path(ask["folder"]))
         aside = dict.fromkeys(ask.get("aside", ()), "it is put aside")

@@ -61,12 +61,19 @@ def shared_models(config: Config) -> set[str]:
     shared: set[str] = set()
     for its in config.pipelines.values():
         if its.enabled:
-            wanted = {its.model, *(second.model for second in its.refine.values())}
-            wanted |= {its.redact.model} - {""} if its.redact else set()
-            models = {named(model) or model for model in wanted}
+            models = {named(model) or model for model, _ in used_by(its)}
             shared |= seen & models
             seen |= models
     return shared
+
+
+def used_by(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Model and version, as they are written, of all that it runs, asks, or hides things by."""
+    used = [(pipeline.model, pipeline.version)]
+    used += [(second.model, second.version) for second in pipeline.refine.values()]
+    if pipeline.redact and pipeline.redact.model:
+        used.append((pipeline.redact.model, ""))
+    return used
 
 
 def pinned(pipeline: Pipeline) -> str:

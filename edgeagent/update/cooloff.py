@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from edgeagent import clock
+from edgeagent.device.drivers import drivers, kernel
 from edgeagent.durable import put
 from edgeagent.infer.delegates import find_library_file
 
@@ -25,9 +25,6 @@ DEADLY = 2
 FIRST_S, LONGEST_S = 600.0, 86_400.0
 """The first pause; each failure after that doubles it, to a day at most."""
 _KEPT = 50
-_MODULES = ("apex", "gasket", "galcore", "ethosu", "hailo_pci", "intel_vpu", "amdxdna", "rknpu",
-            "rocket", "etnaviv", "fastrpc", "nvgpu", "nvidia")  # fmt: skip
-"""Kernel modules of accelerators, whose versions must fit their libraries."""
 
 
 class Failure(Struct):
@@ -172,19 +169,12 @@ class CoolOff:
 def pair_of(name: str, root: Path = Path("/")) -> dict[str, str]:
     """A delegate's library and what it talks to: file and its time, kernel, versions of the
     accelerators' modules."""
-    pair = {"kernel": platform.release()}
+    pair = {"kernel": kernel()}
     file = find_library_file(name, root)
     if file is not None:
         told = file.stat()
         pair["library"] = f"{file.resolve()} of {told.st_size} bytes, {int(told.st_mtime)}"
-    for module in _MODULES:
-        for key in ("version", "srcversion"):
-            try:
-                version = (root / "sys/module" / module / key).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                continue
-            pair[f"driver {module}"] = version
-            break
+    pair |= {f"driver {module}": version for module, version in drivers(root).items()}
     return pair
 
 

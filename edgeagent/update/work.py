@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from edgeagent.config.check import faults_text
 from edgeagent.errors import EdgeAgentError, NotFound
-from edgeagent.manifest import Package, load_package, read_manifest, sha256_of
+from edgeagent.manifest import HANDLER, Package, load_package, read_manifest, sha256_of
 from edgeagent.prove.semver import version_order
 from edgeagent.update.library import Library
 from edgeagent.update.ports import (
@@ -185,9 +185,11 @@ class Work:
         self, repository: Repository, target: Target, into: Path, bases: Sequence[Path] = (),
         progress: Progress = lambda _done, _of: None,
     ) -> None:  # fmt: skip
-        if into.is_file() and sha256_of(into) == target.sha256:
+        # That code is signed must be noted by who knows it, even where the file is here already.
+        known = into.name != HANDLER
+        if known and into.is_file() and sha256_of(into) == target.sha256:
             return
-        if self._house.stock.have(target.sha256, into):
+        if known and self._house.stock.have(target.sha256, into):
             return
         self._house.stock.room(into)
         repository.bring(target, into, bases=bases, progress=progress, stopped=self.stopped)
@@ -240,6 +242,7 @@ class Work:
                   if its.level == "error"]  # fmt: skip
         if errors:
             raise Refused("verify", "; ".join(errors[:3]))
+        _check_code(load_package(folder))
         if folder != shipped:
             self._note_installed(model, change.version)
             folder = stock.admit(model, change.version)
@@ -350,6 +353,18 @@ class Work:
     def _unless_stopped(self) -> None:
         if self.stopped.is_set():
             raise Stopped
+
+
+def _check_code(package: Package) -> None:
+    """Code that it brings may run here. Raises Refused."""
+    if not package.brings_code:
+        return
+    from edgeagent.packaged.permit import vouched
+
+    try:
+        vouched(package)
+    except EdgeAgentError as error:
+        raise Refused("verify", str(error), remedy=error.remedy) from error
 
 
 def _stopwatch() -> Callable[[], float]:

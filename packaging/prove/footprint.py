@@ -1,4 +1,5 @@
-"""What lies in build/deb: sizes, the hashes of a second build, lintian's findings; as Markdown.
+"""What lies in build/deb: sizes, what it is made of, the hashes of a second build, lintian's
+findings; as Markdown.
 
 python packaging/prove/footprint.py --release bookworm
 """
@@ -6,7 +7,11 @@ python packaging/prove/footprint.py --release bookworm
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "deb"))
 
+import machine
 import vendor
 
 
@@ -44,6 +50,26 @@ def sizes(packages: list[Path]) -> None:
         print(f"| {file.name} | {file.stat().st_size / 1e6:.1f} | {installed:.1f} |")
 
 
+def materials(packages: list[Path]) -> None:
+    """What the SBOM in each package of libraries names."""
+    print("\n| SBOM (CycloneDX) | components | licences |\n|---|---|---|")
+    for file in packages:
+        place = f"./usr/share/doc/{file.name.partition('_')[0]}/sbom.cdx.json"
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(file)],
+                              stdout=subprocess.PIPE) as files:  # fmt: skip
+            found = subprocess.run(["tar", "-xO", place], stdin=files.stdout,
+                                   capture_output=True, check=False)  # fmt: skip
+        if found.returncode:
+            continue  # Our own code has none: what it needs are packages of their own.
+        parts = json.loads(found.stdout)["components"]
+        terms = Counter(
+            its.get("expression") or its["license"].get("id") or its["license"]["name"]
+            for part in parts for its in part.get("licenses", [])
+        )  # fmt: skip
+        told = ", ".join(f"{term} × {count}" for term, count in terms.most_common())
+        print(f"| {file.name.partition('_')[0]} | {len(parts)} | {told} |")
+
+
 def again(release: str, arch: str, packages: list[Path], told: argparse.Namespace) -> int:
     """Build everything a second time elsewhere and compare; how many differ."""
     pack = "zstd" if b"data.tar.zst" in packages[0].read_bytes()[:2_000_000] else "xz"
@@ -65,18 +91,32 @@ def again(release: str, arch: str, packages: list[Path], told: argparse.Namespac
     return different
 
 
-def lintian(packages: list[Path]) -> int:
-    """What lintian says beyond what is overridden with a reason; how many errors."""
-    if shutil.which("lintian") is None:
-        print("\nlintian is not installed: sudo apt install lintian")
-        return 0
-    done = subprocess.run(
-        ["lintian", "--allow-root", "--no-tag-display-limit", *map(str, packages)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def lintian(packages: list[Path], release: str, told: argparse.Namespace) -> int:
+    """What lintian says beyond what is overridden with a reason; how many errors.
+
+    That of the release where it can be had: in a root of its own, as root of this machine.
+    """
+    command = ["lintian", "--allow-root", "--no-tag-display-limit"]
+    here = platform.freedesktop_os_release().get("VERSION_CODENAME")
+    with contextlib.ExitStack() as made:
+        names, whose = [str(its) for its in packages], here
+        if here != release and os.geteuid() == 0 and not machine.missing():
+            root = Path(
+                made.enter_context(tempfile.TemporaryDirectory(prefix="edgeagent-lintian-"))
+            )
+            archive = machine.base(told.roots.absolute(), release, told.mirror, "lintian")
+            subprocess.run(["tar", "-C", str(root), "-xf", str(archive)], check=True)
+            for file in packages:
+                shutil.copy(file, root / "srv" / file.name)
+            command = ["chroot", str(root), *command]
+            names, whose = [f"/srv/{file.name}" for file in packages], release
+        elif shutil.which("lintian") is None:
+            print("\nlintian is not installed: sudo apt install lintian")
+            return 0
+        done = subprocess.run([*command, *names], capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line[:2] in ("E:", "W:")]
     kinds = Counter((line[0], line.split(": ")[2].split(" ")[0]) for line in lines)
-    print(f"\nlintian: {sum(1 for line in lines if line[0] == 'E')} errors, "
+    print(f"\nlintian of {whose}: {sum(1 for line in lines if line[0] == 'E')} errors, "
           f"{sum(1 for line in lines if line[0] == 'W')} warnings")  # fmt: skip
     for (grade, tag), count in sorted(kinds.items()):
         example = next(line for line in lines if f": {tag}" in line)
@@ -92,14 +132,18 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, default=Path("build/wheels"))
     parser.add_argument("--release", default="bookworm", choices=sorted(vendor.plan()["release"]))
     parser.add_argument("--arch", default="amd64", choices=sorted(vendor.MACHINE))
+    parser.add_argument("--roots", type=Path, default=Path("build/roots"))
+    parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--no-again", action="store_true", help="no second build")
     told = parser.parse_args()
     packages = newest(told.debs / told.release, told.arch)
     if not packages:
         raise SystemExit(f"{told.debs / told.release} has no packages; make them with: make deb")
+    print(f"\n### {told.release}, {told.arch}\n")
     sizes(packages)
+    materials(packages)
     different = 0 if told.no_again else again(told.release, told.arch, packages, told)
-    faults = lintian(packages)
+    faults = lintian(packages, told.release, told)
     sys.exit(1 if different or faults else 0)
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,12 @@ KINDS = {
     "": ["--variant=minbase", f"--include={_SYSTEMD}"],
     # No package manager but dpkg; Python in place of it.
     "no-apt": ["--variant=essential", f"--include={_SYSTEMD},python3,tzdata,libstdc++6"],
+    "lintian": ["--variant=minbase", "--include=lintian"],
+    # What public images of Debian are: nothing that boots.
+    "slim": ["--variant=minbase", "--dpkgopt=path-exclude=/usr/share/man/*",
+             "--dpkgopt=path-exclude=/usr/share/locale/*",
+             "--dpkgopt=path-exclude=/usr/share/doc/*",
+             "--dpkgopt=path-include=/usr/share/doc/*/copyright"],
     # Nothing boots under emulation.
     "arm64": ["--variant=minbase", "--architectures=arm64",
               "--include=systemd-standalone-sysusers,python3,tzdata"],
@@ -39,9 +45,13 @@ class Failed(Exception):
     """A command in the machine did not end with 0, or a condition did not come true."""
 
 
-def missing() -> list[str]:
-    """Packages of Debian that have to be installed before a machine can be made."""
-    return [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+def missing(more: Mapping[str, str] | None = None) -> list[str]:
+    """Packages of Debian that have to be installed before a machine can be made.
+
+    Args:
+        more: command → package, of what else is needed.
+    """
+    return [name for tool, name in {**TOOLS, **(more or {})}.items() if shutil.which(tool) is None]
 
 
 def base(cache: Path, release: str, mirror: str, kind: str = "") -> Path:

@@ -36,6 +36,8 @@ do = ["event"]
 """
 DROP_INS = "/etc/systemd/system/edgeagent.service.d"
 FAST = "[Unit]\nStartLimitIntervalSec=300\n[Service]\nRestartSec=200ms\nWatchdogSec=6\n"
+_TOO_LITTLE = 40
+"""MiB of addresses in which Python starts and the agent does not."""
 NOTIFY_RELOAD = "Type=notify-reload\nExecReload=\n"
 """From systemd 253."""
 
@@ -269,6 +271,43 @@ class Trial(Observer):
             f"at rest after {restarts} restarts, timer {timer}; "
             f"its service: event after {event:.1f} s"
         )
+
+    def memory(self) -> str:
+        """Less and less room for addresses (LimitAS=): groups of version 1 cap nothing here."""
+        box, log = self.box, ("journalctl", "-u", UNIT, "-o", "cat", "-n", "100")
+        lines = box.run("cat", f"/proc/{self.pid()}/status").splitlines()
+        peak = int(next(line.split()[1] for line in lines if line.startswith("VmPeak"))) >> 10
+        self._limited(peak + 64)
+        event = self.next_event()
+        said = [f"of {peak} MiB: {peak + 64}: event after {event:.1f} s"]
+        self._limited(peak * 6 // 10)
+        until("degraded", lambda: self.status().get("state") == "degraded", 30)
+        status = self.status()
+        reason = next((its for its in status["reasons"] if "can't be loaded" in its), "")
+        if status["link"]["state"] != "up" or not reason:
+            raise Failed(f"with {peak * 6 // 10} MiB: {status['reasons']}")
+        said.append(f"{peak * 6 // 10}: degraded, link up ({reason.partition(':')[2].strip()})")
+        self._limited(_TOO_LITTLE)
+        until("ten restarts", lambda: int(box.unit(UNIT, "NRestarts")) >= 10, 60)
+        box.run("systemctl", "stop", UNIT)
+        if "not enough memory to run" not in box.run(*log):
+            raise Failed(f"with {_TOO_LITTLE} MiB it does not say why: {box.run(*log)}")
+        self._limited(peak * 6 // 10)
+        until("safe mode", lambda: self.status().get("state") == "safe-mode", 30)
+        said.append(f"{_TOO_LITTLE}: says so, ten restarts, with more again: safe mode")
+        (box.root / f"{DROP_INS}/z-limited.conf".lstrip("/")).unlink()
+        box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "restart", UNIT)
+        return f"{'; '.join(said)}; without a limit: event after {self.next_event():.1f} s"
+
+    def _limited(self, mib: int) -> None:
+        """Start it anew with so much."""
+        box = self.box
+        box.write(f"{DROP_INS}/z-limited.conf",
+                  f"[Service]\nLimitAS={mib}M\nRestartSec=50ms\nTimeoutStartSec=10\n")  # fmt: skip
+        box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "reset-failed", UNIT, check=False)
+        box.run("systemctl", "restart", UNIT, check=False)
 
     def upgrade(self) -> str:
         """While events come, by apt."""

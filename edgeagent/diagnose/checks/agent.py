@@ -49,6 +49,8 @@ def running(context: Context) -> Iterator[Finding]:
     reasons = [str(its) for its in status.get("reasons") or ["it gives no reason"]]
     at_lens = _remedies_at_lens(status)
     for reason in reasons:
+        if ": drift: " in reason:
+            continue  # `drift` tells more of it
         remedy = at_lens.get(reason.partition(": ")[0], _LOOK)
         yield Finding("agent", "problem", f"the agent is {state}: {reason}", how, remedy)
 
@@ -99,3 +101,31 @@ def in_force(context: Context) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield Finding("in force", "ok", "what runs is what stands in the files")
+
+
+def drift(context: Context) -> Iterator[Finding]:
+    """Whether pipelines see and say what is usual for them."""
+    try:
+        status = context.ask_agent() if context.ask_agent else {}
+    except EdgeAgentError:
+        status = {}  # `running` tells
+    known = status.get("drift") or {}
+    if not known:
+        yield Finding("drift", "ok", "no pipeline is looked at")
+    for name, its in known.items():
+        how = f"{its.get('looks', 0):,} looks"
+        if its["state"] == "drift":
+            yield Finding(
+                "drift", "problem", f"{name}: {its['reason']}, since {its['since']}",
+                ", ".join(f"{one['feature']} {one['distance']} > {one['limit']}"
+                          for one in its["changed"]),
+                f"edgeagent drift show {name}; if it is right so: edgeagent drift learn {name}",
+            )  # fmt: skip
+        elif its.get("fault"):
+            yield Finding("drift", "problem", f"{name}: {its['fault']}", how,
+                          f"edgeagent drift learn {name}; see also: edgeagent doctor")  # fmt: skip
+        elif its["state"] == "learning":
+            yield Finding("drift", "ok", f"{name}: what is usual is learned, {its['learned']:.0%}",
+                          how)  # fmt: skip
+        else:
+            yield Finding("drift", "ok", f"{name}: it sees what is usual", how)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.infer import Receipt
+from edgeagent.packaged import permit
 from edgeagent.prove.bench.plan import Candidate, Turn
 from edgeagent.prove.process import Child, memory_limit
 
@@ -49,6 +50,7 @@ class Probe:
             "open", self._timeout_s + warm_s,
             what=str(candidate.what), runtime=msgspec.to_builtins(candidate.runtime),
             batch=candidate.batch, samples=[str(file) for file in samples], warm_s=warm_s,
+            packaged=permit.told(Path(candidate.what)),
         )  # fmt: skip
         opened.receipt = msgspec.convert(opened.told["receipt"], Receipt)
         return opened

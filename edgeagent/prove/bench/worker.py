@@ -79,6 +79,7 @@ class _Worker:
         import msgspec
 
         from edgeagent.config.model import Runtime
+        from edgeagent.packaged import permit
         from edgeagent.prove.bench.load import warm_up
         from edgeagent.prove.bench.subject import open_subject
 
@@ -86,6 +87,7 @@ class _Worker:
         before, began = pss_mb(), time.perf_counter()
         runtime = msgspec.convert(ask["runtime"], Runtime)
         samples = [Path(file) for file in ask.get("samples", ())]
+        permit.use_told(ask.get("packaged", {}))
         subject = open_subject(Path(ask["what"]), runtime, samples, ask.get("batch", 1))
         opened = time.perf_counter() - began
         self._open[ask["id"]] = subject

@@ -1,8 +1,9 @@
 """What was chosen for a model on this device, and under which circumstances that holds.
 
 A choice is a small JSON file in the data folder. It holds as long as its circumstances are
-literally the same: the device, the cores that may be used, the model's files, the runtimes'
-versions and the libraries of delegates. Otherwise it is not used, and why is told.
+literally the same: the device, the cores and the processor time that may be used, kernel and
+drivers, the model's files, the runtimes' versions and the libraries of delegates. Otherwise it is
+not used, and why is told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from msgspec.structs import replace
 
 from edgeagent import clock, durable
 from edgeagent.config.model import Runtime
+from edgeagent.device import drivers, health
 from edgeagent.device.identity import machine_hash
 from edgeagent.device.profile import Board
 from edgeagent.infer import delegates
@@ -30,6 +33,9 @@ FOLDER = "tuned"
 _SAID = {
     "device": "it is another device",
     "cores": "the cores that may be used were {was} and are {now}",
+    "quota": "the processor time that may be used was {was} and is {now}",
+    "kernel": "the kernel was {was} and is {now}",
+    "drivers": "the accelerator's driver was {was} and is {now}",
     "model": "the model's files are others",
     "runtimes": "the runtimes were {was} and are {now}",
     "library": "the delegate's library is another one",
@@ -56,6 +62,16 @@ class Row(Struct):
     """Rounds in which it was measured before it lost."""
 
 
+class Asked(Struct, frozen=True, omit_defaults=True):
+    """What a person wanted kept to, for the next search."""
+
+    p95_ms: float | None = None
+    pss_mb: float | None = None
+    accuracy: float | None = None
+    labelled: str = ""
+    """Folder of samples with labels."""
+
+
 class Choice(Struct):
     """The content of a file."""
 
@@ -73,13 +89,19 @@ class Choice(Struct):
     """Its time as a share of the defaults'."""
     took_s: float = 0.0
     rows: list[Row] = field(default_factory=list)
+    asked: Asked = Asked()
+
+    @property
+    def ms(self) -> float | None:
+        """What a sample took when it was chosen."""
+        return next((row.ms for row in self.rows if row.state == "chosen"), None)
 
 
 class Choices:
     """All choices of a data folder."""
 
     def __init__(self, data_folder: Path) -> None:
-        self._folder = data_folder / FOLDER
+        self.folder = data_folder / FOLDER
 
     def of(self, package: Package) -> Choice | None:
         """What was chosen for it, whether it still holds or not."""
@@ -89,6 +111,17 @@ class Choices:
             return None  # a file that is damaged costs only another search
         return choice if choice.v == VERSION else None
 
+    def of_another_version(self, package: Package) -> Choice | None:
+        """What was chosen last for a version of the same model that is not this one."""
+        mine, found = self._file(package), []
+        for file in self.folder.glob(f"{package.name}@*.json"):
+            if file != mine:
+                try:
+                    found.append(msgspec.json.decode(file.read_bytes(), type=Choice))
+                except (OSError, msgspec.DecodeError):
+                    continue
+        return max(found, key=lambda its: its.at, default=None)
+
     def keep(self, package: Package, choice: Choice) -> Path:
         """Write it; the file. Raises as `unwritable`."""
         file = self._file(package)
@@ -96,11 +129,13 @@ class Choices:
         return file
 
     def forget(self, package: Package) -> None:
-        """Back to the defaults."""
-        self._file(package).unlink(missing_ok=True)
+        """Back to the defaults, with all versions of the model: what is remembered of one of them
+        is what has the next one tuned by itself."""
+        for file in self.folder.glob(f"{package.name}@*.json"):
+            file.unlink(missing_ok=True)
 
     def _file(self, package: Package) -> Path:
-        return self._folder / f"{package.name}@{package.version}.json"
+        return self.folder / f"{package.name}@{package.version}.json"
 
 
 def circumstances(package: Package, runtime: Runtime) -> dict[str, str]:
@@ -109,6 +144,9 @@ def circumstances(package: Package, runtime: Runtime) -> dict[str, str]:
     return {
         "device": hashlib.sha256(device.encode()).hexdigest()[:16],
         "cores": _spans(sorted(os.sched_getaffinity(0))),
+        "quota": _quota(),
+        "kernel": drivers.kernel(),
+        "drivers": _drivers(runtime),
         "model": _model(package),
         "runtimes": ", ".join(runtimes().values()),
         "library": _library(runtime.delegate),
@@ -118,7 +156,8 @@ def circumstances(package: Package, runtime: Runtime) -> dict[str, str]:
 def outdated(choice: Choice, package: Package) -> str:
     """Why a choice does not hold any more; empty = it does."""
     now = circumstances(package, choice.runtime)
-    changed = [key for key in _SAID if choice.circumstances.get(key) != now[key]]
+    # What an earlier version did not write down is not known to have changed.
+    changed = [key for key in _SAID if choice.circumstances.get(key, now[key]) != now[key]]
     return "; ".join(
         _SAID[key].format(was=choice.circumstances.get(key) or "none", now=now[key] or "none")
         for key in changed
@@ -159,11 +198,30 @@ def _model(package: Package) -> str:
     return digest.hexdigest()[:16]
 
 
+def _quota() -> str:
+    allowed = health.quota()
+    return "" if allowed is None else f"{allowed:.3g} processors"
+
+
+def _drivers(runtime: Runtime) -> str:
+    """Of accelerators, where one may be used."""
+    if not runtime.provider and runtime.delegate in delegates.BUILT_IN:
+        return ""
+    return ", ".join(f"{module} {version}" for module, version in drivers.drivers().items())
+
+
 def _hash(file: Path) -> str:
     try:
-        return sha256_of(file)
+        told = file.stat()
+        return _content(file, told.st_size, told.st_mtime_ns)
     except OSError:
         return "missing"
+
+
+@lru_cache(64)
+def _content(file: Path, _size: int, _mtime_ns: int) -> str:
+    """The agent asks again and again; a file that was not written is not read anew."""
+    return sha256_of(file)
 
 
 def _library(delegate: str) -> str:

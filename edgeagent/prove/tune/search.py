@@ -30,7 +30,7 @@ from edgeagent.prove.bench.plan import Candidate, Turn
 from edgeagent.prove.bench.probe import Opened, Probe
 from edgeagent.prove.process import free_memory
 from edgeagent.prove.tune import explain
-from edgeagent.prove.tune.choice import Choice, Row, circumstances, stamp
+from edgeagent.prove.tune.choice import Asked, Choice, Row, circumstances, stamp
 from edgeagent.prove.tune.stand import Stand
 
 Tell = Callable[[str], None]
@@ -67,6 +67,10 @@ class Bars(Struct, frozen=True):
     """About so long the whole search may take."""
     timeout_s: float = 30.0
     seed: int = 7
+    share: float = 1.0
+    """Of the time in which anything is run; the rest is left to who else needs the device."""
+    asked: Asked = Asked()
+    """What a person asked for of it, to be remembered."""
 
 
 def within_budget(bars: Bars, package: Package) -> Bars:
@@ -173,7 +177,7 @@ class _Search:
             circumstances=circumstances(self.package, best.candidate.runtime),
             runtime=best.candidate.runtime, batch=best.candidate.batch, goal=self.bars.goal,
             why=why, ratio=round(ratio, 4), took_s=round(time.monotonic() - self._began, 1),
-            rows=[entry.row for entry in self._ranked()],
+            rows=[entry.row for entry in self._ranked()], asked=self.bars.asked,
         )  # fmt: skip
 
     # --- rounds ----------------------------------------------------------------------------
@@ -183,7 +187,10 @@ class _Search:
         for number, entry in enumerate(list(self.entries), 1):
             self.tell(f"trying {entry.row.settings} ({number} of {len(self.entries)})")
             try:
-                with stand.opened(entry.candidate, self.bars.samples, _WARM_S) as opened:
+                with (
+                    self._sparing(),
+                    stand.opened(entry.candidate, self.bars.samples, _WARM_S) as opened,
+                ):
                     if not self._takes_part(entry, opened):
                         continue
                     turn = Turn(self._scenario, _FIRST_S, 3, 3.0, self.bars.seed)
@@ -203,7 +210,10 @@ class _Search:
             self.tell(f"{len(alive)} candidates, {seconds:.2g} s each")
             for entry in self._rng.sample(alive, len(alive)):
                 try:
-                    with stand.opened(entry.candidate, self.bars.samples, _WARM_S) as opened:
+                    with (
+                        self._sparing(),
+                        stand.opened(entry.candidate, self.bars.samples, _WARM_S) as opened,
+                    ):
                         turns = [
                             Turn(self._scenario, seconds / 2, 5, 4.0, self.bars.seed + number)
                             for number in range(2)
@@ -233,7 +243,7 @@ class _Search:
             tried: dict[int, Opened] = {}
             told: dict[int, list[dict[str, Any]]] = {}
             for entry in finalists:
-                with _watched(entry):
+                with self._sparing(), _watched(entry):
                     probe = stack.enter_context(Probe(self.bars.timeout_s, self.stopped))
                     tried[id(entry)] = probe.open(entry.candidate, self.bars.samples, 2 * _WARM_S)
                     told[id(entry)] = []
@@ -243,9 +253,10 @@ class _Search:
                 self.tell(f"{len(finalists)} candidates in turns ({number + 1} of {_FINAL_TURNS})")
                 turn = Turn(self._scenario, seconds, 3, 4.0, self.bars.seed + number)
                 running = [its for its in finalists if its.row.state == "lost"]
-                for entry in self._rng.sample(running, len(running)):
-                    with _watched(entry):
-                        told[id(entry)].append(tried[id(entry)].turn(turn, self.bars.timeout_s))
+                with self._sparing():
+                    for entry in self._rng.sample(running, len(running)):
+                        with _watched(entry):
+                            told[id(entry)].append(tried[id(entry)].turn(turn, self.bars.timeout_s))
             for entry in finalists:
                 if entry.row.state == "lost":
                     with _watched(entry):
@@ -347,6 +358,15 @@ class _Search:
             entry.out("over", f"{said} {value:.3g} {unit}, the bar is {bar:g} {unit}")
 
     # --- else ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _sparing(self) -> Iterator[None]:
+        """Rest after what is done inside, so that it takes no more than its share of the time."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stopped.wait((time.monotonic() - began) * (1 / self.bars.share - 1))
 
     def _left(self) -> float:
         """Share of the time that is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -24,6 +25,8 @@ _WORDS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fi
 class Guarded(HttpToolsProtocol):
     """One connection. `overdue` is asked of each once a second by the server."""
 
+    give_way: Callable[[], None] = staticmethod(lambda: None)
+    """Called before anything is done with what has come."""
     _in_head = True
     _head = 0
     _due = math.inf
@@ -39,6 +42,7 @@ class Guarded(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.parser is None or self.transport.is_closing():
             return
+        self.give_way()
         if self._in_head:
             self._head += len(data)
         self._unset_keepalive_if_required()

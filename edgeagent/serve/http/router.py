@@ -69,9 +69,17 @@ class Router:
 
     Args:
         limit: bytes that a body may have.
+        give_way: called before each request; may hold it up for a moment.
     """
 
-    def __init__(self, routes: Sequence[Route], door: Door, limit: int) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        door: Door,
+        limit: int,
+        give_way: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._give_way = give_way
         self.routes = tuple(routes)
         self._door = door
         self._limit = limit
@@ -88,6 +96,7 @@ class Router:
         """Answer one request; whatever goes wrong becomes an answer."""
         if scope["type"] != "http":
             return
+        self._give_way()
         request = Request(scope, receive, self._limit)
         close = False
         try:

@@ -54,6 +54,7 @@ class Server:
         tick: awaited once a second.
         end: awaited after the last request.
         background: called on the thread at its start.
+        give_way: called on the thread before each piece of work; may hold it up for a moment.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Server:
         tick: Callable[[], Awaitable[None]],
         end: Callable[[], Awaitable[None]],
         background: Callable[[], None],
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
         self.listen = listen
         self._app = app
         self._begin, self._tick, self._end = begin, tick, end
         self._background = background
+        self._give_way = give_way
         self._server: Any = None
         self._socket: socket.socket | None = None
         self._ready = threading.Event()
@@ -107,8 +110,9 @@ class Server:
                 remedy=f"Install them: {to_install('serve')}. Or take [serve] out.",
             ) from error
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        guarded = type("Guarded", (Guarded,), {"give_way": staticmethod(self._give_way)})
         config = uvicorn.Config(
-            self._app, http=Guarded, loop="asyncio", ws="none", lifespan="off", log_config=None,
+            self._app, http=guarded, loop="asyncio", ws="none", lifespan="off", log_config=None,
             access_log=False, server_header=False, date_header=False, proxy_headers=False,
             timeout_keep_alive=75, timeout_graceful_shutdown=1, backlog=_BACKLOG,
             ssl_certfile=self.listen.cert or None, ssl_keyfile=self.listen.key or None,

@@ -120,6 +120,7 @@ class TrustedRepository:
         """
         if _is(into, target):
             progress(target.length, target.length)
+            self._record(target)
             return
         if not self._from_patch(target, into, bases, progress, stopped):
             self._whole(target, into, progress, stopped)

@@ -40,10 +40,18 @@ class Sink:
 class Running:
     """Pipelines of a configuration on a library of our own, started."""
 
-    def __init__(self, models: Path, table: dict[str, Any], sharing: Sharing | None = None) -> None:
+    def __init__(
+        self,
+        models: Path,
+        table: dict[str, Any],
+        sharing: Sharing | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.sink = Sink()
         config = msgspec.convert(table, Config)
-        self.around = Surroundings(config, "hash", Library([models]), self.sink, sharing=sharing)
+        self.around = Surroundings(
+            config, "hash", Library([models]), self.sink, sharing=sharing, folder=folder
+        )
         self.supervisor = Supervisor()
         self.built = build(self.around)
         for unit in (*self.built.pipelines.values(), *self.built.sources.values()):

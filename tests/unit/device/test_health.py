@@ -132,6 +132,17 @@ def test_the_part_of_memory_that_is_free(tmp_path: Path) -> None:
     assert health.free_share(tmp_path) == pytest.approx(0.2)
 
 
+def test_processor_time_that_control_groups_allow(tmp_path: Path) -> None:
+    assert health.quota(tmp_path) is None
+    write(tmp_path, "proc/self/cgroup", "0::/system.slice/edgeagent.service\n")
+    write(tmp_path, "sys/fs/cgroup/system.slice/edgeagent.service/cpu.max", "max 100000\n")
+    assert health.quota(tmp_path) is None
+    write(tmp_path, "sys/fs/cgroup/system.slice/cpu.max", "150000 100000\n")
+    assert health.quota(tmp_path) == 1.5
+    write(tmp_path, "sys/fs/cgroup/system.slice/edgeagent.service/cpu.max", "50000 100000\n")
+    assert health.quota(tmp_path) == 0.5
+
+
 def test_the_share_of_its_frequency_that_the_slowest_processor_may_use(tmp_path: Path) -> None:
     assert health.frequency(tmp_path) is None
     policy = "sys/devices/system/cpu/cpufreq/policy"

@@ -120,7 +120,7 @@ def test_a_healthy_device_has_no_problem(make: Any) -> None:
     told = {its.check for its in report.findings}
     # Models, sources and certificates have nothing to tell without any; nobody can be asked.
     assert told == {check.name for check in CHECKS} - {
-        "models", "golden", "sources", "certificates", "limits", "agent",
+        "models", "golden", "handlers", "sources", "certificates", "limits", "agent",
     } | ({"limits"} & told)  # fmt: skip
     assert len(CHECKS) >= 40 and len({check.name for check in CHECKS}) == len(CHECKS)
     assert all(check.about.endswith(".") or check.about.endswith("?") for check in CHECKS)

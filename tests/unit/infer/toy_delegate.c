@@ -8,6 +8,7 @@
  *         | crash-load | hang-load (at creation) | crash-lost (without its device)
  *   add   a number that is added to every byte, to give wrong answers
  *   slow  microseconds that each run takes longer (or compiled in: -DSLOW=…)
+ *   burdened  a file: while it is there, each run takes 20 ms longer
  *   device  a file that stands for its device: without it nothing works
  */
 #define _DEFAULT_SOURCE
@@ -79,7 +80,7 @@ typedef struct Delegate {
 } Delegate;
 
 static int take = 22, most = 1000, add = 0, slow = SLOW;
-static char failing[16], device[512];
+static char failing[16], device[512], burdened[512];
 
 static bool lost(void) { return device[0] && access(device, F_OK) != 0; }
 
@@ -92,6 +93,7 @@ static Status kernel_invoke(Context *context, Node *node) {
   if (!strcmp(failing, "crash")) abort();
   while (!strcmp(failing, "hang")) sleep(1);
   if (slow) usleep((useconds_t)slow);
+  if (burdened[0] && access(burdened, F_OK) == 0) usleep(20000);
   /* The border of a partition has no order: the shape may come before the values. */
   Tensor *out = &context->tensors[node->outputs->data[0]], *in = NULL;
   for (int i = 0; i < node->inputs->size && !in; i++)
@@ -130,13 +132,14 @@ static Status delegate_prepare(Context *context, Delegate *delegate) {
 
 Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count,
                                         void (*report)(const char *)) {
-  take = 22, most = 1000, add = 0, slow = SLOW, failing[0] = device[0] = 0;
+  take = 22, most = 1000, add = 0, slow = SLOW, failing[0] = device[0] = burdened[0] = 0;
   for (size_t i = 0; i < count; i++) {
     if (!strcmp(keys[i], "take")) take = atoi(values[i]);
     if (!strcmp(keys[i], "add")) add = atoi(values[i]);
     if (!strcmp(keys[i], "most")) most = atoi(values[i]);
     if (!strcmp(keys[i], "slow")) slow = atoi(values[i]);
     if (!strcmp(keys[i], "device")) strncpy(device, values[i], sizeof device - 1);
+    if (!strcmp(keys[i], "burdened")) strncpy(burdened, values[i], sizeof burdened - 1);
     if (!strcmp(keys[i], "fail")) strncpy(failing, values[i], sizeof failing - 1);
   }
   if (!strcmp(failing, "crash-load")) abort();

@@ -1,14 +1,17 @@
 """What counts as the same result on another processor."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import arm
+import results
 
 
-def _told(outputs: str, *values: float) -> dict[str, Any]:
-    return {"outputs": outputs, "values": [list(values)]}
+def _told(outputs: str, *values: float, ran: str = "") -> dict[str, Any]:
+    return {"outputs": outputs, "values": [list(values)], "ran": ran}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,23 @@ def _told(outputs: str, *values: float) -> dict[str, Any]:
 )  # fmt: skip
 def test_rounding_is_allowed_and_no_more(other: dict[str, Any], said: str, close: bool) -> None:
     assert arm.difference(_told("a", 3.0, 5.0), other) == (said, close)
+
+
+@pytest.mark.parametrize(("value", "close"), [(5.0, True), (6.0, False)])
+def test_reference_kernels_may_not_round_otherwise(value: float, close: bool) -> None:
+    one = _told("a", 3.0, 5.0, ran="litert 2.3.0, reference kernels")
+    other = _told("a" if value == 5.0 else "b", 3.0, value, ran=one["ran"])
+    assert arm.difference(one, other)[1] is close
+
+
+def test_this_machine_gives_both_kinds_of_results(repository: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    file = next((repository / "models" / "bearing").glob("*/*.tflite"))
+    agent, plain = results.of_file(file)
+    assert agent["ran"].startswith("litert ") and plain["ran"].endswith(arm.REFERENCE)
+    assert agent["file"] == plain["file"] == file.name
+    assert len(agent["values"]) == len(plain["values"]) == 4
+    assert np.abs(np.subtract(agent["values"], plain["values"])).max() <= 2, "steps of 256"
 
 
 def test_results_of_another_shape_are_never_equal() -> None:

@@ -116,3 +116,48 @@ def test_it_can_be_forgotten(package: Package, kept: Choice, tmp_path: Path) -> 
     known.forget(package)
     assert known.of(package) is None
     known.forget(package)
+
+
+def test_less_processor_time_ends_it(
+    package: Package, kept: Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices.health, "quota", lambda: 0.5)
+    said = "the processor time that may be used was none and is 0.5 processors"
+    assert outdated(kept, package) == said
+
+
+def test_another_kernel_or_driver_ends_it(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_npu = Runtime(delegate="/usr/lib/libvx_delegate.so")
+    versions = {"galcore": "6.4.3"}
+    monkeypatch.setattr(choices.drivers, "drivers", lambda: versions)
+    made = Choice(1, "digits@1.0.0", "", circumstances(package, on_npu), on_npu)
+    plain = Choice(1, "digits@1.0.0", "", circumstances(package, TWO), TWO)
+    versions["galcore"] = "6.4.11"
+    assert outdated(made, package) == (
+        "the accelerator's driver was galcore 6.4.3 and is galcore 6.4.11"
+    )
+    assert outdated(plain, package) == ""
+    monkeypatch.setattr(choices.drivers, "kernel", lambda: "7.0")
+    assert "and is 7.0" in outdated(plain, package)
+
+
+def test_what_an_earlier_agent_did_not_write_down_has_not_changed(
+    package: Package, kept: Choice
+) -> None:
+    for key in ("quota", "kernel", "drivers"):
+        del kept.circumstances[key]
+    assert outdated(kept, package) == ""
+
+
+def test_to_forget_is_to_forget_all_versions(
+    package: Package, kept: Choice, tmp_path: Path
+) -> None:
+    its = Choices(tmp_path)
+    (its.folder / "digits@0.9.0.json").write_bytes((its.folder / "digits@1.0.0.json").read_bytes())
+    (its.folder / "other@1.0.0.json").write_bytes((its.folder / "digits@1.0.0.json").read_bytes())
+    assert its.of_another_version(package) == kept
+    its.forget(package)
+    assert [file.name for file in its.folder.iterdir()] == ["other@1.0.0.json"]
+    assert its.of_another_version(package) is None

@@ -1,0 +1,1 @@
+"""Endurance: an agent with three pipelines for a long time, with a fault every other minute."""
