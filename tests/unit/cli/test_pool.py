@@ -133,6 +133,12 @@ def test_a_sentence_for_each_state() -> None:
     assert "as usual" in drift_commands.sentence(watching)
     drifted = {"state": "drift", "reason": "what it sees has drifted: x", "since": "2026"}
     assert drift_commands.sentence(drifted).endswith("x (since 2026)")
+    label = {"feature": "labels", "label": "nut", "was": [0.04], "now": [0.31]}
+    assert drift_commands._changed(label) == '"nut": was 4% of the answers, is 31%'
+    value = {"feature": "brightness", "label": "", "was": [90.0, 121.5, 140.0], "now": [30, 48, 60]}
+    assert drift_commands._changed(value) == (
+        "brightness: 5, 50, 95 % were below 90, 121.5, 140, are below 30, 48, 60"
+    )
     pool = {"samples": {"door": {"random": 2, "uncertain": 1}}, "sent": 1, "bytes": 12288,
             "max_bytes": 64 << 20, "withheld": 4, "faults": {"door": "disk full"}}  # fmt: skip
     assert views._pool(pool) == (
