@@ -220,8 +220,6 @@ def _sent(config: Config, device: str) -> Iterator[dict[str, Any]]:
         if its.image and config.privacy.pictures != "never":
             rows.append((f"{base}/image/{name}", "the last picture of an event, retained",
                          "a picture as redacted"))  # fmt: skip
-        if its.live:
-            rows.append((f"{base}/live/{name}", "every result", "what is seen"))
     for topic, what, personal in rows:
         yield {"topic": topic, "what": what, "personal": personal}
 

@@ -1,7 +1,7 @@
 """Everything that an agent keeps, sends and shows to anybody, searched for what must be hidden.
 
 A camera that is decoded in a child process, with every way out switched on: evidence and clips,
-batches, blobs, pictures retained and live, answers of commands, the live page, replay sheets,
+batches, blobs, pictures retained, answers of commands, the live page, replay sheets,
 bundles, logs, shared memory, and core dumps of the agent and of the child. With redaction there is
 nothing; without it, it is in each of them that holds pictures at all.
 """
@@ -82,7 +82,6 @@ model = "people"
 record = {{ every = 2 }}
 snapshot = true
 image = true
-live = true
 clip = {{ before = "1500 ms", after = "1 s", fps = 10 }}
 [[pipelines.door.rules]]
 when = "label == 'person' and score > 0.5"
@@ -93,7 +92,7 @@ WITH_PICTURES = {
     "data folder", "mqtt blob", "mqtt image", "mqtt answer", "page", "page's evidence",
     "capture at the shell", "replay sheet", "core of the agent", "core of the child",
 }  # fmt: skip
-WITHOUT = {"bundle", "log", "/dev/shm", "status", "report", "mqtt records", "mqtt live"}
+WITHOUT = {"bundle", "log", "/dev/shm", "status", "report", "mqtt records"}
 
 
 @contextmanager
@@ -177,9 +176,9 @@ class Device:
     # --- ways out ----------------------------------------------------------------------------
 
     def _ask(self, agent: AgentProcess, desk: Listener) -> None:
-        agent.until(lambda its: its["pipelines"]["door"]["steps"] > 70, 60)
+        agent.until(lambda its: its["pipelines"]["door"]["steps"] > 50, 240)
         desk.until(lambda: any(b"RIFF" in payload for topic, payload, _ in desk.got
-                               if "/blob/" in topic), 60)  # fmt: skip
+                               if "/blob/" in topic), 120)  # fmt: skip
         at = clock.rfc3339(clock.wall_ns())
         for kind, more in (("capture", {"source": "cam", "seconds": 2.5}), ("support-bundle", {})):
             topic = f"edgeagent/door-7/cmd/{kind}/{kind}1"
