@@ -16,13 +16,16 @@ from typing import Any
 import msgspec
 
 from edgeagent import errors, manifest
+from edgeagent.cli import setting_up
 from edgeagent.config import model
 from edgeagent.config.schema import config_schema, field_docs
 from edgeagent.diagnose.codes import AREAS, codes
+from edgeagent.sync import command_types
 from edgeagent.sync.command_types import TABLE
-from edgeagent.sync.schema import schemas
+from edgeagent.sync.schema import of_type, schemas
 
 HERE = Path(__file__).resolve().parent
+TWINS = "../edgeagent/cli/twins.json"
 NOTE = "<!-- made by `make docs`; change the code instead -->\n\n"
 
 
@@ -38,6 +41,8 @@ def pages() -> dict[str, str]:
         "reference/codes.md": _codes(),
         "reference/rules.md": _rules(),
         "schema/config.json": _json(config_schema()),
+        "schema/setup.json": _json(setting_up.schema()),
+        TWINS: twins(),
     }
     for name, schema in schemas().items():
         made[f"schema/{name}.json"] = _json(schema)
@@ -223,6 +228,43 @@ def _commands() -> str:
     return text
 
 
+def twins() -> str:
+    """What the command line makes commands from (`edgeagent.cli.twins`): it must start without the
+    library that the table is written with."""
+    documented = field_docs([command_types])
+    table = {
+        name: {
+            "at_device": kind.twin,
+            "summary": kind.summary,
+            "arguments": _arguments(kind.arguments, documented),
+        }
+        for name, kind in TABLE.items()
+    }
+    return json.dumps(table, indent=1) + "\n"
+
+
+def _arguments(struct: Any, documented: dict[str, dict[str, str]]) -> dict[str, Any]:
+    schema = of_type(struct)["$defs"][struct.__name__]
+    texts = documented[struct.__name__]
+    found = {}
+    for name, node in schema.get("properties", {}).items():
+        if "$ref" in node or "$ref" in str(node.get("anyOf", "")):
+            continue  # An object is not typed by hand.
+        plain = next((its for its in node.get("anyOf", ()) if its.get("type") != "null"), node)
+        items = plain.get("items", {})
+        told = {
+            "type": plain.get("type", "string"),
+            "required": name in schema.get("required", ()),
+            "default": node.get("default"),
+            "minimum": plain.get("minimum"),
+            "maximum": plain.get("maximum"),
+            "choices": plain.get("enum") or items.get("enum"),
+            "help": " ".join(texts.get(name, "").replace("`", "").split()),
+        }
+        found[name] = {key: its for key, its in told.items() if its is not None}
+    return found
+
+
 def _errors() -> str:
     text = NOTE + ("# Errors\n\n| code | exit code | tried again | meaning |\n|---|---|---|---|\n")
     # The module's docstring draws the tree with a meaning for each class.
@@ -284,6 +326,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     check = parser.parse_args().check
     stale = []
+    if not check:
+        # First: the page of the command line is made from the command line.
+        (HERE / TWINS).write_text(twins(), encoding="utf-8")
     for name, content in pages().items():
         file = HERE / name
         if file.exists() and file.read_text(encoding="utf-8") == content:

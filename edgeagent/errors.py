@@ -213,3 +213,18 @@ def in_words(error: BaseException) -> str:
     if not error.remedy:
         return sentence
     return f"{sentence}{'' if sentence.endswith(('.', '?', '!')) else '.'} {error.remedy}"
+
+
+def of_code(code: str) -> type[EdgeAgentError]:
+    """The class that a stable code stands for, of those that are made of a sentence alone; the
+    root where there is none."""
+    return _coded(EdgeAgentError).get(code, EdgeAgentError)
+
+
+def _coded(of: type[EdgeAgentError]) -> dict[str, type[EdgeAgentError]]:
+    found: dict[str, type[EdgeAgentError]] = {}
+    for kind in of.__subclasses__():
+        found |= {kind.code: kind, **_coded(kind)}
+    return {
+        code: kind for code, kind in found.items() if kind not in (CommandRejected, ProofFailed)
+    }

@@ -174,6 +174,9 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     labels: str | list[str] = ""
     state: list[StateSpec] = msgspec.field(default_factory=list)
     golden: Golden | None = None
+    reference: str = ""
+    """A file of the package with sketches of the data that it was made with, by which drift is
+    found on devices (``models reference`` writes it)."""
     budget: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
     files: dict[str, FileEntry] = msgspec.field(default_factory=dict)
     provenance: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -15,7 +15,19 @@ from edgeagent.clock import mono_ms, wall_ns
 from edgeagent.decide.present import Present
 from edgeagent.errors import EdgeAgentError, InferenceError, InputError, SourceEnded, in_words
 from edgeagent.metrics import Meter
-from edgeagent.stages import Acts, Change, Gates, Inbox, Notes, Paces, Parked, Sink, Stages
+from edgeagent.stages import (
+    Acts,
+    Change,
+    Drifts,
+    Gates,
+    Inbox,
+    Notes,
+    Paces,
+    Parked,
+    Seen,
+    Sink,
+    Stages,
+)
 from edgeagent.types import Draft, Evidence, Health, Joint, Prediction, Sample
 from edgeagent.update.behaviour import Watch
 
@@ -59,10 +71,12 @@ class Pipeline:
         """How it behaves under the present version of its model."""
         self.tap: Callable[[Sample | Joint, list[Prediction]], None] | None = None
         """Told of each sample and what was found in it; must not block."""
+        self.drift: Drifts | None = None
+        """Told of each sample likewise, and of the model."""
         self.act: Acts | None = None
         """Told of events on which plugins act."""
-        self.lately: deque[tuple[int, list[Prediction]]] = deque(maxlen=_REMEMBERED)
-        """Numbers of the newest samples, and what was found in them."""
+        self.lately: deque[Seen] = deque(maxlen=_REMEMBERED)
+        """The newest samples, oldest first."""
         self.deadline_s = _OPEN_S
         self._step_deadline_s = deadline_s
         self.present = Present()
@@ -109,7 +123,7 @@ class Pipeline:
             if joint:
                 draft.data["with"] = joint.partners()
             self._append(draft)
-        self.lately.append((sample.number, predictions))
+        self.lately.append(Seen(sample.number, sample.at_ns, predictions))
         if self._notes is not None:
             self._notes.saw(sample, stages.found())
         ended = time.perf_counter()
@@ -118,6 +132,8 @@ class Pipeline:
         self.watch.saw(predictions, sample.when_ms, ended - started, stages.threshold)
         if self.tap is not None:
             self.tap(given, predictions)
+        if self.drift is not None:
+            self.drift.saw(given, predictions)
         if sample.stream_ms is None and sample.mono_ms:
             self.meter.age.add(max(0.0, mono_ms() - sample.mono_ms) / 1e3)
 
@@ -198,6 +214,8 @@ class Pipeline:
         self._gate = stages.gate
         if self._notes is not None:
             self._notes.begin(stages.setup())
+        if self.drift is not None:
+            self.drift.begin(stages.model, stages.threshold, stages.usual)
 
     def _note_held(self, sample: Sample | Joint, why: str) -> None:
         if self._notes is not None:
@@ -389,6 +407,7 @@ class Pipeline:
             loss = loss or stages.code.loss()
         if self.act is not None:
             loss = loss or self.act.loss()
+        loss = loss or self.meter.slow
         if loss and state == "ok":
             state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -107,6 +108,18 @@ class Paces(Protocol):
     def takes(self, time_s: float) -> bool: ...
 
 
+class Drifts(Protocol):
+    """What looks whether samples and answers are still as usual (a `drift.watch.Drift`)."""
+
+    def begin(self, model: str, threshold: float, usual: Path | None) -> None:
+        """From now on this model is asked."""
+
+    def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None: ...
+
+    def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
+        """Another version of the model says this of a sample. Any thread."""
+
+
 class Acts(Protocol):
     """What does the actions of plugins (an `agent.acting.Acting`)."""
 
@@ -156,11 +169,23 @@ class Stages(Struct):
     """None = every sample is worth an inference."""
     threshold: float = 0.0
     """From which score on something counts as seen."""
+    labels: Sequence[str] = ()
+    """All that its model finds; empty where nobody knows."""
+    usual: Path | None = None
+    """What its package says of the samples and answers that are usual."""
     inherit: Callable[[Stages], bool] = lambda _before: False
     """Take over what the stages before these remember: tracks, open events, counts. False = that
     can't be, so they must end what is open. Called between two samples."""
     memory: Any = None
     """What there is to take over."""
+
+
+class Seen(Struct, frozen=True):
+    """What was found in one sample."""
+
+    number: int
+    at_ns: int
+    predictions: list[Prediction]
 
 
 class Parked(Struct, frozen=True):

@@ -36,6 +36,7 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     if stats.fault:
         reasons.append(f"outbox: {stats.fault}")
     reasons += storage_reasons(agent, stats)
+    reasons += agent.drifting.reasons()
     if agent.unserved:
         reasons.append(f"serve: {agent.unserved}")
     if agent.sync is not None:
@@ -45,12 +46,13 @@ def verdict(agent: Agent) -> tuple[str, list[str]]:
     return ("degraded" if reasons else "online"), reasons
 
 
-def unused(agent: Agent) -> Iterator[str]:
-    """What of its inputs a finite run could not use, and why."""
-    for health in agent.supervisor.health():
-        if health.state == "down" or health.detail.get("skipped") or health.detail.get("corrupt"):
-            why = health.reason or health.detail.get("last_error", "skipped some")
-            yield f"{health.name}: {why}"
+def unused(agent: Agent) -> list[str]:
+    """What a finite run could not use of all that it was given, by unit."""
+    return [
+        f"{health.name}: {health.reason or health.detail.get('last_error', 'skipped some')}"
+        for health in agent.supervisor.health()
+        if health.state == "down" or health.detail.get("skipped") or health.detail.get("corrupt")
+    ]
 
 
 def storage_reasons(agent: Agent, stats: OutboxStats) -> Iterator[str]:
@@ -92,6 +94,8 @@ def status(agent: Agent) -> dict[str, Any]:
         "outbox": account(agent),
         "storage": storage(agent),
         "pipelines": {name: unit_status(unit) for name, unit in agent.pipelines.items()},
+        "drift": agent.drifting.status(),
+        **({"pool": pooled} if (pooled := agent.drifting.pooled) else {}),
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
         **figures(agent),

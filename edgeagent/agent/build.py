@@ -28,7 +28,7 @@ from edgeagent.errors import ConfigError, EdgeAgentError, UsageError, in_words
 from edgeagent.manifest import Package
 from edgeagent.pipeline import Pipeline
 from edgeagent.prove.samples import gives, takes, wanted_by
-from edgeagent.stages import Notes, Sink, Stages
+from edgeagent.stages import Drifts, Notes, Sink, Stages
 from edgeagent.supervisor import Unit
 from edgeagent.types import Health
 from edgeagent.update.compatible import shared_models
@@ -90,6 +90,8 @@ class Surroundings(Struct, frozen=True):
     """Where topics of other devices come from."""
     notes: Callable[[str, str], Notes] | None = None
     """Where decisions of a pipeline that reads a source are noted; None = nowhere."""
+    drift: Callable[[Pipeline], Drifts | None] = lambda _pipeline: None
+    """What looks whether a pipeline's samples are as usual; None = nobody."""
     proven: Proven | None = None
     """What need not be tried in a process of its own; None = nothing is tried."""
     delegated: Callable[[], Delegated] | None = None
@@ -264,6 +266,7 @@ def _pipeline(around: Surroundings, built: Built, name: str, plan: Plan) -> Pipe
 
 def _present(around: Surroundings, pipeline: Pipeline) -> Pipeline:
     around.presents[pipeline.name] = pipeline.present
+    pipeline.drift = around.drift(pipeline)
     config = around.config.pipelines[pipeline.name]
     if any(action not in ACTIONS for rule in config.rules for action in rule.do):
         from edgeagent.agent.acting import Acting

@@ -29,9 +29,10 @@ _ELSEWHERE = {
     "doctor": ("diagnosis", "doctor"), "why": ("diagnosis", "why"),
     "support-bundle": ("diagnosis", "bundle"), "drill": ("diagnosis", "drill"),
     "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
+    "infer": ("asking", "infer"), "explain": ("asking", "explain"),
     "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
-    "tune": ("measuring", "tune"), "privacy-report": ("privacy", "report"),
-    "purge": ("privacy", "purge"),
+    "tune": ("measuring", "tune"), "drift": ("drifting", "drift"), "pool": ("pooling", "pool"),
+    "privacy-report": ("privacy", "report"), "purge": ("privacy", "purge"),
 }  # fmt: skip
 """Commands by the module and the function that do them; an agent that is asked for none of them
 loads none of these."""
@@ -125,12 +126,7 @@ class Commands:
 
     def _config_get(self, arguments: types.ConfigGet, _job: Job) -> dict[str, Any]:
         loaded = self._agent.loaded
-        value: Any = loaded.shown()
-        for part in arguments.key.split(".") if arguments.key else []:
-            if not isinstance(value, dict) or part not in value:
-                raise NotFound(f"the configuration has no key {arguments.key!r}")
-            value = value[part]
-        answer = {"hash": loaded.hash, "key": arguments.key, "value": value}
+        answer = {"hash": loaded.hash, "key": arguments.key, "value": loaded.value(arguments.key)}
         if arguments.origin:
             answer["origins"] = loaded.origins()
         return answer

@@ -35,14 +35,16 @@ def restart(agent: Agent, _arguments: Nothing, _job: Job) -> dict[str, Any]:
     return {"boot": agent.boot, "restarts": True}
 
 
-def put_away(agent: Agent, order: Order, data: bytes) -> dict[str, Any]:
+def put_away(
+    agent: Agent, order: Order, data: bytes, type: str = "application/json"
+) -> dict[str, Any]:
     """Keep a large result as evidence of a record of its own; it goes out as all evidence does.
 
     Raises StoreError.
     """
     import hashlib  # seldom needed
 
-    kept = Evidence("application/json", data)
+    kept = Evidence(type, data)
     ticket = agent.outbox.append(
         Draft(
             "result", at_ns=clock.wall_ns(), mono_ms=clock.mono_ms(),

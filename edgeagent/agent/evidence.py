@@ -44,6 +44,8 @@ class Pictures:
         """To be told of the disagreements in one pipeline."""
 
         def disagreed(given: Sample | Joint, old: list[Told], new: list[Told]) -> None:
+            if pipeline.drift is not None:
+                pipeline.drift.disagreed(given, new)
             now = time.monotonic()
             if self._left <= 0 or now < self._next:
                 return

@@ -50,11 +50,13 @@ def gather(agent: Agent) -> Iterator[Family]:
     """All figures of the agent. May be called on any thread."""
     yield from _agent(agent)
     yield from _pipelines(agent)
+    yield from _drift(agent)
     yield from _sources(agent)
     yield from _outbox(agent)
     yield from _link(agent)
     yield from _health(agent)
     yield from _deployments(agent)
+    yield _aside(agent)
 
 
 def _agent(agent: Agent) -> Iterator[Family]:
@@ -105,6 +107,31 @@ def _pipelines(agent: Agent) -> Iterator[Family]:
         steps.seconds.append((labels, meter.step))
         ages.seconds.append((labels, meter.age))
     yield from (states, rate, *counts, stages, steps, ages)
+
+
+def _drift(agent: Agent) -> Iterator[Family]:
+    open_ = Family("edgeagent_drift", "gauge", "1 = what a pipeline sees is not what is usual")
+    share = Family("edgeagent_drift_learned_ratio", "gauge", "How far what is usual is learned")
+    far = Family(
+        "edgeagent_drift_distance", "gauge", "How far a feature is from what is usual, 0-1"
+    )
+    limits = Family("edgeagent_drift_limit", "gauge", "From which distance on it has drifted")
+    for name, its in agent.drifting.status().items():
+        open_.add(its["state"] == "drift", pipeline=name)
+        share.add(its.get("learned", 1.0), pipeline=name)
+        for family, key in ((far, "distance"), (limits, "limit")):
+            for feature, value in its.get(key, {}).items():
+                family.add(value, pipeline=name, feature=feature)
+    yield from (open_, share, far, limits)
+    pooled = agent.drifting.pooled
+    samples = Family("edgeagent_pool_samples", "gauge", "Samples that wait for a label")
+    room = Family("edgeagent_pool_bytes", "gauge", "What they take on disk")
+    if pooled:
+        room.add(pooled["bytes"])
+    for name, reasons in pooled.get("samples", {}).items():
+        for reason, count in reasons.items():
+            samples.add(count, pipeline=name, reason=reason)
+    yield from (samples, room)
 
 
 def _state(family: Family, state: str, **labels: str) -> None:
@@ -178,6 +205,15 @@ def _health(agent: Agent) -> Iterator[Family]:
         if key.startswith("wear_"):
             worn.add(share / 100, medium=key[5:].removesuffix("_percent"))
     yield worn
+
+
+def _aside(agent: Agent) -> Family:
+    """There from the start, so that a rule about it can be written before the first fails."""
+    waits = Family("edgeagent_delegate_aside_seconds", "gauge",
+                   "Until a delegate that failed is tried again")  # fmt: skip
+    for its in agent.delegated.told() if agent.delegated is not None else ():
+        waits.add(its["again_s"], delegate=its["delegate"], model=its["model"])
+    return waits
 
 
 def _deployments(agent: Agent) -> Iterator[Family]:

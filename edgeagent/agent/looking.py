@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from edgeagent.agent import diagnosis
-from edgeagent.decide.data import as_data
+from edgeagent.agent.asking import newest
+from edgeagent.agent.watched import told
 from edgeagent.device import health
-from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound, SourceEnded
+from edgeagent.errors import Busy, CommandRejected, EdgeAgentError, NotFound
 from edgeagent.sync.command_types import Why
-from edgeagent.types import Anomaly, Frame
+from edgeagent.types import Frame
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
     from edgeagent.agent.sittings import Sittings
 
-_PATIENCE_S = 2.0
 _LARGEST = 64 << 20
 
 
@@ -69,7 +69,7 @@ class Looking:
         self._sittings.looked(by, f"live page: {pipeline}")
         its = self._agent.loaded.config.pipelines[pipeline]
         source = its.source or next(iter(its.sources.values()), "")
-        sample = self._newest(source)
+        sample = newest(self._agent, source)
         told: dict[str, Any] = {"pipeline": pipeline, "picture": "", "withheld": ""}
         if isinstance(sample, Frame):
             height, width = sample.pixels.shape[:2]
@@ -79,19 +79,6 @@ class Looking:
             told["withheld"] = sample if isinstance(sample, str) else f"{source} gives no pictures"
         number, found = self._found(unit, told.get("number", 0))
         return {**told, "seen": number, "predictions": found}
-
-    def _newest(self, source: str) -> Any:
-        """A present sample, or why there is none."""
-        unit = self._agent.sources.get(source)
-        if unit is None or not hasattr(unit, "subscribe"):
-            return f"{source} is not open"
-        mailbox = unit.subscribe(1)
-        try:
-            return mailbox.get(_PATIENCE_S) or f"{source} has given nothing for {_PATIENCE_S:g} s"
-        except SourceEnded:
-            return f"{source} has ended"
-        finally:
-            unit.unsubscribe(mailbox)
 
     def _picture(self, source: str, frame: Frame) -> dict[str, Any]:
         """As a person may see it who asks: what must be hidden is, or there is none."""
@@ -116,15 +103,9 @@ class Looking:
         lately = list(unit.lately) if isinstance(unit, Pipeline) else []
         if not lately:
             return 0, []
-        wanted = number or lately[-1][0]
-        seen, predictions = min(lately, key=lambda its: abs(its[0] - wanted))
-        stages = unit.stages
-        least = stages.threshold if stages is not None else 0.0
-        good = (
-            its for its in predictions
-            if isinstance(its, Anomaly) or getattr(its, "score", least) >= least
-        )  # fmt: skip
-        return seen, [as_data(its) for its in good]
+        wanted = number or lately[-1].number
+        seen = min(lately, key=lambda its: abs(its.number - wanted))
+        return seen.number, told(unit, seen.predictions)
 
     def evidence(self, sha256: str, by: str) -> bytes:
         found = self._agent.outbox.blobs.read(sha256, 0, _LARGEST)

@@ -172,6 +172,8 @@ def stages_for(
         second=cascade,
         code=brought.code if brought else None,
         threshold=threshold,
+        labels=predictor.labels,
+        usual=package.path(package.manifest.reference) if package.manifest.reference else None,
         inherit=lambda before: memory.inherit(before, predictor.model, threshold),
         memory=memory,
         gate=_gate(pipeline, timezone, presents or {}),

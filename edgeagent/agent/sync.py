@@ -74,6 +74,7 @@ class Sync:
             self.fetching, metrics,
         ):  # fmt: skip
             self.link.board(passenger)
+        self._watch()
         self.link.subscribe(topics.desired, partial(self._wished, "device"))
         for group in config.device.groups:
             self.link.subscribe(
@@ -86,9 +87,23 @@ class Sync:
             self.shelf.keep((topics.image(name),))
             agent.pipelines[name].present.shows = True
         self._states: dict[str, dict[str, Any]] = {}
-        self._told: dict[str, Any] | None = None
+        self._told: Any = None
         self._reported: dict[str, Any] | None = None
         self._was_up = False
+
+    def _watch(self) -> None:
+        """Let people watch every result, where that is asked for."""
+        live = {
+            name: self._agent.pipelines[name]
+            for name, its in self._agent.loaded.config.pipelines.items()
+            if its.live and hasattr(self._agent.pipelines.get(name), "lately")
+        }
+        if live:
+            from edgeagent.agent.watched import since
+            from edgeagent.sync.live import Live
+
+            newest = {name: partial(since, unit) for name, unit in live.items()}
+            self.link.board(Live(self.link, self._topics, newest, self.budget))
 
     def _described(self) -> Discovery:
         from edgeagent.sync.discovery import Discovery
@@ -141,11 +156,14 @@ class Sync:
         if reported != self._reported:
             self._reported = reported
             self.presence.reported(reported)
-        if models == self._told:
+        receipts = [getattr(its, "receipt", "") for its in self._agent.pipelines.values()]
+        delegated = self._agent.delegated
+        proven = (models, receipts, delegated.changes if delegated is not None else 0)
+        if proven == self._told:
             return
         from edgeagent.agent.capabilities import capabilities
 
-        self._told = models
+        self._told = proven
         able = self._engine.capabilities()
         self.presence.capabilities(capabilities(self._agent, able))
         if self._discovery is not None:

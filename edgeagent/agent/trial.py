@@ -303,7 +303,7 @@ def _plain(frame: Frame) -> Evidence | str:
     from edgeagent.types import Evidence
 
     try:
-        return Evidence("image/jpeg", jpeg(frame.pixels))
+        return Evidence("image/jpeg", jpeg(frame.pixels), frame.number)
     except InputError as error:
         return str(error)
 

@@ -20,7 +20,7 @@ from edgeagent.cli import (
     desired,
     devices,
     doctor,
-    drill,
+    drift,
     enrol,
     evaluate,
     explain,
@@ -29,6 +29,7 @@ from edgeagent.cli import (
     models,
     orders,
     outbox,
+    pool,
     privacy,
     render,
     replay,
@@ -134,8 +135,8 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("why")(why.why)
 app.command("support-bundle")(support.support_bundle)
-app.command("identify")(support.identify)
-app.command("drill")(drill.drill)
+app.command("identify")(orders.identify)
+app.command("drill")(orders.drill)
 app.command("ping")(orders.ping)
 app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
@@ -148,7 +149,10 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(config.app, name="config")
+models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")
+app.add_typer(drift.app, name="drift")
+app.add_typer(pool.app, name="pool")
 for command in (repository.init, repository.publish, repository.serve, repository.sign):
     fleet.app.command()(command)
 for command in (enrol.enroll, enrol.revoke, enrol.replace, enrol.enrolled, enrol.accept):

@@ -46,6 +46,7 @@ def check(
 def show(
     file: File = None,
     origin: Annotated[bool, typer.Option("--origin", help="Where each value comes from.")] = False,
+    key: Annotated[str, typer.Option(metavar="KEY", help="Only this: pipelines.door")] = "",
     config: ConfigFile = None,
     data_dir: DataDir = None,
     set_: Settings = None,
@@ -54,17 +55,18 @@ def show(
     """The effective configuration, all layers merged, secrets left out: the running agent's,
     unless a file or a setting is named."""
     named = (file or config) is not None or bool(set_)
-    told = None if named else options.from_agent(config, data_dir, "config-get", origin=True)
+    asked = {"key": key, "origin": True}
+    told = None if named else options.from_agent(config, data_dir, "config-get", **asked)
     if told is None:
         loaded = options.load_config(file or config, data_dir, set_)
-        told = {"value": loaded.shown(), "origins": loaded.origins()}
+        told = {"value": loaded.value(key), "origins": loaded.origins()}
     tables = told["value"]
     if not origin:
-        render.show(tables, as_json, lambda: render.text(views.toml(tables)))
+        shown = tables if isinstance(tables, dict) else {key.rpartition(".")[2]: tables}
+        render.show(tables, as_json, lambda: render.text(views.toml(shown)))
         return
-    values = views.flat(tables)
-    rows = [(key, values.get(key), place) for key, place in told["origins"].items()]
-    data = {key: {"value": value, "origin": place} for key, value, place in rows}
+    rows = views.origins(tables, told["origins"], key)
+    data = {name: {"value": value, "origin": place} for name, value, place in rows}
     render.show(data, as_json, lambda: views.keys(("KEY", "VALUE", "FROM"), rows))
 
 

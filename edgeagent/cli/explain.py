@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgeagent.cli import options, render
+from edgeagent.cli.asked import Asked, Record, Source
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import NotFound, UsageError
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from edgeagent.explain.windows import Attributed
     from edgeagent.prove.predict import Predictor
     from edgeagent.types import Frame, Window
-
-_LOW = 0.2
-"""Part of the threshold from which on an answer still counts as a weaker one."""
 
 
 class Method(str, Enum):
@@ -35,9 +33,8 @@ def explain(
     given: Annotated[
         Path | None, typer.Argument(metavar="INPUT", help="A picture or a recording.")
     ] = None,
-    record: Annotated[
-        str, typer.Option(metavar="ID", help="Of an event (e-1041) or its number: its picture.")
-    ] = "",
+    source: Source = "",
+    record: Record = "",
     label: Annotated[str, typer.Option(help="Explain this label, not the best answer.")] = "",
     sample: Annotated[int, typer.Option(min=0, help="Which sample of a recording.")] = 0,
     save: Annotated[
@@ -53,11 +50,17 @@ def explain(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Hide parts of a picture, or stretches of a recording, and see what it does to the answer."""
+    if source:
+        asked = Asked(model, given or record, source, "", threshold, save)
+        further = {"label": label, "method": method.value, "runs": min(runs, 2000)}
+        _show(asked.of_agent("explain", config, data_dir, **further), as_json)
+        return
+    from edgeagent.explain.child import LOW
     from edgeagent.prove.predict import Predictor
     from edgeagent.types import Frame
 
     package = options.library(config, data_dir).find(model)
-    lowest = (package.manifest.output.threshold if threshold is None else threshold) * _LOW
+    lowest = (package.manifest.output.threshold if threshold is None else threshold) * LOW
     with Predictor(package, threshold=lowest) as predictor:
         chosen = _sample(predictor, given, record, sample, options.data_folder(config, data_dir))
         if isinstance(chosen, Frame):
@@ -84,27 +87,14 @@ def _sample(
 
 
 def _recorded(folder: Path, wanted: str) -> Frame:
-    """The picture that is kept with a record, or with a later one of its event. It is redacted, as
-    it left the pipeline."""
-    from itertools import chain
-
+    """As it left the pipeline: redacted."""
     from edgeagent.capture.pictures import decode_picture
-    from edgeagent.store.export import evidence_file, one, records
+    from edgeagent.explain.kept import kept
     from edgeagent.types import Frame
 
-    name = wanted.removeprefix("e-")
-    itself = one(folder, int(name)) if name.isdigit() else None
-    later = (its for its, _ in records(folder) if (its.get("data") or {}).get("id") == f"e-{name}")
-    for its in chain([itself] if itself else [], later):
-        for blob in its.get("blobs", ()):
-            file = evidence_file(folder, blob["sha256"])
-            if blob["type"] == "image/jpeg" and file.is_file():
-                pixels = decode_picture(file.read_bytes(), wanted)
-                return Frame(its.get("source", ""), its.get("frame", 0), pixels, 0, 0.0, wanted)
-    raise NotFound(
-        f"{folder}: no picture is kept of record {wanted!r}",
-        remedy="See which there are with: edgeagent outbox peek",
-    )
+    its = kept(folder, wanted)
+    pixels = decode_picture(its.data, wanted)
+    return Frame(its.record.get("source", ""), its.record.get("frame", 0), pixels, 0, 0.0, wanted)
 
 
 def _picture(
@@ -119,26 +109,34 @@ def _picture(
         )
     if save is not None:
         _draw(frame, found, save)
-    told = {
-        "model": predictor.model, "label": found.target.label,
-        "score": round(found.target.score, 4), "box": found.target.box, "method": found.method,
-        "runs": found.runs,
-        "inside": found.inside, "area": found.area, "heat": found.heat.round(4).tolist(),
-    }  # fmt: skip
-    render.show(told, as_json, lambda: render.plain(_sentence(found)))
+    _show(found.told(predictor.model), as_json)
     if save is not None:
         render.note(f"Picture: {save}")
 
 
-def _sentence(found: Explained) -> str:
-    said = f"{found.target.label} {found.target.score:.2f}"
-    if found.inside is not None and found.area is not None:
-        said += (f": {found.inside:.0%} of what matters lies inside its box, which takes "
-                 f"{found.area:.0%} of the picture")  # fmt: skip
-    rows, columns = found.heat.shape
-    row, column = divmod(int(found.heat.argmax()), columns)
-    where = f"{(column + 0.5) / columns:.0%} from the left, {(row + 0.5) / rows:.0%} from the top"
-    return f"{said}; most at {where} ({found.runs} runs)."
+def _show(told: dict[str, Any], as_json: bool) -> None:
+    def drawn() -> None:
+        if "heat" in told:
+            render.plain(_of_picture(told))
+        else:
+            _of_window(told)
+
+    render.show(told, as_json, drawn)
+
+
+def _of_picture(told: dict[str, Any]) -> str:
+    said = f"{told['label']} {told['score']:.2f}"
+    if told["inside"] is not None and told["area"] is not None:
+        said += (f": {told['inside']:.0%} of what matters lies inside its box, which takes "
+                 f"{told['area']:.0%} of the picture")  # fmt: skip
+    heat = told["heat"]
+    row, column = max(
+        ((row, column) for row, line in enumerate(heat) for column in range(len(line))),
+        key=lambda its: heat[its[0]][its[1]],
+    )
+    across, down = (column + 0.5) / len(heat[0]), (row + 0.5) / len(heat)
+    where = f"{across:.0%} from the left, {down:.0%} from the top"
+    return f"{said}; most at {where} ({told['runs']} runs)."
 
 
 def _draw(frame: Frame, found: Explained, save: Path) -> None:
@@ -156,24 +154,37 @@ def _window(
 ) -> None:
     from edgeagent.explain.windows import explain_window
 
-    if save is not None:
-        raise UsageError("--save is for pictures; of a recording --json has all numbers")
+    if save is not None and save.suffix.lower() != ".svg":
+        raise UsageError(
+            f"{save}: of a recording the picture is an SVG", remedy="Name a file that ends in .svg."
+        )
     with render.progress(predictor.model, None, quiet=as_json) as tell:
         found = explain_window(predictor, window, label=label, tell=tell)
-    channel, begin, end = found.strongest()
-    told = {
-        "model": predictor.model, "label": found.target.label, "score": found.target.score,
-        "channels": found.by_channel(), "strongest": {"channel": channel, "from_s": begin,
-        "to_s": end}, "lost": found.lost.tolist(), "span_s": found.span_s, "runs": found.runs,
-    }  # fmt: skip
-    render.show(told, as_json, lambda: _show(found))
+    if save is not None:
+        _chart(window, found, save)
+    _show(found.told(predictor.model), as_json)
+    if save is not None:
+        render.note(f"Picture: {save}")
 
 
-def _show(found: Attributed) -> None:
-    channel, begin, end = found.strongest()
-    render.plain(f"{found.target.label} {found.target.score:.4g}: most of it by {channel} from "
-                 f"{begin:.3g} s to {end:.3g} s of {found.span_s:.3g} s.")  # fmt: skip
-    if len(found.channels) == 1:
+def _chart(window: Window, found: Attributed, save: Path) -> None:
+    from edgeagent.durable import put
+    from edgeagent.errors import unwritable
+    from edgeagent.explain.chart import chart
+
+    try:
+        put(save, chart(window, found).encode())
+    except OSError as error:
+        raise unwritable(save, error) from error
+
+
+def _of_window(told: dict[str, Any]) -> None:
+    its = told["strongest"]
+    when = f"{its['from_s']:.3g} s to {its['to_s']:.3g} s of {told['span_s']:.3g} s"
+    render.plain(
+        f"{told['label']} {told['score']:.4g}: most of it by {its['channel']} from {when}."
+    )
+    if len(told["channels"]) == 1:
         return
-    shares = sorted(found.by_channel().items(), key=lambda its: -its[1])
+    shares = sorted(told["channels"].items(), key=lambda its: -its[1])
     render.table(["channel", ">share"], [(name, f"{share:.0%}") for name, share in shares])

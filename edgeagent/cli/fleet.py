@@ -44,6 +44,10 @@ def collect(
     metrics: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Answer Prometheus there.")
     ] = "",
+    coco: Annotated[
+        Path | None,
+        typer.Option("--coco", metavar="DIR", help="Samples to be labelled go there as well."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Put what devices send into a database and confirm it, until Ctrl-C. May run many times."""
@@ -54,7 +58,7 @@ def collect(
     settings = CollectSettings(
         database=db, prefix=broker.prefix, name=name, link=broker.link(),
         partition=Partition.parse(partition) if partition else None,
-        keep_s=seconds("--keep", keep), idle_s=seconds("--idle", idle),
+        keep_s=seconds("--keep", keep), to_label=coco, idle_s=seconds("--idle", idle),
     )  # fmt: skip
     collector = Collector(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +105,32 @@ def audit(
         database.close()
     render.show(document(found), as_json, lambda: _audit(found))
     raise typer.Exit(0 if found.complete else 1)
+
+
+@app.command()
+def pool(
+    coco: Annotated[
+        Path, typer.Option("--coco", metavar="DIR", help="Folder to write; it may be there.")
+    ],
+    db: Db = DB,
+    device: Annotated[
+        list[str] | None, typer.Option("--device", help="Only this; several allowed.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Only what was kept for it.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write the samples that devices sent as a folder for an annotation tool (COCO)."""
+    from edgeagent.batch.labelset import write_set
+    from edgeagent.cli.pool import show_report
+    from edgeagent.fleet.database import open_database
+    from edgeagent.fleet.pooled import samples
+
+    database = open_database(existing(db))
+    try:
+        report = write_set(samples(database, device or (), reason), coco)
+    finally:
+        database.close()
+    show_report(report, [], as_json)
 
 
 @app.command("import")

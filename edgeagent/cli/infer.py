@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeagent.cli import options, render, views
+from edgeagent.cli.asked import Asked, Record, Source
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
 from edgeagent.errors import EdgeAgentError, InputError, UsageError
 
@@ -25,11 +26,18 @@ if TYPE_CHECKING:
 def infer(
     model: Annotated[str, typer.Argument(help="Name, name@version, or a package's folder.")],
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Pictures, folders, globs, video, WAV, CSV, JSON lines, or - (stdin)."),
-    ],
+    ] = None,
+    source: Source = "",
+    record: Record = "",
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write annotated pictures there.")
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="DIR",
+            help="Write annotated pictures there (of --source and --record: a file).",
+        ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, help="In place of the model's own.")
@@ -53,6 +61,21 @@ def infer(
 ) -> None:
     """Run a model on pictures or recordings; what is in a video is followed from frame to frame.
     Nothing is redacted. Exit 1 if an input could not be used."""
+    if source or record:
+        asked = Asked(model, inputs or refine or gallery, source, record, threshold, save)
+        told = asked.of_agent("infer", config, data_dir, pipeline=pipeline or "")
+        return render.show(told, as_json, lambda: views.inference([told]))
+    bad = _on_files(_named(inputs), model, save, threshold, refine or [], gallery,
+                    pipeline, config, data_dir, as_json)  # fmt: skip
+    raise typer.Exit(1 if bad else 0)
+
+
+def _on_files(
+    inputs: list[str], model: str, save: Path | None, threshold: float | None, refine: list[str],
+    gallery: Path | None, pipeline: str | None, config: Path | None, data_dir: Path | None,
+    as_json: bool,
+) -> bool:  # fmt: skip
+    """Whether some could not be used."""
     from edgeagent.cli.inputs import find_inputs
     from edgeagent.cli.overlay import Overlay
     from edgeagent.prove.predict import Predictor
@@ -63,7 +86,7 @@ def infer(
     overlay = Overlay(shown, package, threshold)
     runtime = options.runtime(package, config, data_dir)
     with find_inputs(inputs) as found, Predictor(package, runtime, overlay.lowest) as predictor:
-        cascade = _cascade(refine or [], gallery, library.find, predictor)
+        cascade = _cascade(refine, gallery, library.find, predictor)
         run = Run(save, overlay, cascade)
         with render.progress(f"{package.name}:", len(found), quiet=as_json) as tell:
             for line in run.over(predictor, found, tell):
@@ -76,7 +99,14 @@ def infer(
         views.skipped(run.bad)
         _end(cascade)
         render.note(run.summary(predictor))
-    raise typer.Exit(1 if run.bad else 0)
+    return bool(run.bad)
+
+
+def _named(inputs: list[str] | None) -> list[str]:
+    """Raises UsageError without any."""
+    if not inputs:
+        raise UsageError("name a file, a folder, - (stdin), --source or --record")
+    return inputs
 
 
 def _cascade(

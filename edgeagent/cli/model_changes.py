@@ -14,15 +14,16 @@ import typer
 
 from edgeagent.cli import options, render
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli.twins import Answer, Given, twin
 from edgeagent.errors import (
     Busy,
+    EdgeAgentError,
     ModelError,
     NotFound,
     Unavailable,
     UsageError,
 )
 
-Name = Annotated[str, typer.Argument(metavar="MODEL", help="Its name.")]
 Wait = Annotated[bool, typer.Option(help="Follow it to its end.")]
 Soak = Annotated[
     str, typer.Option("--soak", metavar="TIME", help="How long it must do as well as before.")
@@ -76,58 +77,6 @@ def activate(
     _change(name, version, arguments, wait, config, data_dir, as_json)
 
 
-def rollback(
-    model: Name, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
-    """Return to the version before this one. This one is not tried again by itself."""
-    try:
-        answer = options.control(config, data_dir).result("model-rollback", model=model)
-    except Unavailable:
-        with _files(config, data_dir) as agent:
-            answer = agent.done(model, agent.orders.roll_back(model, _who()))
-    render.show(answer, as_json, lambda: render.plain(f"{model} runs {answer['version']} again"))
-
-
-def hold(
-    model: Name,
-    until: Annotated[
-        str, typer.Option(metavar="WHEN", help="RFC 3339; without it until unhold.")
-    ] = "",
-    reason: Annotated[str, typer.Option(help="Shown to whoever looks at the fleet.")] = "",
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Have a model changed by nobody, the fleet included."""
-    try:
-        client = options.control(config, data_dir)
-        answer = client.result("model-hold", model=model, until=until, because=reason)
-    except Unavailable:
-        from edgeagent import clock
-        from edgeagent.update.truth import Hold
-
-        with _files(config, data_dir) as agent:
-            agent.orders.engine.house.library().find(model)
-            since = clock.rfc3339(clock.wall_ns())
-            agent.orders.hold(model, Hold(_who(), since, until, reason))
-        answer = {"model": model, "held": True}
-    end = f" until {until}" if until else ", until: edgeagent models unhold " + model
-    render.show(answer, as_json, lambda: render.plain(f"{model} is held{end}"))
-
-
-def unhold(
-    model: Name, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
-    """Let a model be changed again; what is wished for it meanwhile begins now."""
-    try:
-        answer = options.control(config, data_dir).result("model-unhold", model=model)
-    except Unavailable:
-        with _files(config, data_dir) as agent:
-            answer = {"model": model, "was_held": agent.orders.unhold(model)}
-    said = "may be changed again" if answer["was_held"] else "was not held"
-    render.show(answer, as_json, lambda: render.plain(f"{model} {said}"))
-
-
 def remove(
     model: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="That was installed.")],
     config: ConfigFile = None,
@@ -144,6 +93,59 @@ def remove(
             agent.orders.remove(name, version)
         answer = {"model": name, "removed": version}
     render.show(answer, as_json, lambda: render.plain(f"{name} {version} is removed"))
+
+
+def _rolled_back(problem: EdgeAgentError, given: dict[str, Any]) -> Answer:
+    model = given["model"]
+    with _without_agent(problem, given) as agent:
+        done: Answer = agent.done(model, agent.orders.roll_back(model, _who()))
+    return done
+
+
+def _held(problem: EdgeAgentError, given: dict[str, Any]) -> Answer:
+    from edgeagent import clock
+    from edgeagent.update.truth import Hold
+
+    model = given["model"]
+    with _without_agent(problem, given) as agent:
+        agent.orders.engine.house.library().find(model)
+        since = clock.rfc3339(clock.wall_ns())
+        agent.orders.hold(model, Hold(_who(), since, given["until"], given["because"]))
+    return {"model": model, "held": True}
+
+
+def _let_go(problem: EdgeAgentError, given: dict[str, Any]) -> Answer:
+    with _without_agent(problem, given) as agent:
+        return {"model": given["model"], "was_held": agent.orders.unhold(given["model"])}
+
+
+def _tell_held(_answer: Answer, given: Given) -> None:
+    model, until = given["model"], given["until"]
+    end = f" until {until}" if until else f", until: edgeagent models unhold {model}"
+    render.plain(f"{model} is held{end}")
+
+
+def _tell_free(answer: Answer, given: Given) -> None:
+    said = "may be changed again" if answer["was_held"] else "was not held"
+    render.plain(f"{given['model']} {said}")
+
+
+def _tell_back(answer: Answer, given: Given) -> None:
+    render.plain(f"{given['model']} runs {answer['version']} again")
+
+
+rollback = twin(
+    "model-rollback", _tell_back, without=_rolled_back,
+    help="Return to the version before this one. This one is not tried again by itself.",
+)  # fmt: skip
+hold = twin(
+    "model-hold", _tell_held, without=_held, words={"because": ("--because", "--reason")},
+    help="Have a model changed by nobody, the fleet included.",
+)  # fmt: skip
+unhold = twin(
+    "model-unhold", _tell_free, without=_let_go,
+    help="Let a model be changed again; what is wished for it meanwhile begins now.",
+)  # fmt: skip
 
 
 # --- how it is done -------------------------------------------------------------------------
@@ -203,6 +205,15 @@ def _told(name: str, report: dict[str, Any], as_json: bool) -> None:
     if state not in _ENDS:
         raise Busy(f"{name} {version} waits: {detail}")
     raise ModelError(f"{name} {version} {state} ({report.get('reason', '')}): {detail}")
+
+
+@contextmanager
+def _without_agent(problem: EdgeAgentError, given: dict[str, Any]) -> Iterator[Any]:
+    """The files, where no agent runs; any other problem is raised again."""
+    if not isinstance(problem, Unavailable):
+        raise problem
+    with _files(given["config"], given["data_dir"]) as agent:
+        yield agent
 
 
 @contextmanager

@@ -10,109 +10,111 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeagent.cli import options, render
-from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli import render
+from edgeagent.cli.asked import write_picture_of
+from edgeagent.cli.twins import Answer, Given, twin
+from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
 
 pipeline = typer.Typer(help="Start, stop or pause a pipeline.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="As the configuration names it.")]
+_RECOVERY_S = 120.0
+"""Silence of an agent that waits for its recovery."""
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the picture goes.")]
 
 
-def ping(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Ask the running agent for its times (exit 69 if none runs)."""
-    answer = options.control(config, data_dir).result("ping")
+def _times(answer: Answer, _given: Given) -> None:
     facts = [("at", answer["at"]), ("clock", answer["clock"]), ("boot", answer["boot"])]
-    up = render.duration(answer["mono_ms"] / 1000)
-    render.show(answer, as_json, lambda: render.facts([*facts, ("up for", up)]))
+    render.facts([*facts, ("up for", render.duration(answer["mono_ms"] / 1000))])
 
 
-def logs(
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=5000, help="How many.")] = 200,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """The last lines of the running agent's log; of earlier runs: journalctl -u edgeagent."""
-    answer = options.control(config, data_dir).result("logs", lines=lines)
-    render.show(answer, as_json, lambda: render.text("\n".join(answer["lines"])))
+def _lines(answer: Answer, _given: Given) -> None:
+    render.text("\n".join(answer["lines"]))
 
 
-def cancel(
-    target: Annotated[str, typer.Argument(metavar="ID", help="Of the command that is to end.")],
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """End a command that waits or is being done."""
-    answer = options.control(config, data_dir).result("cancel", target=target)
-    render.show(answer, as_json, lambda: render.plain(f"{target} was {answer['was']}"))
+def _was(answer: Answer, given: Given) -> None:
+    render.plain(f"{given['target']} was {answer['was']}")
 
 
-def restart(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Let the running agent end in good order and begin again, with its configuration as it is."""
-    answer = options.control(config, data_dir).result("restart")
-    render.show(answer, as_json, lambda: render.plain("it begins again"))
+def _again(_answer: Answer, _given: Given) -> None:
+    render.plain("it begins again")
 
 
-def capture(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")],
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, max=60, help="How long it is looked at.")
-    ] = 3.0,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where the picture goes.")
-    ] = None,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """A picture of a running source, redacted as its pipelines want it, and its figures."""
-    answer = options.control(config, data_dir).result("capture", source=source, seconds=seconds)
-    _save(answer.get("picture") or {}, out)
+def _seen(answer: Answer, _given: Given) -> None:
     shown = {name: value for name, value in answer.items() if not isinstance(value, (dict, list))}
-    render.show(answer, as_json, lambda: render.facts(shown.items()))
+    render.facts(shown.items())
 
 
-def _save(picture: dict[str, Any], out: Path | None) -> None:
-    """Raises NotFound: there is no picture; UsageError: the file can't be written."""
-    import base64
-
-    from edgeagent.errors import NotFound, unwritable
-
-    if out is None:
-        return
-    if "data" not in picture:
-        raise NotFound(f"there is no picture: {picture.get('withheld', 'the source has none')}")
-    try:
-        out.write_bytes(base64.b64decode(picture["data"]))
-    except OSError as error:
-        raise unwritable(out, error) from error
+def _save(answer: Answer, given: Given) -> None:
+    write_picture_of(answer, given["out"])
 
 
-@pipeline.command()
-def start(
-    name: Name, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
-    """Go on with a pipeline that was stopped or paused."""
-    _pipeline(options.control(config, data_dir), name, "start", as_json)
+def _state(answer: Answer, given: Given) -> None:
+    render.plain(f"{given['name']}: {answer['state']}")
 
 
-@pipeline.command()
-def stop(
-    name: Name, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
-    """Let a pipeline rest until it is started, or the agent is."""
-    _pipeline(options.control(config, data_dir), name, "stop", as_json)
+def _blinked(answer: Answer, _given: Given) -> None:
+    render.plain(f"{answer['light']} has blinked {answer['blinked']} times")
 
 
-@pipeline.command()
-def pause(
-    name: Name, config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False
-) -> None:
-    """As stop; the model stays open."""
-    _pipeline(options.control(config, data_dir), name, "pause", as_json)
+def _blink_here(problem: EdgeAgentError, given: dict[str, Any]) -> Answer:
+    """The service may not set lights; whoever asks here may be root."""
+    import threading
+
+    from edgeagent.device.lights import blink, light
+
+    if not isinstance(problem, (NotPermitted, Unavailable)):
+        raise problem
+    its, pause = light(), threading.Event()
+    return {"light": its.name, "blinked": blink(its, given["seconds"], pause.wait)}
 
 
-def _pipeline(client: Any, name: str, action: str, as_json: bool) -> None:
-    answer = client.result("pipeline", name=name, action=action)
-    render.show(answer, as_json, lambda: render.plain(f"{name}: {answer['state']}"))
+def _verdicts(answer: Answer, _given: Given) -> None:
+    render.table(
+        ("DRILL", "NOTICED", "DEGRADED", "RECOVERED", "ACCOUNTED", "WHAT IT SAID"),
+        [
+            (its["drill"], _mark(its["noticed"], its["noticed_s"]), _mark(its["degraded"]),
+             _mark(its["recovered"], its["recovered_s"]), _mark(its["accounted"]), its["said"])
+            for its in answer["drills"]
+        ],
+    )  # fmt: skip
+
+
+def _mark(good: bool | None, seconds: float | None = None) -> str:
+    if good is None:
+        return "-"
+    return ("ok" if good else "FAILED") + (f" {seconds:.1f} s" if good and seconds else "")
+
+
+ping = twin("ping", _times, help="Ask the running agent for its times (exit 69 if none runs).")
+logs = twin(
+    "logs", _lines, words={"lines": ("--lines", "-n")},
+    help="The last lines of the running agent's log; of earlier runs: journalctl -u edgeagent.",
+)  # fmt: skip
+cancel = twin("cancel", _was, help="End a command that waits or is being done.")
+restart = twin(
+    "restart", _again,
+    help="Let the running agent end in good order and begin again, with its present configuration.",
+)  # fmt: skip
+capture = twin(
+    "capture", _seen, also={"out": Out}, then=_save,
+    help="A picture of a running source, redacted as its pipelines want it, and its figures.",
+)  # fmt: skip
+identify = twin(
+    "identify", _blinked, without=_blink_here,
+    help="Blink a light of this device, so that a person finds it among others.",
+)  # fmt: skip
+drill = twin(
+    "drill", _verdicts, silence_s=_RECOVERY_S, failed=lambda answer: not answer["passed"],
+    help="""Make faults on the running agent and see how it copes. Exit 1 if it does not.
+
+    What is begun meanwhile carries "test": true, so that no siren goes off. The clock is left
+    alone: a time that was trusted once in a boot stays so, so there is nothing to see; the outbox's
+    own cap is too, for it would cost real records.
+    """,
+)  # fmt: skip
+for _action, _help in (
+    ("start", "Go on with a pipeline that was stopped or paused."),
+    ("stop", "Let a pipeline rest until it is started, or the agent is."),
+    ("pause", "As stop; the model stays open."),
+):
+    pipeline.command(_action)(twin("pipeline", _state, fixed={"action": _action}, help=_help))

@@ -149,6 +149,8 @@ def _shown(found: dict[str, Any]) -> None:
     for name, its in sorted(found["pipelines"].items()):
         render.plain(f"{name}: {_state(its)}")
     _orders_of(found["orders"])
+    if found["note"]:
+        render.note(found["note"])
 
 
 def _models_of(models: dict[str, Any]) -> None:

@@ -39,12 +39,13 @@ def simulate(
     from edgeagent.fleet.simulate.crowd import Crowd, Simulation
     from edgeagent.fleet.simulate.table import Table, load
 
+    endpoint, *others = broker.link().endpoints
     crowd = Crowd(
         folder.absolute(),
         Simulation(
-            count, broker.link().endpoints[0], packages and str(Path(packages).absolute()),
+            count, endpoint, packages and str(Path(packages).absolute()),
             root and str(Path(root).absolute()), load(table) if table else Table(), broker.prefix,
-            processes, speed, seconds("--metrics", metrics),
+            processes, speed, seconds("--metrics", metrics), tuple(others),
         ),
     )  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,7 @@
-"""``edgeagent support-bundle`` and ``edgeagent identify``."""
+"""``edgeagent support-bundle``."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,25 +63,3 @@ def _collected(config: Path | None, data_dir: Path | None) -> tuple[str, bytes]:
         log=lambda: list(client.result("logs", lines=1000)["lines"]),
         models=lambda: options.library(config, data_dir).list(),
     )  # fmt: skip
-
-
-def identify(
-    seconds: Annotated[float, typer.Option(min=0.5, max=300.0, help="For how long.")] = 10.0,
-    config: ConfigFile = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Blink a light of this device, so that a person finds it among others."""
-    from edgeagent.device.lights import blink, light
-    from edgeagent.errors import NotPermitted, Unavailable
-
-    client = options.control(config, data_dir)
-    client.timeout_s += seconds
-    try:
-        done = client.result("identify", seconds=seconds)
-    except (NotPermitted, Unavailable):
-        # The service may not set lights; whoever asks here may be root.
-        its, pause = light(), threading.Event()
-        done = {"light": its.name, "blinked": blink(its, seconds, pause.wait)}
-    said = f"{done['light']} has blinked {done['blinked']} times"
-    render.show(done, as_json, lambda: render.plain(said))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.cli import render
+from edgeagent.cli import drift, render
 from edgeagent.cli.words import prediction_text, record_text
 from edgeagent.errors import ConfigError, EdgeAgentError
 
@@ -89,7 +89,26 @@ def flat(value: Any, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     return {dotted(path): value}
 
 
+def origins(value: Any, places: dict[str, str], key: str = "") -> list[tuple[str, Any, str]]:
+    """Key, value and origin of all that is at or below a key."""
+    values = flat(value, tuple(key.split(".")) if key else ())
+    below = (
+        name for name in places if not key or name == key or name.startswith((f"{key}.", f"{key}["))
+    )
+    return [(name, values.get(name), places[name]) for name in below]
+
+
 # --- the running agent ---------------------------------------------------------------------
+
+
+def configuration(reported: dict[str, Any]) -> str:
+    """What became of the configuration that was wished for; nothing was = an empty text."""
+    its = reported.get("config") or {}
+    if not its.get("rev"):
+        return ""
+    why = its.get("detail") or its.get("reason")
+    state = its.get("state", "applied")
+    return f"configuration of rev {its['rev']}: {state}" + (f": {why}" if why else "")
 
 
 def _desired(its: dict[str, Any]) -> None:
@@ -102,10 +121,8 @@ def _desired(its: dict[str, Any]) -> None:
         for name, one in its.get("models", {}).items()
         if one.get("wanted")
     ]
-    config = its.get("config") or {}
-    if config.get("rev"):
-        why = f": {config['detail']}" if config.get("detail") else ""
-        lines.append(f"configuration of rev {config['rev']}: {config.get('state', 'applied')}{why}")
+    if said := configuration(its):
+        lines.append(said)
     for one in its.get("held", ()):
         end = f" until {one['until']}" if one.get("until") else ""
         lines.append(f"{one['model']} is held by {one.get('by') or 'somebody'}{end}")
@@ -132,9 +149,11 @@ def status(report: dict[str, Any]) -> None:
             ("serves", (report.get("serve") or {}).get("at")),
             ("outbox", _outbox_line(outbox)),
             ("storage", _storage(report.get("storage") or {})),
+            ("pool", _pool(report.get("pool") or {})),
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
             ("tuning", _tuning(report.get("tuning") or {})),
+            ("put aside", _aside(report.get("aside") or ())),
         ]
     )
     if report["pipelines"]:
@@ -151,6 +170,8 @@ def status(report: dict[str, Any]) -> None:
             saved = f"; the gate saves {its['gate']['saved']:.0%}" if "gate" in its else ""
             said = its.get("receipt") or its.get("reason") or "not open"
             render.plain(f"  {name}: {said}{saved}{_loads(its)}")
+        for name, its in (report.get("drift") or {}).items():
+            render.plain(f"  {name}: {drift.sentence(its)}")
     _desired(report.get("desired") or {})
     if report["sources"]:
         render.blank()
@@ -165,6 +186,17 @@ def status(report: dict[str, Any]) -> None:
         for name, its in report["sources"].items():
             if its.get("verified") is False:
                 render.plain(f"  {name}: this build was not tried with such hardware")
+
+
+def _pool(its: dict[str, Any]) -> str | None:
+    """Samples that wait for a label."""
+    if not its:
+        return None
+    counts = [sum(reasons.values()) for reasons in its["samples"].values()]
+    held = f", {its['withheld']} withheld" if its["withheld"] else ""
+    faults = "".join(f"; {name}: {fault}" for name, fault in its["faults"].items())
+    room = f"{render.size(its['bytes'])} of {render.size(its['max_bytes'])}"
+    return f"{sum(counts)} samples to be labelled, {its['sent']} sent{held}, {room}{faults}"
 
 
 def _governor(its: dict[str, Any]) -> str | None:
@@ -186,6 +218,15 @@ def _tuning(models: dict[str, Any]) -> str | None:
             waits = its.get("failed") or its.get("waits")
             more = f" (waits: {waits})" if waits else ""
             said.append(f"{title} is to be tuned again: {its['reason']}{more}")
+    return "; ".join(said) or None
+
+
+def _aside(delegates: Sequence[dict[str, Any]]) -> str | None:
+    """Delegates that failed, and when each is tried again."""
+    said = [
+        f"{its['delegate']} with {its['model']}, again in {render.duration(its['again_s'])}"
+        for its in delegates
+    ]
     return "; ".join(said) or None
 
 

@@ -1,4 +1,4 @@
-"""What is no fault and should still be told: keys without effect, models that are not here."""
+"""What is no fault and should still be told: models that are not here."""
 
 from __future__ import annotations
 
@@ -16,18 +16,7 @@ def advice(
 ) -> tuple[str, ...]:
     """A sentence each, with file, line and key, on a table that has no faults."""
     look = Look(table, places, file, str(remote) if remote else "", ports)
-    return tuple(str(its) for check in (_without_effect, _missing_models) for its in check(look))
-
-
-def _without_effect(look: Look) -> Iterator[Fault]:
-    paths: list[KeyPath] = [
-        ("pipelines", name, key)
-        for name, pipeline in look.named("pipelines")
-        for key in ("live",)
-        if pipeline.get(key)
-    ]
-    for path in paths:
-        yield look.fault(path, "", "", "", "has no effect in this version")
+    return tuple(str(its) for its in _missing_models(look))
 
 
 def _missing_models(look: Look) -> Iterator[Fault]:

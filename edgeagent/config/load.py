@@ -71,6 +71,15 @@ class Loaded(Struct, frozen=True):
                 found[dotted(path)] = f"{place.file}:{place.line}" if place.line else place.file
         return found
 
+    def value(self, key: str) -> Any:
+        """What is in force at a dotted key, secrets left out; all of it for "". Raises NotFound."""
+        value: Any = self.shown()
+        for part in key.split(".") if key else ():
+            if not isinstance(value, dict) or part not in value:
+                raise NotFound(f"the configuration has no key {key!r}")
+            value = value[part]
+        return value
+
     def shown(self) -> dict[str, Any]:
         """The effective tables as they may be shown: no secrets."""
         tables: dict[str, Any] = redacted(to_builtins(self.config))

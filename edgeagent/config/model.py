@@ -189,6 +189,8 @@ class Storage(Struct, forbid_unknown_fields=True):
     decisions: Size = "4 MiB"
     """What was seen and decided lately, for `edgeagent why`; "0 B" = the last minutes only, in
     memory."""
+    pool: Size = "64 MiB"
+    """Samples that pipelines keep to be labelled (`pipelines.X.pool`), of all together."""
     data_dir: str = ""
     """Empty = /var/lib/edgeagent for the service, ~/.local/share/edgeagent else."""
 
@@ -252,7 +254,7 @@ class Sync(Struct, forbid_unknown_fields=True):
 CommandType = Literal[
     "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
     "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
-    "drill", "identify", "restart", "cancel", "privacy-report", "purge",
+    "drill", "identify", "restart", "drift", "pool", "privacy-report", "purge", "cancel",
 ]  # fmt: skip
 
 

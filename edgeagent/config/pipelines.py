@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from edgeagent.config.drift import Drift, Pool
 from edgeagent.config.units import Duration, Size
 from edgeagent.config.values import (
     Id,
@@ -200,12 +201,18 @@ class Pipeline(Struct, forbid_unknown_fields=True):
     """Samples in a row that must say so before an event starts."""
     off: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Samples in a row without it before the event ends."""
+    drift: Drift | bool = True
+    """Whether what it sees and says is still as usual; `false` = nobody looks."""
+    pool: Pool | None = None
+    """Which samples are kept to be labelled; absent = none."""
     expect: Expect | None = None
     """What is rolled back if a new version of the model does not keep to it."""
     unload_after: Duration | None = None
     """Its model is unloaded when no sample was worth an inference for so long, and loaded again at
     the next that is. Absent = never. With a `gate`, set `min_fps = 0`."""
     live: bool = False
+    """Publish what is found in every sample on `live/{pipeline}`, for people who watch: not kept,
+    not counted."""
     image: bool = False
     """Publish the last picture of an event (redacted, see `snapshot`), retained."""
     priority: Annotated[int, Meta(ge=0, le=9)] = 5

@@ -30,6 +30,8 @@ class Retention(Struct, forbid_unknown_fields=True):
     """Pictures and clips."""
     decisions: Duration | None = None
     """What was seen and decided in each sample, for `edgeagent why`."""
+    pool: Duration | None = None
+    """Samples that are worth a label."""
     looks: Duration | None = None
     """Who looked."""
     crashes: Duration | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -30,10 +32,11 @@ def config_schema() -> dict[str, Any]:
     }
 
 
-def field_docs() -> dict[str, dict[str, str]]:
-    """Struct → field → the text that stands below it in the code, inherited ones included."""
+def field_docs(modules: Iterable[ModuleType] = _MODULES) -> dict[str, dict[str, str]]:
+    """Struct of the modules → field → the text that stands below it in the code, inherited ones
+    included."""
     documented: dict[str, dict[str, str]] = {}
-    trees = [ast.parse(inspect.getsource(module)) for module in _MODULES]
+    trees = [ast.parse(inspect.getsource(module)) for module in modules]
     for node in (node for tree in trees for node in tree.body):
         if isinstance(node, ast.ClassDef):
             own = documented.setdefault(node.name, {})

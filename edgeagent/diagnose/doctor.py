@@ -111,6 +111,7 @@ CHECKS: tuple[Check, ...] = (
     Check("agent", agent.running),
     Check("version", agent.version),
     Check("in force", agent.in_force),
+    Check("drift", agent.drift, 6.0),
 )
 
 

@@ -60,6 +60,14 @@ class Explained(Struct):
             return None
         return float(_cover(self.target.box, self.heat.shape).mean())
 
+    def told(self, model: str) -> dict[str, Any]:
+        """As a table: ``model, label, score, box, method, runs, inside, area, heat``."""
+        return {
+            "model": model, "label": self.target.label, "score": round(self.target.score, 4),
+            "box": self.target.box, "method": self.method, "runs": self.runs,
+            "inside": self.inside, "area": self.area, "heat": self.heat.round(4).tolist(),
+        }  # fmt: skip
+
 
 def explain_picture(
     predictor: Predictor,

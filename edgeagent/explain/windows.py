@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
@@ -43,6 +43,16 @@ class Attributed(Struct):
         channel, stretch = np.unravel_index(int(self.lost.argmax()), self.lost.shape)
         length = self.span_s / self.lost.shape[1]
         return self.channels[channel], float(stretch) * length, float(stretch + 1) * length
+
+    def told(self, model: str) -> dict[str, Any]:
+        """As a table: ``model, label, score, channels, strongest, lost, span_s, runs``."""
+        channel, begin, end = self.strongest()
+        return {
+            "model": model, "label": self.target.label, "score": self.target.score,
+            "channels": self.by_channel(),
+            "strongest": {"channel": channel, "from_s": begin, "to_s": end},
+            "lost": self.lost.tolist(), "span_s": self.span_s, "runs": self.runs,
+        }  # fmt: skip
 
 
 def explain_window(

@@ -45,6 +45,16 @@ class Count:
     """Shards that were read twice because the connection broke."""
     hidden: list[str] = field(default_factory=list)
     """Topics that exist and that the wildcard did not bring: the broker cuts."""
+    away: list[str] = field(default_factory=list)
+    """Brokers that do not answer, where several are named."""
+    divided: list[str] = field(default_factory=list)
+    """Topics that are not the same at all of them."""
+
+    def add(self, other: Count) -> None:
+        """Another one's figures, too."""
+        self.asked, self.came = self.asked + other.asked, self.came + other.came
+        self.shards, self.again = self.shards + other.shards, self.again + other.again
+        self.hidden = sorted({*self.hidden, *other.hidden})
 
 
 class Census:
@@ -148,6 +158,24 @@ class Census:
         with self._arrived:
             self._broken = True
             self._arrived.notify()
+
+
+def read_everywhere(
+    settings: LinkSettings, own: Topics, patience_s: float, topics: Iterable[str],
+    take: Callable[[str, bytes], None],
+) -> None:  # fmt: skip
+    """As `Census.read`, at each of the brokers that are named: nodes of a cluster need not share
+    what is retained. Raises LinkDown: none of them answers."""
+    wanted, down, there = list(topics), None, 0
+    for endpoint in settings.endpoints:
+        try:
+            with Census(replace(settings, endpoints=(endpoint,)), own, patience_s) as census:
+                census.read(wanted, take)
+            there += 1
+        except LinkDown as error:
+            down = error
+    if down is not None and not there:
+        raise down
 
 
 class _Breaks:

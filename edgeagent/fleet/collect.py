@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ from edgeagent.fleet.confirms import Confirms, Due
 from edgeagent.fleet.database import Database, open_database
 from edgeagent.fleet.intake import Intake, Partition, Taken
 from edgeagent.fleet.meeting import Meeting
+from edgeagent.fleet.pooled import Standing
 from edgeagent.fleet.retention import Retention
 from edgeagent.fleet.seats import Seats
 from edgeagent.fleet.sharing import SharedLink, own_topics, proven
@@ -64,6 +66,8 @@ class CollectSettings:
     group_messages: int = 100
     linger_s: float = 0.02
     """How long a message waits for others to be committed with it."""
+    to_label: Path | None = None
+    """Folder of samples that devices sent to be labelled (`pooled`)."""
     idle_s: float = 0.0
     """End when nothing has come for so long; 0 = never."""
 
@@ -115,6 +119,8 @@ class Collector:
         self._archive = Archive(self.db)
         self._confirms = Confirms(self._archive, settings.name)
         self._retention = Retention(self.db, settings.keep_s)
+        folder = settings.to_label
+        self._standing = Standing(self.db, folder) if folder is not None else None
         self._intake = Intake(settings.prefix, self._partition)
         self._own = own_topics(settings.prefix, settings.link)
         self._stopping = threading.Event()
@@ -146,6 +152,8 @@ class Collector:
         try:
             self._collect(link)
             self._patiently(partial(self._take_leave, link))
+            if self._standing is not None:
+                self._patiently(self._standing.write)
         finally:
             if self._adopted is not None:
                 self._adopted.drop()
@@ -205,6 +213,8 @@ class Collector:
                 self._patiently(partial(self._confirm, link))
             if self._seats.own == 0:
                 self._patiently(self._retention.turn)
+                if self._standing is not None:
+                    self._patiently(partial(self._standing.turn, self.figures.evidence))
             self._say(now)
             if self._adopted is not None:
                 self._patiently(self._adopted.turn)
@@ -230,7 +240,7 @@ class Collector:
 
     # --- with the database ---------------------------------------------------------------
 
-    def _patiently(self, work: Callable[[], None]) -> bool:
+    def _patiently(self, work: Callable[[], object]) -> bool:
         """Do it, however long the database is away. False = told to stop meanwhile."""
         while True:
             try:

@@ -18,6 +18,7 @@ from edgeagent.store import looks
 from edgeagent.store.age import Limit, Now, Stamp
 from edgeagent.store.erase import ERASED, Erased, Old, Wish
 from edgeagent.store.outbox import Outbox
+from edgeagent.store.pool import Pool
 
 _AGE = re.compile(r"\s*[0-9.]+\s*[A-Za-zµ]+\s*")
 
@@ -30,7 +31,7 @@ class Purged(Struct):
     answers: int = 0
     """Answers of commands; that they were done is remembered."""
     others: dict[str, int] = field(default_factory=dict)
-    """Blocks of decisions, looks, crash reports, old databases."""
+    """Blocks of decisions, samples of the pool, looks, crash reports, old databases."""
 
     @property
     def any(self) -> bool:
@@ -108,6 +109,10 @@ def purge(
         done.others["old databases"] = _quarantine(hands.folder, limit, dry=dry)
     if "decisions" in stores:
         done.others["decisions"] = hands.decisions.purge(limit.reached, dry=dry)
+    if "pool" in stores:
+        done.others["pool"] = Pool(hands.folder, 0).purge(
+            lambda meta: limit.reached(stamp_of(meta)), dry=dry
+        )
     if "looks" in stores:
         done.others["looks"] = looks.purge(
             hands.folder, lambda line: limit.reached(stamp_of(line)), dry=dry
@@ -120,7 +125,7 @@ def purge(
 
 
 def stamp_of(line: dict[str, Any]) -> Stamp:
-    """When a line of the looks, or a crash report, was written."""
+    """When a line of the looks, a crash report or a sample of the pool was written."""
     try:
         at_ns = clock.parse_rfc3339(str(line.get("at")))
         mono_ms = float(line.get("mono_ms", 0))

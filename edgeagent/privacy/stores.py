@@ -101,6 +101,12 @@ STORES: tuple[Store, ...] = (
         "the oldest blocks are deleted", rule="decisions",
     ),
     Store(
+        "pool", "Samples that are worth a label, with what was found in them.",
+        "pictures and sounds of people as far as nothing hides them", ("pool",),
+        lambda config: f"storage.pool = {config.storage.pool}", "the least useful go",
+        rule="pool", leaves="blob",
+    ),
+    Store(
         "looks", "Who was shown pictures or what is kept, and when.",
         "names, addresses and times of those who looked", ("looks",), _said("1 MiB"),
         "the oldest quarter is deleted", rule="looks",
@@ -113,6 +119,11 @@ STORES: tuple[Store, ...] = (
     Store(
         "views", "What each camera usually sees, as a median of brightness on a coarse grid: what "
         "moves is not in it.", "", ("views",), _said("one for each camera"), "it is replaced",
+    ),
+    Store(
+        "drift", "How bright, sharp, loud what a pipeline sees usually is, and what its model "
+        "usually says, as distributions.", "", ("drift",), _said("three for each pipeline"),
+        "the oldest is deleted",
     ),
     Store(
         "models", "Models, their proofs and what makes them trusted. Golden and sample pictures "

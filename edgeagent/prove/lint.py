@@ -85,6 +85,7 @@ def lint(folder: Path, *, fix: bool = False, fetched: bool = False) -> list[Find
         *_files(package, fetched),
         *_labels(package),
         *_golden(package),
+        *_reference(package),
         *_budget(package),
         *_code(package),
         *(() if fetched else _variants(package)),
@@ -231,6 +232,22 @@ def _golden(package: Package) -> Iterator[Finding]:
     for sample in expected.samples:
         if not (folder / sample.file).is_file():
             yield Finding("error", place, f"the sample {sample.file} is missing", write)
+
+
+def _reference(package: Package) -> Iterator[Finding]:
+    name = package.manifest.reference
+    if not name:
+        return
+    from edgeagent.drift.reference import decoded
+    from edgeagent.errors import InputError
+
+    file = package.path(name)
+    try:
+        decoded(file.read_bytes(), file)
+    except OSError as error:
+        yield Finding("error", f"{_place(package)}: reference", f"{name}: {error.strerror}")
+    except InputError as error:
+        yield Finding("error", f"{_place(package)}: reference", str(error), error.remedy)
 
 
 def _budget(package: Package) -> Iterator[Finding]:

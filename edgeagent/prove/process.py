@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -120,10 +120,14 @@ class Child:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         return self.outcome(timeout_s, stopped)
 
-    def outcome(self, timeout_s: float, stopped: Event) -> dict[str, Any]:
-        """Wait for what it has to tell. Raises ProofFailed, Busy."""
+    def outcome(
+        self, timeout_s: float, stopped: Event, tell: Callable[[str], None] = lambda _doing: None
+    ) -> dict[str, Any]:
+        """Wait for what it has to tell. ``tell`` hears now and then what it does, and may raise to
+        end it. Raises ProofFailed, Busy."""
         deadline = time.monotonic() + timeout_s
         for _ in self._heard():
+            tell(self.doing)
             if stopped.is_set():
                 raise Busy("the proof was stopped")
             if self._failure is not None:

@@ -56,6 +56,22 @@ def with_files(text: str, files: Mapping[str, FileEntry]) -> str:
     return "\n".join([*kept[:place], *table, *after]) + "\n"
 
 
+def with_key(text: str, key: str, value: str) -> str:
+    """``text`` of a model.toml with one key of its top level set, everything else as it was."""
+    lines = text.splitlines()
+    top = next((i for i, line in enumerate(lines) if _HEADER.match(line)), len(lines))
+    new = f"{key} = {_string(value)}"
+    for place in range(top):
+        if re.match(rf"^\s*{re.escape(key)}\s*=", lines[place]):
+            lines[place] = new
+            break
+    else:
+        while top and not lines[top - 1].strip():
+            top -= 1
+        lines.insert(top, new)
+    return "\n".join(lines) + "\n"
+
+
 def _bare(struct: Any) -> dict[str, Any]:
     """The fields of a Struct that differ from their defaults, required ones always."""
     table: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from edgeagent.capture.child import tie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from edgeagent.prove.predict import Predictor
     from edgeagent.types import Joint, Sample
@@ -59,7 +59,13 @@ class Failed(Exception):
 
 
 def main(channel: int) -> None:
-    """Entry point: the request is the first line of standard input, which is also the lifeline."""
+    """Entry point of a proof."""
+    once(channel, run)
+
+
+def once(channel: int, work: Callable[[dict[str, Any], Any], dict[str, Any]]) -> None:
+    """Answer one request and end: it is the first line of standard input, which is also the
+    lifeline. ``work`` takes it, and what tells of what is being done; it raises `Failed`."""
     ask = json.loads(sys.stdin.buffer.readline())
     tie(0)
     # What packaged code is handed lies in memory that counts as a file.
@@ -72,7 +78,7 @@ def main(channel: int) -> None:
             out.flush()
 
         try:
-            tell(passed=run(ask, tell))
+            tell(passed=work(ask, tell))
         except Failed as error:
             tell(failed=error.told)
 

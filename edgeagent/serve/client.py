@@ -11,11 +11,11 @@ from typing import Any
 
 from edgeagent.config.paths import SYSTEM_DATA
 from edgeagent.errors import (
-    CommandRejected,
     EdgeAgentError,
     NotPermitted,
     StoreError,
     Unavailable,
+    of_code,
 )
 
 FINAL = ("successful", "failed", "rejected", "expired", "cancelled")
@@ -205,19 +205,10 @@ class ControlClient:
 def _unsuccessful(status: dict[str, Any]) -> EdgeAgentError:
     """How a command ended, as the error that its reason stands for."""
     reason = str(status.get("reason") or status.get("status"))
-    error = _kinds().get(reason, EdgeAgentError)(str(status.get("detail") or reason))
+    error = of_code(reason)(str(status.get("detail") or reason))
     if type(error) is EdgeAgentError and status.get("status") != "failed":
         error.exit_code = 1  # type: ignore[misc]
     return error
-
-
-def _kinds(of: type[EdgeAgentError] = EdgeAgentError) -> dict[str, type[EdgeAgentError]]:
-    """Code → class, of all errors that are made of a sentence alone."""
-    found: dict[str, type[EdgeAgentError]] = {}
-    for kind in of.__subclasses__():
-        found |= {kind.code: kind, **_kinds(kind)}
-    found.pop(CommandRejected.code, None)
-    return found
 
 
 def _refusal(line: dict[str, Any]) -> EdgeAgentError:

@@ -14,7 +14,9 @@ from msgspec import Meta, Struct, field
 from edgeagent.sync import schema
 
 Model = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,64}$")]
+NamedModel = Annotated[str, Meta(pattern=r"^([a-z0-9-]{1,64}(@[0-9A-Za-z.+-]{1,64})?)?$")]
 Id = schema.Id
+OptionalId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 
 
 class Nothing(Struct):
@@ -36,6 +38,43 @@ class Capture(Struct):
     source: Id
     seconds: Annotated[float, Meta(gt=0, le=60)] = 3.0
     """How long it is looked at; what must be hidden is looked for meanwhile."""
+
+
+class _Asked(Struct, kw_only=True):
+    """Which model is asked about what: exactly one of `source`, `record`, `input` and `fetch`."""
+
+    model: NamedModel = ""
+    """``name`` or ``name@version``; empty = that of the pipeline."""
+    pipeline: OptionalId = ""
+    """Whose model, threshold and runtime count; empty = the one that reads the source."""
+    source: OptionalId = ""
+    """Its present sample."""
+    record: Annotated[str, Meta(pattern=r"^((e-)?[0-9]{1,19})?$")] = ""
+    """Id of an event (``e-1041``) or number of a record: its picture, if one is kept."""
+    input: Annotated[bytes, Meta(max_length=144 << 10)] = b""
+    """A picture or a recording: at most 192 KiB of base64."""
+    fetch: Annotated[str, Meta(max_length=512)] = ""
+    """Path of a picture or a recording in the fleet's repository, at most 16 MiB: for what is too
+    large for ``input``."""
+    name: Annotated[str, Meta(pattern=r"^[^/\x00]{1,128}$")] = "input.jpg"
+    """A file name for ``input``: its ending tells what it is."""
+    threshold: Annotated[float, Meta(ge=0)] | None = None
+    """In place of the pipeline's, or the model's own."""
+    picture: bool = True
+    """Show the sample of a source or record, redacted."""
+
+
+class Infer(_Asked, kw_only=True):
+    """See `_Asked`."""
+
+
+class Explain(_Asked, kw_only=True):
+    label: Annotated[str, Meta(max_length=256)] = ""
+    """Explain this label, not the best answer."""
+    method: Literal["auto", "hide", "masks"] = "auto"
+    """How parts are hidden."""
+    runs: Annotated[int, Meta(ge=20, le=2000)] = 600
+    """How many masks."""
 
 
 class Why(Struct):
@@ -71,11 +110,33 @@ class Drill(Struct):
     """How long each fault lasts."""
 
 
+class DriftAction(Struct):
+    action: Literal["show", "learn"] = "show"
+    """``learn`` = forget what is usual, and learn it anew from now on."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all, for ``show``."""
+
+
+class PoolAction(Struct):
+    action: Literal["list", "send", "clear"] = "list"
+    """``send`` = as evidence of a record each, like any other; what was sent is the first to go."""
+    pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    """Empty = all."""
+    reason: Literal["", "uncertain", "disagreement", "drift", "random"] = ""
+    """Empty = all."""
+    ids: Annotated[list[Id], Meta(max_length=200)] = field(default_factory=list)
+    """These samples alone; empty = the most useful ones."""
+    limit: Annotated[int, Meta(ge=1, le=200)] = 20
+    """Samples that are listed or sent at most."""
+    again: bool = False
+    """Send also what was sent before."""
+
+
 class Purge(Struct):
     before: Annotated[str, Meta(min_length=1, max_length=64)]
     """An age (``30 d``) or RFC 3339: what is older goes."""
     stores: list[Annotated[str, Meta(max_length=32)]] = field(default_factory=list)
-    """records, evidence, decisions, crashes, looks; empty = all but looks."""
+    """records, evidence, decisions, pool, crashes, looks; empty = all but looks."""
     undelivered: bool = False
     """Also what nobody has got yet; a gap tells of it."""
     dry_run: bool = False
@@ -177,12 +238,26 @@ LOGS = CommandType("logs", Logs, "Show the last lines of the log", changes=False
 CAPTURE = CommandType(
     "capture", Capture, "Look at a source: its figures and a redacted picture", changes=False
 )
+INFER = CommandType("infer", Infer, "Ask a model about one sample", changes=False)
+EXPLAIN = CommandType(
+    "explain", Explain, "Tell which parts of a sample an answer depends on", changes=False
+)
 RESTART = CommandType("restart", Nothing, "End in good order and begin again")
 PIPELINE = CommandType("pipeline", PipelineAction, "Start, stop or pause a pipeline")
 OUTBOX = CommandType(
     "outbox", OutboxAction,
     "Show the account (that needs no `at`), send all now, forget dead letters, or take a confirm",
     changes_with=lambda body: body.get("action", "stats") != "stats",
+)  # fmt: skip
+DRIFT = CommandType(
+    "drift", DriftAction,
+    "Show whether what pipelines see is as usual (that needs no `at`), or have it learned anew",
+    changes_with=lambda body: body.get("action", "show") != "show", again=True,
+)  # fmt: skip
+POOL = CommandType(
+    "pool", PoolAction,
+    "List the samples that are worth a label (that needs no `at`), send or forget some",
+    changes_with=lambda body: body.get("action", "list") != "list", again=True,
 )  # fmt: skip
 BENCH = CommandType("bench", Bench, "Measure a model on this device")
 TUNE = CommandType("tune", Tune, "Find the fastest way to run a model on this device", again=True)
@@ -220,8 +295,8 @@ CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=
 TABLE = {
     kind.name: kind
     for kind in (
-        PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, RESTART,
-        PIPELINE, OUTBOX, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD, MODEL_UNHOLD, MODEL_INSTALL,
-        MODEL_REMOVE, PRIVACY_REPORT, PURGE, CANCEL,
+        PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, INFER,
+        EXPLAIN, RESTART, PIPELINE, OUTBOX, DRIFT, POOL, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD,
+        MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, PRIVACY_REPORT, PURGE, CANCEL,
     )
 }  # fmt: skip

@@ -208,7 +208,9 @@ class Commands:
             found = self._registry.find(entry.type)
             arguments = judgement.arguments_of(found[0], order.body) if found else None
             begun = entry.status.get("status") == "executing"
-            if found is None or isinstance(arguments, Verdict) or (begun and not found[0].again):
+            lost = "omitted" in entry.status
+            unsound = found is None or isinstance(arguments, Verdict) or lost
+            if found is None or unsound or (begun and not found[0].again):
                 self._conclude(
                     order,
                     {
@@ -329,10 +331,10 @@ class Commands:
         if job.journaled:
             self._conclude(job.order, end)
         else:
-            self._tell(job.order, {**job.order.body, **end})
+            self._tell(job.order, {**judgement.repeated(job.order.body), **end})
 
     def _conclude(self, order: Order, end: Status) -> None:
-        status = {**judgement.body_of(order.body), **end}
+        status = {**judgement.repeated(order.body), **end}
         try:
             self._journal.update(order.id, bounded(status))
         except EdgeAgentError as error:
@@ -365,14 +367,14 @@ def _known(order: Order, claim: Claim) -> Status | None:
         return None
     entry = claim.entry
     if not entry.digest:
-        return {**order.body, **entry.status}  # Cancelled before it came.
+        return {**judgement.repeated(order.body), **entry.status}  # Cancelled before it came.
     if claim.outcome == "known":
         return entry.status
     return _status(order.body, Verdict("rejected", IN_USE, "this id names another command"))
 
 
 def _status(body: Mapping[str, Any], verdict: Verdict) -> Status:
-    status: Status = {**judgement.body_of(body), "status": verdict.status}
+    status: Status = {**judgement.repeated(body), "status": verdict.status}
     if verdict.reason:
         status["reason"] = verdict.reason
     if verdict.detail:

@@ -40,7 +40,9 @@ class Connection:
             end = self._react(event)
             if end is not None:
                 return end
-        return self.handshake.overdue(time.monotonic())
+        now = time.monotonic()
+        self.handshake.ask_again(now, self.wire)
+        return self.handshake.overdue(now)
 
     def flush(self) -> bool:
         """Write what may be written now. True if all has been sent and acknowledged."""

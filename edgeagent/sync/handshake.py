@@ -25,6 +25,10 @@ AGAIN_S = 60.0
 """How often a failed echo is tried again on a connection that holds."""
 
 
+_ASK_S = 2.0
+"""After so long a refused topic is asked for again; each time twice as long, up to `AGAIN_S`."""
+
+
 class Handshake:
     """The opening of one connection."""
 
@@ -49,6 +53,9 @@ class Handshake:
         self._tell: Callable[[Reason | None], None] = _nobody
         """Who waits for the present echo."""
         self._lacks: list[Reason] = []
+        self._refused: dict[str, Reason] = {}
+        """Topics that the broker does not let us have, now."""
+        self._ask_at, self._ask_s = float("inf"), _ASK_S
         self._proof: Reason | None = None
         """Why the echo failed; None while it is awaited or once it was heard."""
 
@@ -77,18 +84,35 @@ class Handshake:
     def unsubscribe(self, pattern: str, wire: Wire) -> None:
         """Give a topic up."""
         self._subscribed.discard(pattern)
+        self._refused.pop(pattern, None)
         wire.unsubscribe((pattern,))
 
     def granted(self, answer: Suback, now: float) -> None:
         """SUBACK has come: note what was refused, and send the echo if this was the opening."""
+        healed = False
         for pattern, code in zip(self._asked.pop(answer.mid, ()), answer.codes, strict=False):
             if code >= 0x80:
                 sentence = f"the broker does not let this device subscribe to {pattern}"
                 advice = reasons.of_code(0x87).advice
-                self._lacks.append(Reason("denied", sentence, advice, code))
+                self._refused[pattern] = Reason("denied", sentence, advice, code)
+                self._subscribed.discard(pattern)
+            else:
+                healed |= self._refused.pop(pattern, None) is not None
+        if self._refused and self._ask_at == float("inf"):
+            self._ask_at = now + self._ask_s
+            self._ask_s = min(AGAIN_S, 2 * self._ask_s)
+        if healed and self._proof is not None:
+            self._send_echo(now)  # What it lacked may have been this topic.
         if self.phase == "suback" and not self._asked:
             self.phase = "echo"
             self._send_echo(now)
+
+    def ask_again(self, now: float, wire: Wire) -> None:
+        """Ask for what was refused. Rules may have been changed; and a cluster that has lost a node
+        refuses for as long as it elects another leader (NATS)."""
+        if now >= self._ask_at and self.phase == "up":
+            self._ask_at = float("inf")
+            self.subscribe(tuple(self._refused), wire)
 
     def heard(self, topic: str, payload: bytes) -> None:
         """A message came on one of the echo's topics."""
@@ -125,7 +149,11 @@ class Handshake:
     @property
     def complaints(self) -> list[Reason]:
         """What does not work although the connection stands."""
-        return [*self._lacks, *([self._proof] if self._proof is not None else [])]
+        return [
+            *self._lacks,
+            *self._refused.values(),
+            *([self._proof] if self._proof is not None else []),
+        ]
 
     def _send_echo(self, now: float) -> None:
         nonce = self._nonce = secrets.token_hex(8)

@@ -72,7 +72,7 @@ class Job:
         if now - self._told_at < PROGRESS_EVERY_S:
             return
         self._told_at = now
-        status: Status = {**judgement.body_of(self.order.body), "status": "executing"}
+        status: Status = {**judgement.repeated(self.order.body), "status": "executing"}
         if share is not None:
             status["progress"] = round(min(1.0, max(0.0, share)), 4)
         if step:

@@ -23,7 +23,9 @@ MOST_DEPTH = 16
 _AHEAD_NS = 86_400 * 10**9
 """How far the clock of who gives a command may be ahead of ours."""
 _ADDRESS = ("device", "group", "type", "id")
-_STATUS_FIELDS = ("status", "reason", "detail", "result", "progress", "step")
+_STATUS_FIELDS = ("status", "reason", "detail", "result", "progress", "step", "omitted")
+_REPEATED_CHARS = 8192
+"""Longer texts (a picture in base64) are not said back in every status."""
 
 Origin = Literal["local", "remote", "button"]
 Verify = Callable[[Mapping[str, Any], str, str, str], tuple[dict[str, Any], str]]
@@ -184,6 +186,16 @@ def digest_of(payload: bytes) -> str:
 def body_of(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a requester wrote: without the fields that belong to the device's answer."""
     return {key: value for key, value in document.items() if key not in _STATUS_FIELDS}
+
+
+def repeated(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a status repeats of an order: all of it but very long texts, which ``omitted`` names."""
+    long = [
+        key for key, value in body.items()
+        if isinstance(value, str) and len(value) > _REPEATED_CHARS
+    ]  # fmt: skip
+    kept = {key: value for key, value in body_of(body).items() if key not in long}
+    return {**kept, "omitted": long} if long else kept
 
 
 def arguments_of(kind: CommandType, body: Mapping[str, Any]) -> Any:

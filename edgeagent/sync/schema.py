@@ -174,6 +174,8 @@ class Command(Struct, kw_only=True):
     result: Any = None
     progress: Union[Annotated[float, Meta(ge=0, le=1)], None] = None
     step: str = ""
+    omitted: list[str] = field(default_factory=list)
+    """Arguments that are too long to be repeated here."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:

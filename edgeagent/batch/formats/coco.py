@@ -41,7 +41,7 @@ def coco(package: Package) -> Writer:
             images.append(_image(told, len(images) + 1))
             for its in told["predictions"]:
                 kind = categories.setdefault(its["label"], len(categories) + 1)
-                note = {"id": count + 1, "category_id": kind, **_annotation(its, images[-1])}
+                note = {"id": count + 1, "category_id": kind, **annotation(its, images[-1])}
                 file.write((b",\n" if count else b"\n") + msgspec.json.encode(note))
                 count += 1
         named = [{"id": kind, "name": label} for label, kind in categories.items()]
@@ -57,7 +57,11 @@ def _image(told: dict[str, Any], number: int) -> dict[str, Any]:
     return {"id": number, "file_name": name, "width": width, "height": height}
 
 
-def _annotation(its: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+def annotation(its: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """A prediction with a place (`decide.data.as_data`), without ``id`` and ``category_id``.
+
+    ``image`` has ``id``, ``width`` and ``height``.
+    """
     width, height = image["width"], image["height"]
     note: dict[str, Any] = {"image_id": image["id"], "score": its["score"], "iscrowd": 0}
     if "polygons" in its:

@@ -3,23 +3,33 @@
 Wildcards bring most of it in one go. What they lack of a device that they showed, or that the
 caller knows, is asked for by its exact name: where that exists, the broker keeps retained
 messages back, and then devices may be missing whom nobody can name. That is told, never guessed.
+
+Where several brokers are named each is asked: nodes of a cluster need not share what is retained
+(RabbitMQ's do not), and one may be away.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
+from edgeagent.errors import LinkDown
 from edgeagent.fleet.census import Census, Count
 from edgeagent.fleet.roster import TOLD, Roster
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
+from edgeagent.sync.schema import Status
 
 SELF_TOLD = ("status", "capabilities", "reported")
 """What every device has retained; ``desired`` is only there where somebody wishes for something."""
+
+
+_NODE_S = 5.0
+"""A node of several is waited for so long."""
 
 
 def look(
@@ -31,33 +41,103 @@ def look(
 
     Raises LinkDown.
     """
-    roster, own = Roster(prefix), own_topics(prefix, link)
+    roster = Roster(prefix)
     roster.know(known)
+    several = len(link.endpoints) > 1
+    held: list[dict[str, bytes]] = []
+    whole, down = Count(), None
+    for endpoint in link.endpoints:
+        node = replace(link, endpoints=(endpoint,))
+        wait_s = min(patience_s, _NODE_S) if several else patience_s
+        try:
+            found, count = _at(node, prefix, roster.devices, names, wait_s)
+        except LinkDown as error:
+            whole.away.append(f"{endpoint.host}:{endpoint.port}")
+            down = error
+            continue
+        held.append(found)
+        whole.add(count)
+        roster.know(topic.split("/")[-2] for topic in found)
+    if down is not None and not held:
+        raise down
     now = time.time()
+    for topic, payload in _newest(held).items():
+        roster.take(topic, payload, retained=True, now=now)
+    whole.divided = _divided(held)
+    return roster, whole
+
+
+def _at(
+    link: LinkSettings, prefix: str, known: Iterable[str], names: Sequence[str], patience_s: float
+) -> tuple[dict[str, bytes], Count]:
+    """What one node has retained. Raises LinkDown."""
+    own = own_topics(prefix, link)
     brief = replace(link, client_id=f"{own.client_id}-{os.getpid()}")
     with Census(brief, own, patience_s) as census:
         wild: dict[str, bytes] = {}
         for name in names:
             wild |= census.wildcard(f"{prefix}/+/{name}")
-        for topic, payload in wild.items():
-            roster.take(topic, payload, retained=True, now=now)
+        devices = {*known, *(topic.removeprefix(f"{prefix}/").split("/")[0] for topic in wild)}
         hidden: dict[str, bytes] = {}
-        wanted = (f"{prefix}/{device}/{name}" for device in list(roster.devices) for name in names)
+        wanted = (f"{prefix}/{device}/{name}" for device in sorted(devices) for name in names)
         count = census.read((topic for topic in wanted if topic not in wild), hidden.__setitem__)
-    for topic, payload in hidden.items():
-        roster.take(topic, payload, retained=True, now=now)
     count.asked += len(wild)
     count.came += len(wild)
     count.hidden = sorted(hidden)
-    return roster, count
+    return {**wild, **hidden}, count
+
+
+def _newest(held: Sequence[dict[str, bytes]]) -> dict[str, bytes]:
+    """What counts where nodes hold different things: of each device, what lies beside its newest
+    status. A device is at one node at a time and tells all of itself there."""
+    if len(held) == 1:
+        return held[0]
+    merged: dict[str, bytes] = {}
+    for device in {topic.rpartition("/")[0] for its in held for topic in its}:
+        below = f"{device}/"
+        for its in sorted(held, key=lambda node: _age(node.get(f"{below}status", b""))):
+            merged |= {key: payload for key, payload in its.items() if key.startswith(below)}
+    return merged
+
+
+def _age(status: bytes) -> tuple[int, bool, str]:
+    """Grows with time. By the number of the last record, for a will is dated when its connection
+    is made; of two with the same number the one that is not a will."""
+    try:
+        its = msgspec.json.decode(status, type=Status)
+    except msgspec.MsgspecError:
+        return -1, False, ""
+    return its.seq, its.state != "offline", its.since
+
+
+def _divided(held: Sequence[dict[str, bytes]]) -> list[str]:
+    """Topics that are not the same at every node."""
+    return sorted({
+        topic for its in held for topic, payload in its.items()
+        if any(other.get(topic) != payload for other in held)
+    })  # fmt: skip
 
 
 def told(count: Count) -> str:
-    """What a person must know about a count; empty = nothing was kept back."""
-    if not count.hidden:
-        return ""
-    return (
-        f"This broker keeps back retained messages: {len(count.hidden)} came only when asked for by"
-        " name, so devices may be missing. Raise max_queued_messages of the broker (mosquitto's"
-        " default is 1000), or name the collector's database with --db."
-    )
+    """What a person must know about a count; empty = it was whole."""
+    return " ".join(_told(count))
+
+
+def _told(count: Count) -> Iterator[str]:
+    if count.away:
+        yield (
+            f"{len(count.away)} of the brokers that are named do not answer:"
+            f" {', '.join(count.away)}. What only they have retained is missing."
+        )
+    if count.divided:
+        yield (
+            f"These brokers do not share what is retained: {len(count.divided)} topics differ."
+            " Of each device the newest is shown; name all of them (--host A,B,C), or devices at"
+            " the others are missing."
+        )
+    if count.hidden:
+        yield (
+            f"This broker keeps back retained messages: {len(count.hidden)} came only when asked"
+            " for by name, so devices may be missing. Raise max_queued_messages of the broker"
+            " (mosquitto's default is 1000), or name the collector's database with --db."
+        )

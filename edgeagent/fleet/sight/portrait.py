@@ -17,7 +17,12 @@ from edgeagent.fleet.roster import TOLD, Roster
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.fleet.sight.facts import facts
 from edgeagent.sync.endpoint import LinkSettings
-from edgeagent.sync.topics import Topics
+from edgeagent.sync.topics import Topics, is_id
+
+_BLIND = (
+    "This broker gives nothing that is retained to wildcards: which orders lie there can't be seen."
+    " Of one: edgeagent fleet answers ID"
+)
 
 
 def portrait(link: LinkSettings, prefix: str, device: str) -> dict[str, Any]:
@@ -35,9 +40,13 @@ def portrait(link: LinkSettings, prefix: str, device: str) -> dict[str, Any]:
             )
         groups = [topics.group_desired(group) for group in roster.devices[device].groups]
         census.read(groups, found.__setitem__)
+        capabilities = _object(found.get(topics.capabilities, b""))
         states = census.wildcard(topics.state("x")[:-1] + "+")
+        # Some brokers (RabbitMQ) give nothing to wildcards: what is known by name is asked for so.
+        named = [topics.state(name) for name in capabilities.get("pipelines", ()) if is_id(name)]
+        hidden: dict[str, bytes] = {}
+        census.read((topic for topic in named if topic not in states), hidden.__setitem__)
         orders = census.wildcard(f"{prefix}/{device}/cmd/+/+")
-    capabilities = _object(found.get(topics.capabilities, b""))
     return {
         **facts(roster.devices[device]),
         "reported": _object(found.get(topics.reported, b"")),
@@ -46,13 +55,16 @@ def portrait(link: LinkSettings, prefix: str, device: str) -> dict[str, Any]:
             for topic in (topics.desired, *groups)
             if topic in found
         },
-        "pipelines": {topic.rpartition("/")[2]: _object(its) for topic, its in states.items()},
+        "pipelines": {
+            topic.rpartition("/")[2]: _object(its) for topic, its in {**states, **hidden}.items()
+        },
         "orders": [_order(topic, its) for topic, its in sorted(orders.items()) if its],
         "offers": capabilities.get("commands", {}),
         "runtimes": capabilities.get("runtimes", {}),
         "delegates": capabilities.get("delegates", {}),
         "sources": capabilities.get("sources", {}),
         "limits": capabilities.get("limits", {}),
+        "note": _BLIND if hidden else "",
     }
 
 

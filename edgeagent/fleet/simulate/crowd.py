@@ -47,6 +47,8 @@ class Simulation(Struct, frozen=True):
     speed: float = 1.0
     """``soak_s`` and ``shadow_s`` are this much shorter."""
     metrics_s: float = 60.0
+    others: tuple[Endpoint, ...] = ()
+    """Further nodes of the broker's cluster."""
 
     def check(self) -> Simulation:
         """Itself. Raises UsageError, NotFound."""
@@ -58,7 +60,7 @@ class Simulation(Struct, frozen=True):
         for place in filter(None, (self.packages, self.root)):
             if not Path(place).exists():
                 raise NotFound(f"there is no {place}")
-        if self.endpoint.tls:
+        if any(its.tls for its in (self.endpoint, *self.others)):
             raise UsageError("simulated devices do not speak TLS")
         return self
 
@@ -74,7 +76,7 @@ def carry(folder: Path, part: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
     threading.stack_size(_STACK)
-    board = Switchboard(its.endpoint)
+    board = Switchboard(its.endpoint, *its.others)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(board, "stopping", True))
     shipped = folder / "shipped"

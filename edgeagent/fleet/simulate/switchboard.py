@@ -42,8 +42,10 @@ class Subscriber(Protocol):
 class Line:
     """One device's connection. `publish` may be called from any thread."""
 
-    def __init__(self, board: Switchboard, device: Subscriber) -> None:
+    def __init__(self, board: Switchboard, device: Subscriber, turn: int) -> None:
         self.device = device
+        self.tried = turn
+        """Times that it was dialled: which of several brokers is next."""
         self.muted = False
         """It is not to connect any more."""
         self._board = board
@@ -106,6 +108,8 @@ class Line:
             self._phase = "subscribing"
             self._out += packets.subscribe(self._next(), self.device.topics())
         elif packet.kind == packets.SUBACK:
+            if packet.refused:  # A cluster does that while it elects a leader.
+                raise ConnectionRefusedError("a topic was refused")
             self._phase = "up"
             self._waiting.clear()
             self._acks.clear()
@@ -154,6 +158,7 @@ class Line:
             log.info("%s: %s", self.device.client_id, why)
             self.device.down()
         self._board.left(self)
+        self.tried += 1
         self._phase, self.due = "down", now + random.uniform(0.5, 3.0)
 
     def _next(self) -> int:
@@ -164,8 +169,11 @@ class Line:
 class Switchboard:
     """Carries lines until told to stop."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, *endpoints: Endpoint) -> None:
+        """Several are nodes of one cluster: lines are dealt out among them, and one whose node does
+        not answer goes to the next."""
+        self._endpoints = endpoints
+        endpoint = endpoints[0]
         self._login = (endpoint.username, endpoint.password() or "")
         self._selector = selectors.DefaultSelector()
         self._lines: list[Line] = []
@@ -177,7 +185,7 @@ class Switchboard:
         self.stopping = False
 
     def add(self, device: Subscriber) -> Line:
-        self._lines.append(Line(self, device))
+        self._lines.append(Line(self, device, len(self._lines)))
         return self._lines[-1]
 
     @property
@@ -212,7 +220,7 @@ class Switchboard:
                 line.turn(now)
             elif len(self._dialling) < _AT_ONCE:
                 self._dialling.add(line)
-                line.dial(self._endpoint, self._login, now)
+                line.dial(self._endpoints[line.tried % len(self._endpoints)], self._login, now)
 
     def _flush(self, line: Line, now: float) -> None:
         try:

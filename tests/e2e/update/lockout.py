@@ -23,6 +23,8 @@ from edgeagent.testing.broker import Mosquitto
 CONFIRM_S = 6.0
 """So long a trial may take here; the contract allows 30 s more for the way back."""
 LIMIT_S = CONFIRM_S + 30.0
+ROOMS = 5
+"""Devices that are tried side by side: most of a trial is waiting."""
 USERS = {"dev": "right", "desk": "right", "starved": "right"}
 ACL = """
 user desk
@@ -148,6 +150,21 @@ class Room:
             ),
             LIMIT_S,
         )
+
+    def hold(self, patch: Mapping[str, Any]) -> Outcome:
+        """Wish for it; whatever comes of it, the device is back as it was at first. Raises
+        AssertionError where it is not, in time and told why."""
+        ended = self.wish(patch)
+        assert ended.took_s < LIMIT_S, (patch, ended)
+        if ended.state in ("rejected", "rolled-back"):
+            assert ended.reason and ended.detail, (patch, ended)
+            # It is told a moment before the old one is in force again.
+            self.agent.until(lambda status: status["config"] == self.base)
+        else:
+            assert ended.state == "applied", (patch, ended)
+        # Whatever was kept: the next wish arrives, and undoes it.
+        self.withdraw()
+        return ended
 
     def close(self) -> None:
         self.agent.stop()

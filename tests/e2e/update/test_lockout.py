@@ -10,11 +10,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lockout import ACL, LIMIT_S, USERS, Patches, Room
+from lockout import ACL, LIMIT_S, ROOMS, USERS, Patches, Room
 
 from edgeagent.testing.broker import Mosquitto, free_port, make_certificates
 
@@ -75,23 +77,34 @@ def test_twelve_ways_to_lock_a_device_out(room: Room, full: bool) -> None:
     assert room.starts == 0, "it never died of it"
 
 
+@contextmanager
+def rooms(folder: Path, count: int) -> Iterator[list[Room]]:
+    """Devices, each with a broker of its own: what one is wished must not reach another."""
+    with ExitStack() as stack:
+        made = []
+        for number in range(count):
+            place = folder / str(number)
+            broker = Mosquitto(place / "broker", users=USERS, acl=ACL)
+            made.append(Room(place, stack.enter_context(broker)))
+            stack.callback(made[-1].close)
+        yield made
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("mosquitto_installed", "in_full")
 @pytest.mark.parametrize("seed", range(8))
-def test_random_patches_that_load(full: bool, seed: int, request: pytest.FixtureRequest) -> None:
-    if not full:
-        pytest.skip("minutes of changes of configuration (EDGEAGENT_TESTS=full)")
-    room: Room = request.getfixturevalue("room")  # Only now: it starts a broker and an agent.
-    count = 25
-    ends: Counter[str] = Counter()
-    patches = iter(Patches(random.Random(seed), room))
-    for _ in range(count):
-        patch = next(patches)
-        ended = room.wish(patch)
-        ends[ended.state] += 1
-        assert ended.took_s < LIMIT_S, (patch, ended)
-        if ended.state in ("rejected", "rolled-back"):
-            assert ended.reason and ended.detail, (patch, ended)
-            # It is told a moment before the old one is in force again.
-            room.agent.until(lambda status: status["config"] == room.base)
-        # Whatever was kept: the next wish arrives, and undoes it.
-        room.withdraw()
-    print(dict(ends), "restarts after a crash:", room.starts)
+def test_random_patches_that_load(tmp_path: Path, seed: int) -> None:
+    """25 for each seed."""
+    with rooms(tmp_path, ROOMS) as devices, ThreadPoolExecutor(ROOMS) as hands:
+        found = iter(Patches(random.Random(seed), devices[0]))
+        patches = [next(found) for _ in range(25)]
+        shares = [
+            hands.submit(lambda room, its: [room.hold(patch) for patch in its], *share)
+            for share in zip(devices, (patches[n::ROOMS] for n in range(ROOMS)), strict=True)
+        ]
+        ended = [outcome for share in shares for outcome in share.result()]
+    states = Counter(its.state for its in ended)
+    crashes = sum(room.starts for room in devices)
+    print(f"| {seed} | {len(ended)} | {dict(states)} | "
+          f"{max(its.took_s for its in ended):.1f} | {crashes} |")  # fmt: skip
+    assert len(ended) == 25 and crashes == 0

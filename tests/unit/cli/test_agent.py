@@ -16,7 +16,6 @@ import pytest
 
 from edgeagent.errors import Unavailable
 from edgeagent.serve.client import ControlClient, socket_path
-from edgeagent.sync.command_types import TABLE
 
 CONFIG = """
 [sources.belt]
@@ -253,18 +252,13 @@ def test_without_an_agent_the_files_are_read_and_that_is_said(
     assert str(file) in done.stdout
 
 
-def test_every_command_that_the_agent_offers_has_a_twin(invoke: Any, agent: Running) -> None:
-    client = ControlClient(socket_path(agent.data))
-    # These would do it, and are tried elsewhere.
-    costly = ("restart", "support-bundle", "identify", "drill")
-    offered = [
-        name for name in TABLE
-        if name in costly or "no command" not in str(client.command(name))
-    ]  # fmt: skip
-    for name in offered:
-        done = invoke(*TABLE[name].twin.split(), "--help")
-        assert done.exit_code == 0, f"{name} has no command {TABLE[name].twin!r}"
-    assert {"capture", "outbox", "why", "doctor"} & TABLE.keys() <= set(offered)
+def test_one_key_of_the_configuration(invoke: Any, agent: Running) -> None:
+    for place in (["-d", agent.data], ["-c", agent.config]):
+        done = invoke("config", "show", "--key", "sources.belt.fps", "--json", *place)
+        assert json.loads(done.stdout) == 30.0
+        done = invoke("config", "show", "--key", "sources.belt", "--origin", "--json", *place)
+        assert {"sources.belt.fps", "sources.belt.kind"} <= json.loads(done.stdout).keys()
+        assert invoke("config", "show", "--key", "mqtt.prot", *place).exit_code == 3
 
 
 def test_run_until_done_ends_by_itself(tmp_path: Path, repository: Path) -> None:

@@ -106,12 +106,13 @@ def test_the_schema_accepts_what_is_good(invoke: Any, good: Path) -> None:
 
 
 def test_what_is_no_fault_is_told_and_exits_0(invoke: Any, good: Path) -> None:
-    good.write_text(GOOD + "live = true\n")
+    second = '[pipelines.second]\nsource = "belt"\nmodel = "prats"\n'
+    good.write_text(GOOD + second)
     done = invoke("config", "check", good)
     assert done.exit_code == 0, done.output
-    assert "has no effect in this version" in " ".join(done.stdout.split())
+    assert "can not be used on this device" in " ".join(done.stdout.split())
     report = json.loads(invoke("config", "check", good, "--json").stdout)
-    assert [its.split(": ")[1] for its in report["warnings"]] == ["pipelines.belt.live"]
+    assert [its.split(": ")[1] for its in report["warnings"]] == ["pipelines.second.model"]
 
 
 def test_a_label_that_the_model_lacks(invoke: Any, good: Path) -> None:

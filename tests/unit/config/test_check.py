@@ -102,10 +102,10 @@ def faults_of(text: str) -> list[str]:
         ('[privacy]\npictures = "always"', "a.toml:2: privacy.pictures: expected one of "
          '"asked", "events", "never", found "always"'),
         ('[commands]\nallow = ["ping", "reboot"]', "a.toml:2: commands.allow[1]: expected one of "
-         '"bench", "cancel", "capture", "config-get", "doctor", "drill", "explain", "identify", '
-         '"infer", "logs", "model-hold", "model-rollback", "model-unhold", "outbox", "ping", '
-         '"pipeline", "privacy-report", "purge", '
-         '"restart", "support-bundle", "tune", "why", found "reboot"'),
+         '"bench", "cancel", "capture", "config-get", "doctor", "drift", "drill", "explain", '
+         '"identify", "infer", "logs", "model-hold", "model-rollback", "model-unhold", "outbox", '
+         '"ping", "pipeline", "pool", "privacy-report", "purge", "restart", "support-bundle", '
+         '"tune", "why", found "reboot"'),
         ('[sources.c]\nkind = "camra"',
          f'a.toml:2: sources.c.kind: expected {KINDS}, found "camra"; did you mean "camera"?'),
         ('[sources.c]\nkind = 3', f'a.toml:2: sources.c.kind: expected {KINDS}, found 3'),

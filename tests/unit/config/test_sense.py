@@ -245,7 +245,7 @@ def test_labels_nobody_knows_are_not_judged(tmp_path: Path, model: str) -> None:
     [
         ("", []),
         ("live = false\nimage = false", []),
-        ("live = true", ["6: pipelines.door.live: has no effect in this version"]),
+        ("live = true", []),
         ("image = true", []),
         ('[pipelines.door.redact]\nlabels = ["person"]\nmodel = "peopel"',
          ['8: pipelines.door.redact.model: the model "peopel" can not be used on this device; see '

@@ -201,6 +201,28 @@ def test_a_refused_subscription_is_complained_of(
     ]
 
 
+def test_a_refused_subscription_is_asked_for_again(
+    scripted: Scripted, make_link: MakeLink, topics: Topics, eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A cluster without a leader refuses for some seconds what it grants afterwards."""
+    monkeypatch.setattr("edgeagent.sync.handshake._ASK_S", 0.1)
+    asked: list[str] = []
+
+    def answer(pattern: str) -> int:
+        asked.append(pattern)
+        return 0x80 if asked.count(pattern) < 3 and pattern == topics.desired else 1
+
+    link = make_link(scripted(suback=answer).port, start=False)
+    link.subscribe(topics.desired, lambda m: True)
+    link.start()
+    assert link.wait_up(5)
+    assert link.complaints
+    eventually(lambda: not link.complaints)
+    assert asked.count(topics.desired) == 3 and asked.count(topics.commands) <= 1
+    assert link.counters.connects == 1
+
+
 @pytest.mark.parametrize("why", ["no echo", "not authorised"])
 def test_topics_that_are_not_proven_are_complained_of_but_records_go_out(
     scripted: Scripted, make_link: MakeLink, topics: Topics, eventually: Eventually, why: str
