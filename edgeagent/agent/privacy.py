@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgeagent.privacy")
 
-LOOKED_AT = ("capture", "support-bundle", "privacy-report", "purge", "explain", "infer")
+LOOKED_AT = ("capture", "support-bundle", "privacy-report", "purge", "explain", "infer", "pool")
 """Commands that show somebody what is kept, or take it away."""
 
 

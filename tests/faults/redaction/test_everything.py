@@ -1,7 +1,7 @@
 """Everything that an agent keeps, sends and shows to anybody, searched for what must be hidden.
 
 A camera that is decoded in a child process, with every way out switched on: evidence and clips,
-batches, blobs, pictures retained, answers of commands, the live page, replay sheets,
+the pool, batches, blobs, pictures retained, answers of commands, the live page, replay sheets,
 bundles, logs, shared memory, and core dumps of the agent and of the child. With redaction there is
 nothing; without it, it is in each of them that holds pictures at all.
 """
@@ -83,13 +83,17 @@ record = {{ every = 2 }}
 snapshot = true
 image = true
 clip = {{ before = "1500 ms", after = "1 s", fps = 10 }}
+[pipelines.door.pool]
+reasons = ["uncertain", "random"]
+pause = "1 s"
+random = "2 s"
 [[pipelines.door.rules]]
 when = "label == 'person' and score > 0.5"
 do = ["event", "snapshot", "clip"]
 """
 REDACT = '[pipelines.door.redact]\nlabels = ["person"]\nmethod = "pixelate"\n'
 WITH_PICTURES = {
-    "data folder", "mqtt blob", "mqtt image", "mqtt answer", "page", "page's evidence",
+    "data folder", "pool", "mqtt blob", "mqtt image", "mqtt answer", "page", "page's evidence",
     "capture at the shell", "replay sheet", "core of the agent", "core of the child",
 }  # fmt: skip
 WITHOUT = {"bundle", "log", "/dev/shm", "status", "report", "mqtt records"}
@@ -259,7 +263,8 @@ class Device:
     def _files(self, agent: AgentProcess) -> None:
         for file in sorted(agent.data.rglob("*")):
             if file.is_file():
-                self.keep("data folder", file.read_bytes())
+                where = "pool" if "pool" in file.parts else "data folder"
+                self.keep(where, file.read_bytes())
         self.keep("log", agent.log.encode())
 
 
@@ -291,7 +296,8 @@ def test_without_redaction_it_is_in_all_that_holds_pictures(tmp_path: Path, asse
     found = searched(device)
     print({where: (its.looked, its.pictures, len(its.at)) for where, its in found.items()})
     assert {where for where, its in found.items() if its.at} >= WITH_PICTURES
-    assert any("plane of" in place for place in found["core of the child"].at)
+    cores = found["core of the child"].at + found["core of the agent"].at
+    assert any("plane of" in its or "raw" in its for its in cores), "frames, not only JPEGs"
     assert {where for where, its in found.items() if its.pictures} & WITHOUT == set()
 
 

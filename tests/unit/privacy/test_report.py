@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeagent.config.load import Loaded
-from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Retention
+from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Refine, Retention
 from edgeagent.config.toml import Places
 from edgeagent.errors import UsageError
 from edgeagent.privacy import page
@@ -35,6 +35,20 @@ def test_what_no_row_describes_is_still_counted(tmp_path: Path) -> None:
     assert other["names"] == ["notes-of-the-installer.txt"]
     assert (stores["decisions"]["count"], stores["decisions"]["bytes"]) == (1, 10)
     assert stores["evidence"]["max_age"] == "72 h"
+
+
+def test_galleries_are_told_wherever_they_lie(tmp_path: Path) -> None:
+    gallery = tmp_path / "elsewhere" / "people.gallery"
+    gallery.parent.mkdir()
+    gallery.write_bytes(b"v" * 12)
+    gallery.chmod(0o600)
+    second = Refine(model="faces", gallery=str(gallery))
+    its = told(
+        tmp_path, pipelines={"door": Pipeline(source="c", model="m", refine={"who": second})}
+    )
+    (row,) = [row for row in its["stores"] if row["store"].startswith("gallery")]
+    assert (row["count"], row["bytes"], row["modes"]) == (1, 12, ["-rw-------"])
+    assert str(gallery) in row["contents"] and row["personal"]
 
 
 def test_a_damaged_store_is_told_in_its_place(tmp_path: Path) -> None:
