@@ -111,7 +111,8 @@ def purge(
         list[str] | None,
         typer.Option(
             "--store",
-            help="records, evidence, decisions, pool, crashes, looks; several. [default: all but looks]",
+            help="records, evidence, decisions, pool, crashes, looks; several. "
+            "[default: all but looks]",
         ),
     ] = None,
     undelivered: Annotated[
