@@ -27,7 +27,7 @@ class Terms(Struct, frozen=True):
     """How packaged code runs."""
 
     timeout_s: float = TIMEOUT_S
-    """For one call."""
+    """For one call, up to five times as long where the device has no time for it."""
     memory_bytes: int = MEMORY_BYTES
     """Beside Python and numpy."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,19 @@ def test_whatever_it_does_it_is_told_and_started_again(
         assert code.deaths == 3
         assert ask(code, -5) == [Label("done", 1.0)]
         assert 0 < len(code.figures()["printed"]) <= 200
+    finally:
+        code.close()
+
+
+def test_a_device_short_of_time_is_no_fault_of_the_code(made: Any) -> None:
+    permit.use(rushed)
+    code = Code(made(ATTACKS), 0.0)
+    permit.use(permit.nobody)
+    try:
+        os.kill(code.pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (code.pid, signal.SIGCONT)).start()
+        assert ask(code, 99) == [Label("fine", 0.5)]
+        assert code.deaths == 0
     finally:
         code.close()
 
