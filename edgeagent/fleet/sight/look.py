@@ -139,6 +139,6 @@ def _told(count: Count) -> Iterator[str]:
         yield (
             f"This broker keeps back retained messages: {len(count.hidden)} came only when asked"
             " for by name, so devices may be missing. Name the collector's database with --db;"
-            " mosquitto brings all with a higher max_queued_messages (its default is 1000), RabbitMQ"
+            " mosquitto brings all with a higher max_queued_messages (by default 1000), RabbitMQ"
             " brings nothing to wildcards."
         )
