@@ -63,7 +63,7 @@ class Desk:
             said = [json.loads(payload) for payload in self.listener.on(topic) if payload]
             return next((its for its in said if its["status"] in ENDS), None)
 
-        found: dict[str, Any] = self.listener.until(final, 60)
+        found: dict[str, Any] = self.listener.until(final, 120)
         return found
 
     def cli(self, *arguments: object) -> dict[str, Any]:
