@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +99,9 @@ class Agent:
         self._stopping = threading.Event()
         self._said: tuple[str, list[str]] = ("", [])
         self.outbox = Outbox.open(
-            folder,
-            device=self.device,
-            settings=outbox_settings(loaded),
-            boot=self.boot,
+            folder, device=self.device, settings=outbox_settings(loaded), boot=self.boot,
             machine=machine_hash(),
-        )
+        )  # fmt: skip
         self.commands: Commands | None = None
         self.decisions = Decisions(
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
@@ -131,7 +129,7 @@ class Agent:
         control = None
         try:
             self._start()
-            control = ControlSocket(socket_path(self.folder), self._answer)
+            control = ControlSocket(socket_path(self.folder), partial(answer, self))
             # Not on a full disk: people can still name the socket's folder themselves.
             _quietly(announce, self.folder, control.path)
             notify("READY=1")
@@ -149,9 +147,6 @@ class Agent:
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
-
-    def _answer(self, request: dict[str, Any]) -> Any:
-        return answer(self, request)
 
     def stop(self) -> None:
         """Ask it to end, from any thread."""
@@ -212,11 +207,12 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
-    def _begin_beside(self) -> None:
+    def _begin_beside(self) -> float:
         if self._alive is not None and not self._until_done:
             from edgeagent.agent.beside import begin
 
             begin(self, *self._alive)
+        return math.inf
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -271,8 +267,7 @@ class Agent:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
             if now >= beside_at:
-                beside_at = float("inf")
-                self._begin_beside()
+                beside_at = self._begin_beside()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")

@@ -151,7 +151,9 @@ class DecoderProcess:
         if code is None:
             return "the decoder closed its channel"
         if code < 0:
-            return f"the decoder was ended by {signal.Signals(-code).name}"
+            # Nobody else kills with that signal, unless a person does.
+            why = ", for want of memory if no person did it" if code == -signal.SIGKILL else ""
+            return f"the decoder was ended by {signal.Signals(-code).name}{why}"
         return f"the decoder ended with code {code}"
 
     @property
