@@ -97,7 +97,7 @@ class Agent:
         self._alive: tuple[Any, Any] | None = None
         """What pipelines are built from, and what was built."""
         self._stopping = threading.Event()
-        self._said: tuple[str, tuple[str, ...]] = ("", ())
+        self._said: tuple[str, list[str]] = ("", [])
         self.outbox = Outbox.open(
             folder, device=self.device, settings=outbox_settings(loaded), boot=self.boot,
             machine=machine_hash(),
@@ -307,14 +307,14 @@ class Agent:
             log.info("the clock can be trusted now")
 
     def _tell_state(self) -> None:
-        state, reasons = verdict(self)
-        said = (state, tuple(reasons))
+        said = state, reasons = verdict(self)
         if said == self._said:
             return
         self._said = said
         self.decisions.state(state, reasons, self.sync.reasons() if self.sync else ())
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
-        (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
+        log.log(logging.WARNING if reasons else logging.INFO, "%s",
+                "\n  ".join((state, *reasons)), extra={"state": state})  # fmt: skip
         if self.sync is not None:
             self.sync.say(tuple(reasons))
 

@@ -84,10 +84,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _set_up_logging(level: str) -> None:
-    # journald stamps lines itself; at a terminal the time is wanted.
-    under_systemd = "JOURNAL_STREAM" in os.environ
-    form = "%(name)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=level.upper(), format=form, datefmt="%H:%M:%S")
+    if "JOURNAL_STREAM" in os.environ:
+        from edgeagent.device import journal
+
+        if journal.wanted() and journal.SOCKET.exists():
+            logging.basicConfig(level=level.upper(), format="%(message)s",
+                                handlers=[journal.Journal()])  # fmt: skip
+        else:  # journald stamps lines itself
+            logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s")
+    else:
+        form = "%(asctime)s %(levelname)s %(message)s"
+        logging.basicConfig(level=level.upper(), format=form, datefmt="%H:%M:%S")
     logging.logThreads = False
     logging.logMultiprocessing = False
 

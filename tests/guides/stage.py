@@ -26,7 +26,8 @@ _SHIMS = {
     "sudo": 'exec "$@"',
     "systemctl": ":",
 }
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
+"""Much of it is used only where the machine does other things as well."""
 
 
 class Stage:
@@ -70,13 +71,14 @@ class Stage:
         self._broker = broker
         return broker
 
-    def agent(self, config: str, *flags: str, place: str = ".") -> AgentProcess:
+    def agent(self, config: str, **started: Any) -> AgentProcess:
         """A running agent with this configuration; it knows the broker where there is one."""
         port = self._broker.port if self._broker else 9
         text = re.sub(r"^port = 1883\b", f"port = {port}", config, flags=re.MULTILINE)
         return self.ends.enter_context(
-            AgentProcess(text, self.folder / place, *flags,
-                         environment={"EDGEAGENT_CLOCK": "synced"})
+            AgentProcess(
+                text, self.folder, environment={"EDGEAGENT_CLOCK": "synced"}, **started
+            )
         )  # fmt: skip
 
     def background(self, command: str) -> subprocess.Popen[bytes]:
@@ -94,7 +96,7 @@ class Stage:
         if typed.command.endswith(" &"):
             self.background(typed.command[:-2])
             if found := re.search(r"fleet simulate (\d+)", typed.command):
-                eventually(lambda: self._online() >= int(found[1]))
+                eventually(lambda: self.online('state == "online"') == int(found[1]))
             return 0, ""
         done = subprocess.run(
             ["bash", "-c", typed.command], cwd=self.folder, env=self.environment, text=True,
@@ -103,10 +105,15 @@ class Stage:
         )  # fmt: skip
         return done.returncode, done.stdout
 
-    def _online(self) -> int:
-        """How many devices the broker knows to be there."""
+    def set_up(self, command: str) -> None:
+        """Type something that belongs to the scene."""
+        code, said = self.type(Typed(0, command))
+        assert code == 0, said
+
+    def online(self, where: str) -> int:
+        """How many devices that the broker knows are like this."""
         done = subprocess.run(
-            ["edgeagent", "fleet", "ls", "--where", 'state == "online"', "--json"],
+            ["edgeagent", "fleet", "ls", "--where", where, "--json"],
             env=self.environment, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         return len(json.loads(done.stdout)["devices"])

@@ -15,11 +15,11 @@ from stage import ROOT, Stage
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PLAYED = [its for page in PAGES for its in sessions(page)]
-TASKS = ("installer.md", "engineer.md")
+TASKS = ("installer.md", "engineer.md", "operator.md")
 _MOST_COMMANDS, _LEAST_TASKS = 3, 5
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("session", PLAYED, ids=[its.id for its in PLAYED])
 def test_what_is_shown_is_what_comes(
     session: Session, tmp_path: Path, full: bool, mosquitto_installed: None

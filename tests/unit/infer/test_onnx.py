@@ -57,10 +57,17 @@ def test_16_bit_floats() -> None:
     assert (answer.dtype, answer.tolist()) == (np.float16, [[-0.5, 2]])
 
 
+def test_texts() -> None:
+    session = open_onnx(FIXTURES / "words.onnx", Options())
+    assert session.inputs[0].dtype == session.outputs[0].dtype == "object"
+    assert session.run([np.array(["crack ä"], object)])[0].tolist() == ["crack ä"]
+    with pytest.raises(InferenceError, match="takes object 1, got float32 1"):
+        session.run([np.zeros(1, np.float32)])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("words.onnx", "input 'x' is tensor(string), not a tensor of numbers"),
         ("bfloat.onnx", "tensor(bfloat16)"),
         ("teleport.onnx", "operator"),
     ],
