@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -122,16 +122,24 @@ def _commit() -> str:
 def own(run: Run, made: Path, wanted: Callable[[str], bool], *, full: bool) -> None:
     """Beside the bare runtime and bare scripts."""
     process.compiled()
-    # What an agent writes at rest is counted while something else is measured in this process,
-    # and not while memory is: they would share their pages.
-    with footprint.at_rest(made / "rest") as rest:
+    with ExitStack() as stack:
+        # What an agent writes at rest is counted while something else is measured, and not while
+        # memory is: they would share their pages.
+        rest = stack.enter_context(footprint.at_rest(made / "rest")) if wanted("rest") else None
         if wanted("step"):
             with run.part("step") as rows:
                 rows |= step.measure(made, full=full)
         if wanted("track"):
             with run.part("track") as rows:
                 rows |= track.measure()
-        if wanted("rest"):
+        if wanted("first"):
+            with run.part("first") as rows:
+                rows["parts"] = process.start(made / "first", 11 if full else 5)
+        if wanted("frame"):
+            with run.part("frame") as rows:
+                clip = process.belt_clip(made)
+                rows["belt with rules and outbox"] = process.cpu_per_frame(made, clip)
+        if rest is not None:
             with run.part("rest") as rows:
                 rows |= rest.measure()
     if wanted("footprint"):
@@ -140,13 +148,6 @@ def own(run: Run, made: Path, wanted: Callable[[str], bool], *, full: bool) -> N
     if wanted("idle"):
         with run.part("idle") as rows:
             rows |= idle.measure(made / "idle", seconds=40 if full else 15)
-    if wanted("first"):
-        with run.part("first") as rows:
-            rows["parts"] = process.start(made / "first", 11 if full else 5)
-    if wanted("frame"):
-        with run.part("frame") as rows:
-            clip = process.belt_clip(made)
-            rows["belt with rules and outbox"] = process.cpu_per_frame(made, clip)
 
 
 def others(run: Run, made: Path, wanted: Callable[[str], bool], venvs: Path) -> None:
