@@ -99,7 +99,7 @@ def row(subject: Subject, folder: Path, rounds: int, *, prepared: bool) -> dict[
         frames = _frames(subject)
 
         found = alternate(lambda: pipeline.step(stages, next(frames)), call, rounds)
-        return found | {"things": len(pipeline.lately[-1][1])}
+        return found | {"things": len(pipeline.lately[-1].predictions)}
     finally:
         stages.session.close()
 
