@@ -115,7 +115,7 @@ def _weigh(part: Part, folder: Path) -> dict[str, float]:
             bare_mb, bare_own = memory_mb(bare.pid), memory_mb(bare.pid, "Anonymous")
         link = f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n' if part.linked else ""
         with AgentProcess(link + part.config, folder) as agent:
-            agent.until(lambda status: _works(status, part), 60)
+            agent.until(lambda status: _works(status, part), 180)
             ours_mb, own = memory_mb(agent.pid), memory_mb(agent.pid, "Anonymous")
     return {
         "pss_mb": round(ours_mb, 1), "bare_mb": round(bare_mb, 1),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeagent.demo.svg import Axis, Sheet, ticks
 
-_WIDTH, _LEFT, _RIGHT, _TOP = 820.0, 330.0, 150.0, 54.0
+_WIDTH, _LEFT, _RIGHT, _TOP = 850.0, 360.0, 150.0, 54.0
 _BAR, _GAP, _BELOW = 12.0, 12.0, 34.0
 _STYLE = """
 text{font-family:system-ui,sans-serif;fill:#222}.muted{fill:#666}.axis{stroke:#888}
