@@ -119,6 +119,13 @@ class Histogram:
         }
 
 
+KNOWN = 20
+_IN_A_ROW = 4
+_TIMES, _NOTED_S = 5.0, 0.25
+"""A model is slow that takes so many times the usual, and so much longer, in each of the last
+`_IN_A_ROW` steps; the usual is known after `KNOWN` steps."""
+
+
 class Meter:
     """What a pipeline measures about itself; written by its thread, read by any."""
 
@@ -143,6 +150,8 @@ class Meter:
         self.paced = 0
         """Of those, samples for which there was no time: the device is to do less."""
         self._recent: deque[float] = deque(maxlen=64)
+        self._lately: deque[float] = deque(maxlen=_IN_A_ROW)
+        """How long the model took, of the last steps."""
 
     def took(
         self, started: float, prepared: float, inferred: float, ended: float, queued: float = 0.0
@@ -153,6 +162,7 @@ class Meter:
         if queued:
             self.queue.add(queued)
         self.infer.add(inferred - prepared - queued)
+        self._lately.append(inferred - prepared - queued)
         self.decide.add(ended - inferred)
         self.step.add(ended - started)
         self.steps += 1
@@ -165,6 +175,17 @@ class Meter:
             return 0.0
         span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
         return (len(recent) - 1) / span if span > 0 else 0.0
+
+    @property
+    def slow(self) -> str:
+        """That the model takes much longer than it used to, if so."""
+        lately = list(self._lately)
+        if self.steps < KNOWN or len(lately) < _IN_A_ROW:
+            return ""
+        usual, now = self.infer.quantile(0.5), min(lately)
+        if now < max(_TIMES * usual, usual + _NOTED_S):
+            return ""
+        return f"its model takes {now * 1e3:.0f} ms a sample, where {usual * 1e3:.3g} ms are usual"
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for status and metrics."""

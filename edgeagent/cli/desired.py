@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeagent.cli import render
+from edgeagent.cli import render, views
 from edgeagent.cli.bundle import Bundle, bundled
 from edgeagent.cli.options import AsJson
 from edgeagent.cli.reach import DB, Broker, Db, Signing, seconds
@@ -272,6 +272,8 @@ def _show(found: dict[str, Any]) -> None:
         render.plain(f"It took rev {reported['rev']} of its own topic.")
         if reported.get("rejected"):
             render.plain(f"It did not take the last document: {reported['rejected']}")
+        if said := views.configuration(reported):
+            render.plain(said)
         render.table(
             ("model", "version", "state", "wanted", "reason", "detail"),
             [

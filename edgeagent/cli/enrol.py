@@ -65,7 +65,9 @@ def revoke(
     from edgeagent.fleet.enrolment import Enrolment
 
     Enrolment(devices, prefix=prefix).revoke(ids)
-    render.show({"revoked": ids}, as_json, lambda: render.text(f"{', '.join(ids)}. {_THEN}"))
+    render.show(
+        {"revoked": ids}, as_json, lambda: render.text(f"revoked: {', '.join(ids)}. {_THEN}")
+    )
 
 
 def replace(
@@ -101,7 +103,7 @@ def _maker(
 ) -> Callable[[str, Entry, str], str]:
     """What makes unattended files. Raises NotFound, ConfigError."""
     from edgeagent.cli import setting_up, views
-    from edgeagent.cli.setup import pem
+    from edgeagent.cli.wizard import pem
 
     authority = pem(str(ca)) if ca else ""
     base = setting_up.plain(template) if template else {}

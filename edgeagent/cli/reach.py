@@ -33,18 +33,30 @@ Known = Annotated[
 ]  # fmt: skip
 
 
+def _named(option: str) -> dict[str, Any]:
+    """A person at a desk has one broker and names it once; the variable is the option's, after
+    ``EDGEAGENT_FLEET_``."""
+    return {"envvar": f"EDGEAGENT_FLEET_{option}", "show_envvar": False}
+
+
 @dataclass(frozen=True)
 class PlainBroker(Bundle):
     """Options of a broker that is reached without TLS."""
 
-    host: Annotated[str, typer.Option("--host", help="The broker, or several by commas.")] = (
-        "127.0.0.1"
-    )
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Its port.")] = 1883
-    username: Annotated[str, typer.Option("--username", help="Name at the broker.")] = ""
-    password_file: Annotated[
-        str, typer.Option("--password-file", metavar="FILE", help="File with the password.")
+    host: Annotated[
+        str, typer.Option("--host", **_named("HOST"), help="The broker, or several by commas.")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option("--port", **_named("PORT"), min=1, max=65535, help="Its port.")
+    ] = 1883
+    username: Annotated[
+        str, typer.Option("--username", **_named("USERNAME"), help="Name at the broker.")
     ] = ""
+    password_file: Annotated[
+        str,
+        typer.Option("--password-file", **_named("PASSWORD_FILE"), metavar="FILE",
+                     help="File with the password."),
+    ] = ""  # fmt: skip
     prefix: Annotated[str, typer.Option("--prefix", help="mqtt.prefix of the devices.")] = (
         "edgeagent"
     )
@@ -68,11 +80,16 @@ class PlainBroker(Bundle):
 class Broker(PlainBroker):
     """Options of a broker."""
 
-    ca: Annotated[str, typer.Option("--ca", metavar="FILE", help="Authority: switches TLS on.")] = (
+    ca: Annotated[
+        str,
+        typer.Option("--ca", **_named("CA"), metavar="FILE", help="Authority: switches TLS on."),
+    ] = ""
+    cert: Annotated[
+        str, typer.Option("--cert", **_named("CERT"), metavar="FILE", help="Our certificate.")
+    ] = ""
+    key: Annotated[str, typer.Option("--key", **_named("KEY"), metavar="FILE", help="Its key.")] = (
         ""
     )
-    cert: Annotated[str, typer.Option("--cert", metavar="FILE", help="Our certificate.")] = ""
-    key: Annotated[str, typer.Option("--key", metavar="FILE", help="Its key.")] = ""
 
     def _tls(self) -> Tls | None:
         from edgeagent.config.model import Tls

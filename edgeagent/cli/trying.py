@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from edgeagent.agent.exchange import Exchange
 from edgeagent.cli import meant, options, render
 from edgeagent.errors import (
@@ -94,6 +96,17 @@ def by_agent(
         if isinstance(problem, NotPermitted):
             render.note(f"{problem}. {problem.remedy}")
         return None
+
+
+def looked(text: str, config: Path | None, data: Path | None, seconds: float) -> dict[str, Any]:
+    """The report on a source with its picture, by whoever has it open. Raises EdgeAgentError."""
+    loaded = loaded_or_none(config, data)
+    name, its, _ = resolve(text, loaded, None)
+    report = by_agent(config, data, name, seconds, True)
+    if report is None:
+        folder = options.data_folder(config, data)
+        report = alone(loaded, folder, name, its, seconds, True, teller(None))
+    return report
 
 
 @contextmanager
@@ -189,7 +202,15 @@ def finished(
         whole["heard"] = list(lines)
     if file is not None:
         save(whole, file)
+    else:
+        whole.pop("picture", None)  # It was only to be drawn.
     return whole
+
+
+def something_came(report: dict[str, Any]) -> None:
+    """Exits 69 where a source that the agent has open gave nothing."""
+    if not report.get("samples", 1):
+        raise typer.Exit(Unavailable.exit_code)
 
 
 def drawing(values: list[float]) -> str:

@@ -101,6 +101,16 @@ def origins(value: Any, places: dict[str, str], key: str = "") -> list[tuple[str
 # --- the running agent ---------------------------------------------------------------------
 
 
+def configuration(reported: dict[str, Any]) -> str:
+    """What became of the configuration that was wished for; nothing was = an empty text."""
+    its = reported.get("config") or {}
+    if not its.get("rev"):
+        return ""
+    why = its.get("detail") or its.get("reason")
+    state = its.get("state", "applied")
+    return f"configuration of rev {its['rev']}: {state}" + (f": {why}" if why else "")
+
+
 def _desired(its: dict[str, Any]) -> None:
     """What became of what is wished for: changes of models, configuration, holds."""
     lines = [
@@ -111,10 +121,8 @@ def _desired(its: dict[str, Any]) -> None:
         for name, one in its.get("models", {}).items()
         if one.get("wanted")
     ]
-    config = its.get("config") or {}
-    if config.get("rev"):
-        why = f": {config['detail']}" if config.get("detail") else ""
-        lines.append(f"configuration of rev {config['rev']}: {config.get('state', 'applied')}{why}")
+    if said := configuration(its):
+        lines.append(said)
     for one in its.get("held", ()):
         end = f" until {one['until']}" if one.get("until") else ""
         lines.append(f"{one['model']} is held by {one.get('by') or 'somebody'}{end}")
@@ -145,6 +153,7 @@ def status(report: dict[str, Any]) -> None:
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
             ("tuning", _tuning(report.get("tuning") or {})),
+            ("put aside", _aside(report.get("aside") or ())),
         ]
     )
     if report["pipelines"]:
@@ -209,6 +218,15 @@ def _tuning(models: dict[str, Any]) -> str | None:
             waits = its.get("failed") or its.get("waits")
             more = f" (waits: {waits})" if waits else ""
             said.append(f"{title} is to be tuned again: {its['reason']}{more}")
+    return "; ".join(said) or None
+
+
+def _aside(delegates: Sequence[dict[str, Any]]) -> str | None:
+    """Delegates that failed, and when each is tried again."""
+    said = [
+        f"{its['delegate']} with {its['model']}, again in {render.duration(its['again_s'])}"
+        for its in delegates
+    ]
     return "; ".join(said) or None
 
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeagent.types import Frame, Joint, Sample, Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GRID = 48
 """Rows and columns of a picture of which brightness is taken."""

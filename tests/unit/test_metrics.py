@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.metrics import Histogram, Registry
+from edgeagent.metrics import Histogram, Meter, Registry
 
 durations = st.lists(st.floats(1e-6, 900.0), min_size=1, max_size=300)
 
@@ -95,3 +95,20 @@ def test_adding_is_cheap() -> None:
             histogram.add(0.0123)
         best = min(best, (time.perf_counter() - started) / 2000)
     assert best < 5e-6
+
+
+def test_a_model_that_takes_much_longer_than_usual_is_slow() -> None:
+    meter = Meter()
+
+    def take(seconds: float, times: int = 1) -> str:
+        for _ in range(times):
+            meter.took(0.0, 0.0, seconds, seconds)
+        return meter.slow
+
+    assert take(0.5, 4) == "", "it is not known yet what is usual"
+    assert take(0.02, 60) == ""
+    assert take(0.52, 3) == "", "three moments are no state"
+    assert take(0.52) == "its model takes 520 ms a sample, where 20 ms are usual"
+    assert take(0.02) == "", "one good step ends it"
+    assert take(0.12, 4) == "", "what nobody notices is not told"
+    assert take(0.6, 400) == "", "what lasts becomes the usual"

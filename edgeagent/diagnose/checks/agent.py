@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from edgeagent import __version__
 from edgeagent.diagnose.context import Context
 from edgeagent.diagnose.finding import Finding
 from edgeagent.errors import ConfigError, EdgeAgentError, NotPermitted, Unavailable
+
+_LOOK = "edgeagent status; journalctl -u edgeagent -n 50"
+_AT_LENS = {
+    "dark": "Is there light, and is the cap off? See: edgeagent devices try {name} --save now.jpg",
+    "bright": "Turn it away from the light. See: edgeagent devices try {name} --save now.jpg",
+    "blurred": "Clean its glass, set its focus. See: edgeagent devices try {name} --save now.jpg",
+    "frozen": "Take its power away for ten seconds; a server that repeats pictures: restart it",
+    "covered": "Take away what hangs before it. See: edgeagent devices try {name} --save now.jpg",
+    "moved": "Turn it back; if it is meant to look there: edgeagent devices learn {name}",
+    "garbage": "Look at its cable and network. See: edgeagent devices try {name} --save now.jpg",
+}
+"""By fault of the picture (`sources.X.sight.faults`)."""
 
 
 def running(context: Context) -> Iterator[Finding]:
@@ -34,11 +47,22 @@ def running(context: Context) -> Iterator[Finding]:
         yield Finding("agent", "ok", f"the agent {version} runs and is well", how)
         return
     reasons = [str(its) for its in status.get("reasons") or ["it gives no reason"]]
+    at_lens = _remedies_at_lens(status)
     for reason in reasons:
         if ": drift: " in reason:
             continue  # `drift` tells more of it
-        yield Finding("agent", "problem", f"the agent is {state}: {reason}", how,
-                      "edgeagent status; journalctl -u edgeagent -n 50")  # fmt: skip
+        remedy = at_lens.get(reason.partition(": ")[0], _LOOK)
+        yield Finding("agent", "problem", f"the agent is {state}: {reason}", how, remedy)
+
+
+def _remedies_at_lens(status: dict[str, Any]) -> dict[str, str]:
+    """What to do about cameras whose picture itself is at fault, by their names."""
+    found = {}
+    for name, source in status.get("sources", {}).items():
+        fault = source.get("sight", {}).get("fault", "")
+        if fault in _AT_LENS:
+            found[name] = _AT_LENS[fault].format(name=name)
+    return found
 
 
 def version(context: Context) -> Iterator[Finding]:

@@ -59,8 +59,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             echo_package(folder / "data" / "models", name, version=version)
     dense_package(folder / "data" / "models", "large", 1024, 2)
     for dtype in DTYPES:
-        if dtype != "bool":  # packages take none
-            echo_package(folder / "data" / "models", f"echo-{dtype}", dtype=dtype)
+        echo_package(folder / "data" / "models", f"echo-{dtype}", dtype=dtype)
     port = free_port()
     with AgentProcess(CONFIG.format(port=port, folder=folder), folder) as agent:
         agent.until(lambda status: status["state"] == "online")

@@ -12,11 +12,12 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from edgeagent import clock
+from edgeagent.config.sight import SightFault
 from edgeagent.device import health
 from edgeagent.diagnose.checks import agent, board, link, models, settings, sources, storage
 from edgeagent.diagnose.checks.net import NotReached, connect, resolve
@@ -697,3 +698,22 @@ def test_an_agent_that_answers(make: Any, ask: Any) -> None:
         ("problem", "the agent is degraded: cam0: no picture"),
         ("problem", "the agent is degraded: x"),
     ]
+
+
+def test_a_picture_at_fault_has_its_own_remedy(make: Any, ask: Any) -> None:
+    status = {
+        "state": "degraded", "reasons": ["cam0: is covered (since noon)", "cam1: no picture"],
+        "sources": {"cam0": {"sight": {"fault": "covered"}}, "cam1": {"sight": {"fault": ""}}},
+    }  # fmt: skip
+    covered, other = ask(agent.running, make(ask_agent=lambda: status))
+    assert "devices try cam0" in covered.remedy and "journalctl" in other.remedy
+
+
+@pytest.mark.parametrize("fault", get_args(SightFault))
+def test_each_fault_of_a_picture_has_one(make: Any, ask: Any, fault: str) -> None:
+    status = {
+        "state": "degraded",
+        "reasons": ["c: x"],
+        "sources": {"c": {"sight": {"fault": fault}}},
+    }
+    assert "journalctl" not in only(ask(agent.running, make(ask_agent=lambda: status))).remedy

@@ -120,7 +120,8 @@ def test_publish_show_and_diff(invoke: Any, broker: Any, tmp_path: Path) -> None
     assert there["models"]["parts"]["version"] == "1.3.0"
     assert there["config"] == {"metrics": {"every": "30 s"}}
     # A device that had rev 20 (the broker and we forgot) takes nothing below it.
-    said = {"rev": 20, "models": {"parts": {"version": "1.2.0", "reason": "held"}}}
+    said = {"rev": 20, "models": {"parts": {"version": "1.2.0", "reason": "held"}},
+            "config": {"rev": 20, "state": "rejected", "detail": "no such model"}}  # fmt: skip
     mqtt_publish.single("edgeagent/door-7/reported", json.dumps(said), 1, True, port=broker.port)
     done = invoke("diff", "door-7", "--unset", "metrics.every")
     assert done.exit_code == 1 and '-    "metrics": {' in done.stdout
@@ -131,6 +132,7 @@ def test_publish_show_and_diff(invoke: Any, broker: Any, tmp_path: Path) -> None
     assert done.exit_code == 0 and "already" in done.stderr
     done = invoke("show", "door-7")
     assert "21" in done.stdout and "It took rev 20" in done.stdout and "held" in done.stdout
+    assert "configuration of rev 20: rejected: no such model" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     done = invoke("publish", "group:hall2", "--model", "parts@1.3.0")
     assert done.stdout == "group:hall2: rev 1\n"
