@@ -112,7 +112,7 @@ def test_over_a_guarded_limit_the_command_ends_with_1_and_names_the_row(
     name: str, row: str, figure: str, value: float, code: int,
 ) -> None:  # fmt: skip
     (tmp_path / report.JSON).write_text(json.dumps(recorded))
-    run = Run(tmp_path, "short form")
+    run = Run(tmp_path, "short form", "a command")
     run.take_up()
     assert run.write() == 0
     capsys.readouterr()
@@ -127,7 +127,7 @@ def test_parts_are_added_to_the_report_that_is_there(
     recorded: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / report.JSON).write_text(json.dumps(recorded))
-    run = Run(tmp_path, "whole form")
+    run = Run(tmp_path, "whole form", "a command")
     run.take_up()
     with run.part("track") as rows:
         rows["10 tracks"] = {"median_ms": 0.145, "p95_ms": 0.2}
