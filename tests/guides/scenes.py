@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable
 
-
 from edgeagent.fleet.enrolment import hashed
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port
