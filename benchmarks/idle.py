@@ -48,7 +48,7 @@ def _beside(folder: Path, config: str, model: Path, clip: Path, seconds: float) 
         link = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
         bare = ("--model", str(model), "--video", str(clip), "--port", str(broker.port))
         with script("camera", *bare) as other, AgentProcess(link + config, folder) as agent:
-            agent.until(lambda status: _steps(status) > _WARM_UP_STEPS, 60)
+            agent.until(lambda status: _steps(status) > _WARM_UP_STEPS, 180)
             before, began = (cpu_s(agent.pid), cpu_s(other.pid)), time.monotonic()
             first = _steps(agent.client.status())
             time.sleep(seconds)

@@ -66,7 +66,7 @@ def _verdict(
 
 
 _WORDS = {
-    "pss_mb": "PSS, MB", "more_mb": "more than bare, MB", "mb_a_day": "MB a day",
+    "pss_mb": "PSS, MB", "more_mb": "+ MB", "own_mb": "own MB", "mb_a_day": "MB a day",
     "later_cpu_ms": "later by ms of processor time", "overhead_us": "+ µs", "ratio": "×",
     "more_percent": "+ % of a core",
 }  # fmt: skip

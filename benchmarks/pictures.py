@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgeagent.demo.svg import Axis, Sheet, ticks
 
-_WIDTH, _LEFT, _RIGHT, _TOP = 820.0, 330.0, 150.0, 54.0
+_WIDTH, _LEFT, _RIGHT, _TOP = 850.0, 360.0, 150.0, 54.0
 _BAR, _GAP, _BELOW = 12.0, 12.0, 34.0
 _STYLE = """
 text{font-family:system-ui,sans-serif;fill:#222}.muted{fill:#666}.axis{stroke:#888}
@@ -27,13 +27,17 @@ class Line:
     """Written behind the bars."""
     limit: float | None = None
 
+    @property
+    def longest(self) -> float:
+        return max(*self.values, self.limit or 0.0)
+
 
 def bars(title: str, unit: str, series: Sequence[str], lines: Sequence[Line]) -> str:
     """An SVG file. Values are at least 0; what is below it is drawn as 0."""
     each = len(series) * _BAR + _GAP
     floor = _TOP + each * len(lines)
     sheet = Sheet(_WIDTH, floor + _BELOW, title, "results")
-    most = max((max(*its.values, its.limit or 0.0) for its in lines), default=0.0) or 1.0
+    most = max((its.longest for its in lines), default=0.0) or 1.0
     x = Axis(0.0, most, _LEFT, _WIDTH - _RIGHT)
     sheet.rect(0, 0, _WIDTH, floor + _BELOW, "ground")
     sheet.text(10, 20, title)
@@ -55,7 +59,7 @@ def bars(title: str, unit: str, series: Sequence[str], lines: Sequence[Line]) ->
             high = top + _BAR * len(series)
             sheet.line(x(line.limit), top - 2, x(line.limit), high + 1, "limit")
         told = line.told or " / ".join(f"{value:g}" for value in line.values)
-        sheet.text(x(max(line.values)) + 8, top + each / 2 - 2, told, "muted")
+        sheet.text(x(line.longest) + 8, top + each / 2 - 2, told, "muted")
     sheet.line(_LEFT, _TOP - 4, _LEFT, floor, "axis")
     return sheet.render().replace(
         "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ _PACKAGES = ("ai-edge-litert", "onnxruntime", "numpy", "opencv-python-headless",
 class Run:
     """What was measured so far, and where it is written."""
 
-    def __init__(self, folder: Path, form: str) -> None:
+    def __init__(self, folder: Path, form: str, command: str) -> None:
         self.folder = folder
-        self._form = form
+        self._form, self._command = form, command
         self.parts: dict[str, dict[str, Any]] = {}
         self._whole: dict[str, Any] = {}
 
@@ -59,7 +59,7 @@ class Run:
         yield rows
         loads.append(os.getloadavg()[0])
         self.parts[name] = {
-            "command": " ".join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+            "command": self._command,
             "form": self._form,
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             "took_s": round(time.monotonic() - began),
@@ -119,19 +119,34 @@ def _commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
+def _command(told: argparse.Namespace) -> str:
+    """What makes the same figures somewhere else: without this machine's folders."""
+    words = ["python benchmarks/run.py", *(["--full"] if told.full else [])]
+    words += ["--peers --venvs FOLDER"] if told.peers else []
+    return " ".join(words + [f"--only {part}" for part in told.only or []])
+
+
 def own(run: Run, made: Path, wanted: Callable[[str], bool], *, full: bool) -> None:
     """Beside the bare runtime and bare scripts."""
     process.compiled()
-    # What an agent writes at rest is counted while something else is measured in this process,
-    # and not while memory is: they would share their pages.
-    with footprint.at_rest(made / "rest") as rest:
+    with ExitStack() as stack:
+        # What an agent writes at rest is counted while something else is measured, and not while
+        # memory is: they would share their pages.
+        rest = stack.enter_context(footprint.at_rest(made / "rest")) if wanted("rest") else None
         if wanted("step"):
             with run.part("step") as rows:
                 rows |= step.measure(made, full=full)
         if wanted("track"):
             with run.part("track") as rows:
                 rows |= track.measure()
-        if wanted("rest"):
+        if wanted("first"):
+            with run.part("first") as rows:
+                rows["parts"] = process.start(made / "first", 11 if full else 5)
+        if wanted("frame"):
+            with run.part("frame") as rows:
+                clip = process.belt_clip(made)
+                rows["belt with rules and outbox"] = process.cpu_per_frame(made, clip)
+        if rest is not None:
             with run.part("rest") as rows:
                 rows |= rest.measure()
     if wanted("footprint"):
@@ -140,13 +155,6 @@ def own(run: Run, made: Path, wanted: Callable[[str], bool], *, full: bool) -> N
     if wanted("idle"):
         with run.part("idle") as rows:
             rows |= idle.measure(made / "idle", seconds=40 if full else 15)
-    if wanted("first"):
-        with run.part("first") as rows:
-            rows["parts"] = process.start(made / "first", 11 if full else 5)
-    if wanted("frame"):
-        with run.part("frame") as rows:
-            clip = process.belt_clip(made)
-            rows["belt with rules and outbox"] = process.cpu_per_frame(made, clip)
 
 
 def others(run: Run, made: Path, wanted: Callable[[str], bool], venvs: Path) -> None:
@@ -172,7 +180,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="PART", help="added to the report")
     parser.add_argument("--render", action="store_true", help="the report again, from its JSON")
     told = parser.parse_args()
-    run = Run(told.out, "whole form" if told.full else "short form")
+    run = Run(told.out, "whole form" if told.full else "short form", _command(told))
     if told.peers or told.only or told.render:
         run.take_up()
     with tempfile.TemporaryDirectory(prefix="edgeagent-bench-") as made:

@@ -1,7 +1,8 @@
 """What a pipeline step costs beside the bare runtime: same process, same tensors, in turns.
 
-A step is prepare, infer, interpret, track, decide and what is noted for `why`; its outbox keeps
-nothing, because appending has a benchmark of its own. Where the picture is prepared in each step
+A step is prepare, infer, interpret, track, decide, what is noted for `why`, and a look for drift
+when one is due, as an agent has it by default; its outbox keeps nothing, because appending has a
+benchmark of its own. Where the picture is prepared in each step
 the bare side gets the tensor ready-made.
 """
 
@@ -20,6 +21,7 @@ from benchmarks.session import bare_litert, bare_onnx
 from edgeagent.agent.stages import stages_for
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.decide.ring import Ring
+from edgeagent.drift.watch import Drift, DriftSettings
 from edgeagent.pipeline import Pipeline
 from edgeagent.stages import Stages
 from edgeagent.types import Draft, Frame, Prepared
@@ -90,6 +92,8 @@ def row(subject: Subject, folder: Path, rounds: int, *, prepared: bool) -> dict[
     config = PipelineConfig(model=package.name, source="s", runtime=subject.choice)
     stages = stages_for("bench", package, config)
     pipeline = Pipeline("bench", None, Nowhere(), lambda: stages, notes=Ring("bench"))  # type: ignore[arg-type]
+    pipeline.drift = Drift("bench", DriftSettings())
+    pipeline.drift.begin(stages.model, stages.threshold, None)
     try:
         tensors = _ready(subject, stages, prepared=prepared)
         file = next(its.file for its in package.manifest.variant if its.runtime == subject.runtime)
@@ -99,7 +103,7 @@ def row(subject: Subject, folder: Path, rounds: int, *, prepared: bool) -> dict[
         frames = _frames(subject)
 
         found = alternate(lambda: pipeline.step(stages, next(frames)), call, rounds)
-        return found | {"things": len(pipeline.lately[-1][1])}
+        return found | {"things": len(pipeline.lately[-1].predictions)}
     finally:
         stages.session.close()
 

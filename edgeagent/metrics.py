@@ -18,6 +18,7 @@ _LOWEST = -20
 """Exponent of the first octave: 2⁻²¹ s ≤ x < 2⁻²⁰ s, about half a microsecond."""
 _OCTAVES = 31
 _BUCKETS = _PER_OCTAVE * _OCTAVES
+_AT_A_TIME = 16
 
 
 class Counter:
@@ -53,43 +54,68 @@ class Gauge:
 class Histogram:
     """Durations in seconds."""
 
-    __slots__ = ("_counts", "_lock", "_max", "_min", "_sum", "count")
+    __slots__ = ("_count", "_counts", "_lock", "_max", "_min", "_sum", "_waiting")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._waiting: list[float] = []
+        """Added, but not counted yet."""
         self._counts = [0] * _BUCKETS
-        self.count = 0
+        self._count = 0
         self._sum = 0.0
         self._min = math.inf
         self._max = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration; what lies outside the buckets counts in the outermost one."""
-        mantissa, exponent = math.frexp(seconds)
-        # frexp's mantissa is 0.5 ≤ m < 1: twice it less one is the place within the octave.
-        place = int((exponent - _LOWEST + 2.0 * mantissa - 1.0) * _PER_OCTAVE)
-        if place < 0:
-            place = 0
-        elif place >= _BUCKETS:
-            place = _BUCKETS - 1
-        with self._lock:
+        # Several at a time, because behind a large model each first look at the buckets and the
+        # lock is one at cold memory.
+        waiting = self._waiting
+        waiting.append(seconds)
+        if len(waiting) >= _AT_A_TIME:
+            with self._lock:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits. The lock is held; others may go on adding."""
+        waiting = self._waiting
+        taken = waiting[:]
+        del waiting[: len(taken)]
+        for seconds in taken:
+            mantissa, exponent = math.frexp(seconds)
+            # frexp's mantissa is 0.5 ≤ m < 1: twice it less one is the place within the octave.
+            place = int((exponent - _LOWEST + 2.0 * mantissa - 1.0) * _PER_OCTAVE)
+            if place < 0:
+                place = 0
+            elif place >= _BUCKETS:
+                place = _BUCKETS - 1
             self._counts[place] += 1
-            self.count += 1
             self._sum += seconds
             if seconds < self._min:
                 self._min = seconds
             if seconds > self._max:
                 self._max = seconds
+        self._count += len(taken)
+
+    @property
+    def count(self) -> int:
+        """How many were added."""
+        with self._lock:
+            self._settle()
+            return self._count
 
     @property
     def total_s(self) -> float:
         """All durations, summed up."""
-        return self._sum
+        with self._lock:
+            self._settle()
+            return self._sum
 
     def quantile(self, share: float) -> float:
         """Seconds below which ``share`` (0..1) of the durations lie; 0.0 without any."""
         with self._lock:
-            counts, total = self._counts.copy(), self.count
+            self._settle()
+            counts, total = self._counts.copy(), self._count
             low, high = self._min, self._max
         if not total:
             return 0.0
@@ -104,13 +130,15 @@ class Histogram:
     def buckets(self) -> list[tuple[float, int]]:
         """Upper bound in seconds and count of every bucket that holds something."""
         with self._lock:
+            self._settle()
             counts = self._counts.copy()
         return [(_bound(place + 1), count) for place, count in enumerate(counts) if count]
 
     def snapshot(self) -> dict[str, float]:
         """``count, mean_ms, p50_ms, p95_ms, p99_ms, max_ms``."""
         with self._lock:
-            count, total, high = self.count, self._sum, self._max
+            self._settle()
+            count, total, high = self._count, self._sum, self._max
         figures = {"mean": total / count if count else 0.0, "max": high}
         for share in (50, 95, 99):
             figures[f"p{share}"] = self.quantile(share / 100)
@@ -185,7 +213,10 @@ class Meter:
         usual, now = self.infer.quantile(0.5), min(lately)
         if now < max(_TIMES * usual, usual + _NOTED_S):
             return ""
-        return f"its model takes {now * 1e3:.0f} ms a sample, where {usual * 1e3:.3g} ms are usual"
+        # To one digit: what is told must not be new at every look.
+        unit = 10.0 ** math.floor(math.log10(now * 1e3))
+        least = math.floor(now * 1e3 / unit) * unit
+        return f"its model takes {least:.0f} ms or more a sample, where {usual * 1e3:.2g} are usual"
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for status and metrics."""

@@ -49,7 +49,7 @@ class Motion:
         self._pp: Sequence[float] = _noise(place, 1.0)
         self._pv: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
         self._vv: Sequence[float] = [
-            (start * size) ** 2 for start, size in zip(_START, _sizes(place), strict=True)
+            start * size * (start * size) for start, size in zip(_START, _sizes(place), strict=True)
         ]
 
     def box(self) -> Box:

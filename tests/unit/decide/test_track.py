@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,16 @@ def test_byte_numbers_are_unique_never_given_twice_and_reproducible(
             assert its.track in seen or its.track == 0 or its.track > last
             last = max(last, its.track)
         seen.update(numbers)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e200])
+def test_boxes_that_are_no_boxes_stop_nothing(odd: float) -> None:
+    """A decoder of somebody else's may tell anything."""
+    tracker = ByteTracker(0.5)
+    for step in range(12):
+        wrong = [Detection("part", 0.9, (odd, 0.1 * n, 0.5, odd)) for n in range(3)]
+        found = tracker.update([thing(0.02 * step), *wrong, thing(0.6)], step * 100.0)
+        assert tracks(found)[0] == 1 and len(found) == 5
 
 
 # --- parts ---------------------------------------------------------------------------------
