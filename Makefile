@@ -11,7 +11,7 @@ MINUTES ?= 10
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench models docs format wheel test-tflite test-python clean chaos soak arm64
+.PHONY: help demo test check bench results peers models docs format wheel test-tflite test-python clean chaos soak arm64
 
 include packaging/package.mk
 
@@ -50,8 +50,14 @@ format: $(VENV)/.dev  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## speed, memory and bytes beside the bare runtime, in one run
+bench: $(VENV)/.dev  ## speed, memory and bytes beside the bare runtime, in one run of 4 minutes
 	$(BIN)/python benchmarks/run.py
+
+results: $(VENV)/.dev  ## the same in its whole form, below 10 minutes, written to docs/results.md
+	$(BIN)/python benchmarks/run.py --full --out docs
+
+peers: $(VENV)/.dev  ## other programs beside ours, added to docs/results.md: make peers VENVS=FOLDER
+	$(BIN)/python benchmarks/run.py --peers --venvs $(or $(VENVS),.venv-peers) --out docs
 
 docs: $(VENV)/.dev  ## reference pages and schemas from the code
 	$(BIN)/python docs/generate.py

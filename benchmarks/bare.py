@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +43,113 @@ def first(arguments: argparse.Namespace) -> None:
     sys.stdin.readline()
 
 
+def camera(arguments: argparse.Namespace) -> None:
+    """Look at a clip at a pace and sleep between the frames; without a clip at nothing at all.
+    Connected, if there is a port."""
+    import sqlite3
+
+    import numpy as np
+
+    look = (_look_onnx if arguments.model.endswith(".onnx") else _look_litert)(arguments.model)
+    if arguments.port:
+        import paho.mqtt.client as mqtt
+
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", arguments.port)
+        client.loop_start()
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE t (x)")
+    read = _reader(arguments.video, arguments.fps) if arguments.video else lambda: np.zeros(1)
+    due = time.monotonic()
+    look(read())
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))[0]:
+        look(read())
+        due += 1 / arguments.fps
+
+
+def _reader(video: str, fps: float) -> Callable[[], Any]:
+    """Frames of a clip, over and over, so many a second of its own time."""
+    import cv2
+
+    capture = cv2.VideoCapture(video)
+    skipped = max(1, round((capture.get(cv2.CAP_PROP_FPS) or fps) / fps)) - 1
+
+    def read() -> Any:
+        for _ in range(skipped):
+            capture.grab()
+        fine, frame = capture.read()
+        if fine:
+            return frame
+        capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        return capture.read()[1]
+
+    return read
+
+
+def _look_litert(model: str) -> Callable[[Any], None]:
+    net = interpreter(model)
+    spec, outs = net.get_input_details()[0], net.get_output_details()
+
+    def look(frame: Any) -> None:
+        net.set_tensor(spec["index"], _fitted(frame, spec["shape"], spec["dtype"]))
+        net.invoke()
+        for out in outs:
+            net.get_tensor(out["index"])
+
+    return look
+
+
+def _look_onnx(model: str) -> Callable[[Any], None]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+    kinds = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
+
+    def look(frame: Any) -> None:
+        session.run(None, {entry.name: _fitted(frame, shape, kinds[entry.type])})
+
+    return look
+
+
+def _fitted(frame: Any, shape: Any, dtype: Any) -> Any:
+    """A picture in the form that a model takes; zeros for one that takes none."""
+    import numpy as np
+
+    if frame.ndim != 3 or len(shape) != 4:
+        return np.zeros(shape, dtype)
+    import cv2
+
+    planar = shape[1] == 3
+    height, width = (int(its) for its in (shape[2:] if planar else shape[1:3]))
+    picture = cv2.cvtColor(cv2.resize(frame, (width, height)), cv2.COLOR_BGR2RGB)
+    if shape[3 if not planar else 1] == 1:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, :, None]
+    if np.dtype(dtype) == np.int8:
+        picture = (picture ^ 128).view(np.int8)
+    tensor = picture.transpose(2, 0, 1)[None] if planar else picture[None]
+    return np.ascontiguousarray(tensor, dtype)
+
+
 def idle(arguments: argparse.Namespace) -> None:
-    """What an agent without pipelines needs at least: a connection and a database."""
+    """What an agent without pipelines needs at least: a database, and a connection if there is a
+    port."""
     import sqlite3
 
     import msgspec
-    import paho.mqtt.client as mqtt
 
     database = sqlite3.connect(":memory:")
     database.execute("CREATE TABLE t (x)")
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", arguments.port)
-    client.loop_start()
+    if arguments.port:
+        import paho.mqtt.client as mqtt
+
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client.connect("127.0.0.1", arguments.port)
+        client.loop_start()
     print(json.dumps(msgspec.to_builtins({"ready": True})), flush=True)
     sys.stdin.readline()
 
@@ -168,15 +265,23 @@ def pool(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["first", "idle", "loop", "sensors", "pool"])
+    parser.add_argument("kind", choices=["camera", "first", "idle", "loop", "sensors", "pool"])
     parser.add_argument("--model")
     parser.add_argument("--picture")
     parser.add_argument("--video")
+    parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--out")
     parser.add_argument("--port", type=int)
     parser.add_argument("--fifo")
     arguments = parser.parse_args()
-    kinds = {"first": first, "idle": idle, "loop": loop, "sensors": sensors, "pool": pool}
+    kinds = {
+        "camera": camera,
+        "first": first,
+        "idle": idle,
+        "loop": loop,
+        "sensors": sensors,
+        "pool": pool,
+    }
     kinds[arguments.kind](arguments)
 
 

@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.models import ASSETS, CLIP, ROOT, SSD, package
 from benchmarks.process import cpu_s, memory_mb
-from benchmarks.step import ASSETS, ROOT, SSD, package
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 
-CLIP = ASSETS / "video" / "one-by-one-person-detection.mp4"
 MODEL = ASSETS / "models" / "coco_ssd_mobilenet_v1_quant.tflite"
 FPS = 5.0
 
@@ -87,11 +86,12 @@ def measure(folder: Path, rounds: int = 3, frames: int = 100) -> dict[str, dict[
         for number in range(rounds):
             sides["pair"].append(pair(cameras, frames))
             sides["ours"].append(ours(folder / f"{cameras}-{number}", cameras, frames))
-        rows[f"{cameras} camera(s), detector process behind a queue"] = {
-            f"{side}_{key}": statistics.median(its[key] for its in found)
-            for key in ("latency_p50_ms", "latency_p95_ms", "cpu_per_frame_ms", "pss_mb")
-            for side, found in sides.items()
-        }
+        many = f"{cameras} camera{'s' if cameras > 1 else ''}"
+        for side, title in (("ours", "edgeagent"), ("pair", "detector process behind a queue")):
+            rows[f"{many}, {title}"] = {
+                key: statistics.median(its[key] for its in sides[side]) for key in sides[side][0]
+                if key != "objects"
+            }  # fmt: skip
     return rows
 
 

@@ -1,4 +1,5 @@
-"""Whole processes beside bare scripts: memory (PSS), start to first inference, CPU per frame.
+"""Whole processes beside bare scripts: start to first result, CPU per frame; what the kernel tells
+of a process.
 
 Each pair runs one after the other, several times; medians are compared.
 """
@@ -17,9 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.step import ASSETS, ROOT, SSD, package
+from benchmarks.models import ROOT
 from edgeagent.testing.agent import AgentProcess
-from edgeagent.testing.broker import Mosquitto
 
 BARE = [sys.executable, str(ROOT / "benchmarks" / "bare.py")]
 
@@ -56,56 +56,36 @@ def cpu_s(root_pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def idle_memory(folder: Path) -> dict[str, float]:
-    """An agent without pipelines, connected, beside the imports it can't do without."""
-    with Mosquitto(folder / "broker") as broker:
-        bare = subprocess.Popen(
-            [*BARE, "idle", "--port", str(broker.port)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert bare.stdout is not None and bare.stdin is not None
-        bare.stdout.readline()
-        bare_mb = memory_mb(bare.pid)
-        bare.stdin.close()
-        bare.wait()
-        config = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
-        with AgentProcess(config, folder) as agent:
-            agent.until(lambda status: status["link"]["state"] == "up")
-            agent.until(lambda status: status["uptime_s"] > 5)  # it has given memory back
-            ours_mb = memory_mb(agent.pid)
-    return {"ours_mb": round(ours_mb, 1), "bare_mb": round(bare_mb, 1)}
+def written_bytes(root_pid: int) -> int:
+    """What a process and its living children had the medium write so far."""
+    total = 0
+    for pid in family(root_pid):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+                name, _, value = line.partition(":")
+                total += int(value) if name == "write_bytes" else 0
+    return total
 
 
-def working_memory(folder: Path) -> dict[str, float]:
-    """LiteRT + OpenCV + SSD + MQTT, all processes."""
-    package(folder / "models" / "ssd" / "1.0.0", SSD, "coco_ssd_mobilenet_v1_quant.tflite",
-            "coco_ssd_labelmap_90.txt")  # fmt: skip
-    clip = ASSETS / "video" / "one-by-one-person-detection.mp4"
-    with Mosquitto(folder / "broker") as broker:
-        config = f"""
-[mqtt]
-host = "127.0.0.1"
-port = {broker.port}
-[models]
-path = ["{folder}/models"]
-[sources.clip]
-kind = "video"
-path = "{clip}"
-loop = true
-pace = "true"
-fps = 5
-[pipelines.street]
-source = "clip"
-model = "ssd"
-record = {{ every = 1 }}
-"""
-        with AgentProcess(config, folder) as agent:
-            agent.until(lambda status: status["pipelines"]["street"]["steps"] > 25)
-            return {"ours_mb": round(memory_mb(agent.pid), 1)}
+@contextlib.contextmanager
+def script(kind: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A bare script that has said that it is ready; it ends at the end."""
+    process = subprocess.Popen(
+        [*BARE, kind, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdin is not None
+    try:
+        if not process.stdout.readline():
+            raise RuntimeError(f"benchmarks/bare.py {kind} ended at once")
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait()
 
 
 def start(folder: Path, rounds: int = 5) -> dict[str, float]:
-    """Process start to first inference, beside a script that imports, opens and infers once."""
+    """Process start to first result, beside a script that imports, opens and infers once, in turns:
+    on the clock and in processor time."""
     parts = sorted((ROOT / "models" / "parts").iterdir())[-1]
     picture, model = next((parts / "golden").glob("*.png")), str(next(parts.glob("*.tflite")))
     config = f"""
@@ -120,21 +100,18 @@ record = {{ every = 1 }}
     ours, bare = [], []
     for index in range(rounds):
         began = time.perf_counter()
-        script = subprocess.Popen(
-            [*BARE, "first", "--model", model, "--picture", str(picture)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert script.stdout is not None and script.stdin is not None
-        script.stdout.readline()
-        bare.append(time.perf_counter() - began)
-        script.stdin.close()
-        script.wait()
+        with script("first", "--model", model, "--picture", str(picture)) as other:
+            bare.append((time.perf_counter() - began, cpu_s(other.pid)))
         began = time.perf_counter()
         with AgentProcess(config, folder / str(index)) as agent:
             agent.until(lambda status: status["pipelines"]["belt"]["steps"] > 0)
-            ours.append(time.perf_counter() - began)
-    a, b = statistics.median(ours) * 1e3, statistics.median(bare) * 1e3
-    return {"ours_ms": round(a), "bare_ms": round(b), "difference_ms": round(a - b)}
+            ours.append((time.perf_counter() - began, cpu_s(agent.pid)))
+    (a, a_cpu), (b, b_cpu) = (
+        [statistics.median(its) * 1e3 for its in zip(*side, strict=True)] for side in (ours, bare)
+    )
+    return {"ours_ms": round(a), "bare_ms": round(b), "later_ms": round(a - b),
+            "ours_cpu_ms": round(a_cpu), "bare_cpu_ms": round(b_cpu),
+            "later_cpu_ms": round(a_cpu - b_cpu)}  # fmt: skip
 
 
 def cpu_per_frame(folder: Path, clip: Path, rounds: int = 3) -> dict[str, float]:
@@ -211,19 +188,17 @@ def belt_clip(folder: Path, frames: int = 600) -> Path:
 
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:
-    """All rows.
-
-    Our modules are compiled first, as an installation does it: an environment that forbids Python
-    to keep bytecode would have them compiled at each start, which takes time and memory.
-    """
-    compileall.compile_dir(ROOT / "edgeagent", quiet=2)
-    rows = {
-        "memory without pipelines (PSS)": idle_memory(folder / "idle"),
-        "start to first inference": start(folder / "start"),
-    }
+    """The whole process: its start, and what a frame costs it."""
+    compiled()
     clips = folder / "clips"
     clips.mkdir()
-    rows["CPU per frame, belt with rules and outbox"] = cpu_per_frame(clips, belt_clip(clips))
-    if (ASSETS / "models").is_dir():
-        rows["memory with LiteRT, OpenCV, SSD, MQTT (PSS)"] = working_memory(folder / "ssd")
-    return rows
+    return {
+        "first result, parts": start(folder / "start"),
+        "frame of a belt, rules and outbox": cpu_per_frame(clips, belt_clip(clips)),
+    }
+
+
+def compiled() -> None:
+    """Compile our modules, as an installation does it: an environment that forbids Python to keep
+    bytecode would have them compiled at each start, which takes time and memory."""
+    compileall.compile_dir(ROOT / "edgeagent", quiet=2)

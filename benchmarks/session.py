@@ -56,7 +56,7 @@ def measure(model: Path, calls: int) -> dict[str, Any]:
         _random(rng, tuple(1 if n < 0 else n for n in spec.shape), spec.dtype)
         for spec in session.inputs
     ]
-    bare = (_bare_litert if litert else _bare_onnx)(model, tensors)
+    bare = (bare_litert if litert else bare_onnx)(model, tensors)
 
     def ours() -> Any:
         return session.run(tensors)
@@ -85,7 +85,8 @@ def measure(model: Path, calls: int) -> dict[str, Any]:
     }
 
 
-def _bare_litert(model: Path, tensors: list[Any]) -> Call:
+def bare_litert(model: Path, tensors: list[Any]) -> Call:
+    """Set the inputs, invoke, get the outputs: what anybody writes."""
     interpreter = find_library().interpreter.Interpreter(model_path=str(model), num_threads=1)
     interpreter.allocate_tensors()
     ins = [detail["index"] for detail in interpreter.get_input_details()]
@@ -100,7 +101,8 @@ def _bare_litert(model: Path, tensors: list[Any]) -> Call:
     return call
 
 
-def _bare_onnx(model: Path, tensors: list[Any]) -> Call:
+def bare_onnx(model: Path, tensors: list[Any]) -> Call:
+    """The same with ONNX Runtime."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

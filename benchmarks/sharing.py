@@ -18,7 +18,8 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.bare import interpreter
-from benchmarks.step import ASSETS, SSD, Nowhere, package
+from benchmarks.models import ASSETS, SSD, package
+from benchmarks.step import Nowhere
 from edgeagent.agent.stages import stages_for
 from edgeagent.config.model import Pipeline as PipelineConfig
 from edgeagent.config.model import Runtime

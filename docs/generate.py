@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edgeagent import errors, manifest
+from edgeagent.cli import setting_up
 from edgeagent.config import model
 from edgeagent.config.schema import config_schema, field_docs
 from edgeagent.diagnose.codes import AREAS, codes
@@ -40,6 +41,7 @@ def pages() -> dict[str, str]:
         "reference/codes.md": _codes(),
         "reference/rules.md": _rules(),
         "schema/config.json": _json(config_schema()),
+        "schema/setup.json": _json(setting_up.schema()),
         TWINS: twins(),
     }
     for name, schema in schemas().items():

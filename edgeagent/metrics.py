@@ -18,6 +18,7 @@ _LOWEST = -20
 """Exponent of the first octave: 2⁻²¹ s ≤ x < 2⁻²⁰ s, about half a microsecond."""
 _OCTAVES = 31
 _BUCKETS = _PER_OCTAVE * _OCTAVES
+_AT_A_TIME = 16
 
 
 class Counter:
@@ -53,43 +54,68 @@ class Gauge:
 class Histogram:
     """Durations in seconds."""
 
-    __slots__ = ("_counts", "_lock", "_max", "_min", "_sum", "count")
+    __slots__ = ("_count", "_counts", "_lock", "_max", "_min", "_sum", "_waiting")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._waiting: list[float] = []
+        """Added, but not counted yet."""
         self._counts = [0] * _BUCKETS
-        self.count = 0
+        self._count = 0
         self._sum = 0.0
         self._min = math.inf
         self._max = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration; what lies outside the buckets counts in the outermost one."""
-        mantissa, exponent = math.frexp(seconds)
-        # frexp's mantissa is 0.5 ≤ m < 1: twice it less one is the place within the octave.
-        place = int((exponent - _LOWEST + 2.0 * mantissa - 1.0) * _PER_OCTAVE)
-        if place < 0:
-            place = 0
-        elif place >= _BUCKETS:
-            place = _BUCKETS - 1
-        with self._lock:
+        # Several at a time, because behind a large model each first look at the buckets and the
+        # lock is one at cold memory.
+        waiting = self._waiting
+        waiting.append(seconds)
+        if len(waiting) >= _AT_A_TIME:
+            with self._lock:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits. The lock is held; others may go on adding."""
+        waiting = self._waiting
+        taken = waiting[:]
+        del waiting[: len(taken)]
+        for seconds in taken:
+            mantissa, exponent = math.frexp(seconds)
+            # frexp's mantissa is 0.5 ≤ m < 1: twice it less one is the place within the octave.
+            place = int((exponent - _LOWEST + 2.0 * mantissa - 1.0) * _PER_OCTAVE)
+            if place < 0:
+                place = 0
+            elif place >= _BUCKETS:
+                place = _BUCKETS - 1
             self._counts[place] += 1
-            self.count += 1
             self._sum += seconds
             if seconds < self._min:
                 self._min = seconds
             if seconds > self._max:
                 self._max = seconds
+        self._count += len(taken)
+
+    @property
+    def count(self) -> int:
+        """How many were added."""
+        with self._lock:
+            self._settle()
+            return self._count
 
     @property
     def total_s(self) -> float:
         """All durations, summed up."""
-        return self._sum
+        with self._lock:
+            self._settle()
+            return self._sum
 
     def quantile(self, share: float) -> float:
         """Seconds below which ``share`` (0..1) of the durations lie; 0.0 without any."""
         with self._lock:
-            counts, total = self._counts.copy(), self.count
+            self._settle()
+            counts, total = self._counts.copy(), self._count
             low, high = self._min, self._max
         if not total:
             return 0.0
@@ -104,19 +130,28 @@ class Histogram:
     def buckets(self) -> list[tuple[float, int]]:
         """Upper bound in seconds and count of every bucket that holds something."""
         with self._lock:
+            self._settle()
             counts = self._counts.copy()
         return [(_bound(place + 1), count) for place, count in enumerate(counts) if count]
 
     def snapshot(self) -> dict[str, float]:
         """``count, mean_ms, p50_ms, p95_ms, p99_ms, max_ms``."""
         with self._lock:
-            count, total, high = self.count, self._sum, self._max
+            self._settle()
+            count, total, high = self._count, self._sum, self._max
         figures = {"mean": total / count if count else 0.0, "max": high}
         for share in (50, 95, 99):
             figures[f"p{share}"] = self.quantile(share / 100)
         return {"count": count} | {
             f"{name}_ms": round(seconds * 1e3, 4) for name, seconds in sorted(figures.items())
         }
+
+
+KNOWN = 20
+_IN_A_ROW = 4
+_TIMES, _NOTED_S = 5.0, 0.25
+"""A model is slow that takes so many times the usual, and so much longer, in each of the last
+`_IN_A_ROW` steps; the usual is known after `KNOWN` steps."""
 
 
 class Meter:
@@ -143,6 +178,8 @@ class Meter:
         self.paced = 0
         """Of those, samples for which there was no time: the device is to do less."""
         self._recent: deque[float] = deque(maxlen=64)
+        self._lately: deque[float] = deque(maxlen=_IN_A_ROW)
+        """How long the model took, of the last steps."""
 
     def took(
         self, started: float, prepared: float, inferred: float, ended: float, queued: float = 0.0
@@ -153,6 +190,7 @@ class Meter:
         if queued:
             self.queue.add(queued)
         self.infer.add(inferred - prepared - queued)
+        self._lately.append(inferred - prepared - queued)
         self.decide.add(ended - inferred)
         self.step.add(ended - started)
         self.steps += 1
@@ -165,6 +203,20 @@ class Meter:
             return 0.0
         span = max(recent[-1], time.monotonic() - 2.0) - recent[0]
         return (len(recent) - 1) / span if span > 0 else 0.0
+
+    @property
+    def slow(self) -> str:
+        """That the model takes much longer than it used to, if so."""
+        lately = list(self._lately)
+        if self.steps < KNOWN or len(lately) < _IN_A_ROW:
+            return ""
+        usual, now = self.infer.quantile(0.5), min(lately)
+        if now < max(_TIMES * usual, usual + _NOTED_S):
+            return ""
+        # To one digit: what is told must not be new at every look.
+        unit = 10.0 ** math.floor(math.log10(now * 1e3))
+        least = math.floor(now * 1e3 / unit) * unit
+        return f"its model takes {least:.0f} ms or more a sample, where {usual * 1e3:.2g} are usual"
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for status and metrics."""

@@ -407,6 +407,7 @@ class Pipeline:
             loss = loss or stages.code.loss()
         if self.act is not None:
             loss = loss or self.act.loss()
+        loss = loss or self.meter.slow
         if loss and state == "ok":
             state, reason = "degraded", loss
         return Health(self.name, state, reason, detail)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from edgeagent import crashes
 from edgeagent.errors import EdgeAgentError
 from edgeagent.types import Health
 
@@ -55,6 +56,7 @@ class _Watched:
     def _loop(self) -> None:
         attempt = 0
         self.alive = True
+        told = {"unit": self.unit.name}
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
@@ -64,11 +66,13 @@ class _Watched:
                 if time.monotonic() - began > HEALTHY_AFTER_S:
                     attempt = 0
                 if isinstance(error, EdgeAgentError) and error.retry == "never":
-                    log.error("%s can't run: %s", self.unit.name, error)
+                    log.error("%s can't run: %s", self.unit.name, error, extra=told)
                     return
                 pause_s = BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
                 if attempt == 0:
-                    log.warning("%s failed: %s; again in %s s", self.unit.name, error, pause_s)
+                    log.warning(
+                        "%s failed: %s; again in %s s", self.unit.name, error, pause_s, extra=told
+                    )
                 attempt += 1
                 self.restarts += 1
                 self.waiting = True
@@ -85,6 +89,7 @@ class _Watched:
             return error
         except Exception as error:
             log.exception("%s crashed", self.unit.name)
+            crashes.exception(self.unit.name, error)
             self.unit.failed(error)
             return error
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -62,11 +62,22 @@ def slow_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled_toy(tmp_path_factory.mktemp("toy") / "libslow.so", "-DSLOW=3000")
 
 
-def compiled_toy(library: Path, *flags: str) -> Path:
+@pytest.fixture(scope="session")
+def toy_provider(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles a plugin of ONNX Runtime from toy_provider.c, with flags."""
+
+    def compiled(*flags: str) -> Path:
+        library = tmp_path_factory.mktemp("toy") / "libtoyprovider.so"
+        return compiled_toy(library, *flags, name="toy_provider.c")
+
+    return compiled
+
+
+def compiled_toy(library: Path, *flags: str, name: str = "toy_delegate.c") -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler: the toy delegate can't be built")
-    source = ROOT / "tests" / "unit" / "infer" / "toy_delegate.c"
+        pytest.skip("no C compiler: the toy can't be built")
+    source = ROOT / "tests" / "unit" / "infer" / name
     command = [
         compiler,
         "-shared",

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.process import memory_mb
+from benchmarks.models import ROOT
+from benchmarks.process import cpu_s, memory_mb
 from benchmarks.serving.load import Run, loop, post
-from benchmarks.step import ROOT
 from edgeagent.prove.predict import Predictor
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port
@@ -152,14 +152,20 @@ def measure(venvs: Path, rounds: int, span_s: float) -> dict[str, dict[str, floa
         asked["edgeagent, binary"] = (found["edgeagent"][0], binary)
         for connections in (1, 4, 16):
             runs: dict[str, list[Run]] = {its: [] for its in asked}
+            spent: dict[str, list[float]] = {its: [] for its in asked}
             for turn in range(rounds + 1):
                 for its, (port, bodies) in asked.items():
+                    pid = found[its.partition(",")[0]][1]
+                    before = cpu_s(pid)
                     run = loop(port, bodies, connections, span_s if turn else span_s / 4)
                     assert set(run.statuses) == {200}, (its, run.statuses)
                     if turn:  # the first is for warming up
                         runs[its].append(run)
+                        spent[its].append((cpu_s(pid) - before) / len(run.took) * 1e6)
             for its, done in runs.items():
-                rows[f"{its}, {connections} connections"] = _row(done)
+                rows[f"{its}, {connections} connections"] = _row(done) | {
+                    "cpu_us": round(statistics.median(spent[its]), 1)
+                }
         for its, (_, pid) in found.items():
             rows[f"{its}, memory"] = {"pss_mb": round(memory_mb(pid), 1)}
     return rows

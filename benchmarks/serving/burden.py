@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.models import ASSETS, SSD
+from benchmarks.models import package as ssd_package
 from benchmarks.process import memory_mb
 from benchmarks.serving.load import Run, loop, post
-from benchmarks.step import ASSETS, SSD
-from benchmarks.step import package as ssd_package
 from edgeagent.prove.predict import Predictor
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent import CONTRACT, __version__
 from edgeagent.agent.beside import figures
+from edgeagent.agent.crashed import summary
 from edgeagent.errors import Busy
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def status(agent: Agent) -> dict[str, Any]:
         "sources": {name: unit_status(unit) for name, unit in agent.sources.items()},
         **({"desired": wishes.status()} if wishes is not None else {}),
         **figures(agent),
+        "crashes": summary(agent),
         "memory": {"pss_mb": round((pss_bytes() or 0) / 2**20, 1)},
     }
 
@@ -142,16 +144,25 @@ def storage(agent: Agent) -> dict[str, Any]:
 def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines that answer one request of the control socket.
 
-    ``status``, ``look`` and ``link-test`` read and change nothing; everything else is a command and
-    goes through the journal, exactly as one that came by MQTT.
+    ``status``, ``look``, ``looked`` and ``link-test`` change nothing; everything else is a command
+    and goes through the journal, exactly as one that came by MQTT.
     """
     if request["type"] == "status":
         yield {"final": True, **status(agent)}
         return
     if request["type"] == "look":
+        from edgeagent.agent.privacy import caller, looked
         from edgeagent.agent.trial import look
 
+        asked = request.get("arguments") or {}
+        if asked.get("picture"):
+            looked(agent, "devices try", caller(request), {"source": asked.get("source", "")})
         yield from look(agent, request)
+        return
+    if request["type"] == "looked":
+        from edgeagent.agent.privacy import noted
+
+        yield {"final": True, **noted(agent, request)}
         return
     if request["type"] == "link-test":
         from edgeagent.agent.diagnosis import test_link

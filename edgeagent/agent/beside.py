@@ -25,9 +25,12 @@ def begin(agent: Agent, around: Surroundings, built: Built) -> None:
 
 
 def figures(agent: Agent) -> dict[str, object]:
-    """Of both, for `status` and metrics."""
-    governing, retuning = agent.governing, agent.retuning
+    """Of both, and of delegates that are put aside, for `status` and metrics."""
+    governing, retuning, delegated = agent.governing, agent.retuning, agent.delegated
     told: dict[str, object] = {}
+    aside = delegated.told() if delegated is not None else []
+    if aside:
+        told["aside"] = aside
     if governing is not None:
         told["governor"] = governing.governor.status()
     if retuning is not None and retuning.status():

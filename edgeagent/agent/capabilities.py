@@ -33,7 +33,7 @@ def capabilities(agent: Agent, commands: dict[str, Any]) -> dict[str, Any]:
     return {
         "commands": commands,
         "runtimes": runtimes(),
-        "delegates": {"usable": delegates(), "proven": proven(agent)},
+        "delegates": {"usable": delegates(), "proven": proven(agent), "aside": aside(agent)},
         "providers": providers(),
         "codecs": {
             "records": [config.sync.encoding, config.sync.compression],
@@ -67,6 +67,13 @@ def proven(agent: Agent) -> dict[str, str]:
     return {
         unit.model: unit.receipt for unit in agent.pipelines.values() if getattr(unit, "model", "")
     }
+
+
+def aside(agent: Agent) -> list[dict[str, Any]]:
+    """Delegates and providers that models here ask for and that failed, with the reason. Without
+    the time that is left: the document is retained."""
+    told = agent.delegated.told() if agent.delegated is not None else []
+    return [{key: its[key] for key in its if key != "again_s"} for its in told]
 
 
 def delegates(root: Path = Path("/")) -> list[str]:

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.jobs import Jobs
+from edgeagent.agent.privacy import LOOKED_AT, caller, looked
 from edgeagent.errors import CommandRejected, NotFound, Unavailable
 from edgeagent.sync import command_types as types
 from edgeagent.sync.commands import Commands as Engine
@@ -30,11 +31,12 @@ _ELSEWHERE = {
     "identify": ("diagnosis", "identify"), "capture": ("errands", "capture"),
     "infer": ("asking", "infer"), "explain": ("asking", "explain"),
     "restart": ("errands", "restart"), "bench": ("measuring", "bench"),
-    "tune": ("measuring", "tune"), "drift": ("drifting", "drift"),
-    "pool": ("pooling", "pool"),
+    "tune": ("measuring", "tune"), "drift": ("drifting", "drift"), "pool": ("pooling", "pool"),
+    "privacy-report": ("privacy", "report"), "purge": ("privacy", "purge"),
 }  # fmt: skip
 """Commands by the module and the function that do them; an agent that is asked for none of them
 loads none of these."""
+_NOT_ASKED = frozenset({"by", "at", "expires", "what", "id"})
 _OF_MODELS = {
     "model-rollback": "roll_back", "model-hold": "hold", "model-unhold": "unhold",
     "model-install": "install", "model-remove": "remove",
@@ -54,7 +56,7 @@ class Commands:
         registry.register(types.PIPELINE, self._pipeline)
         registry.register(types.OUTBOX, self._outbox)
         for kind, place in _ELSEWHERE.items():
-            registry.register(types.TABLE[kind], self._elsewhere(*place))
+            registry.register(types.TABLE[kind], self._elsewhere(kind, *place))
         for kind, name in _OF_MODELS.items():
             registry.register(types.TABLE[kind], self._of_models(name))
         config = agent.loaded.config
@@ -93,7 +95,7 @@ class Commands:
         if not isinstance(arguments, dict):
             raise CommandRejected("invalid", "arguments: expected an object")
         id_ = request.get("id") or ""
-        yield from self.engine.submit(request["type"], str(id_), arguments)
+        yield from self.engine.submit(request["type"], str(id_), arguments, caller(request))
 
     def _of_models(self, name: str) -> Callable[[Any, Job], dict[str, Any]]:
         """A command about models; what does it is loaded when one comes."""
@@ -107,11 +109,14 @@ class Commands:
 
         return do
 
-    def _elsewhere(self, module: str, name: str) -> Callable[[Any, Job], dict[str, Any]]:
+    def _elsewhere(self, kind: str, module: str, name: str) -> Callable[[Any, Job], dict[str, Any]]:
         """A command that a module of its own does, likewise."""
 
         def do(arguments: Any, job: Job) -> dict[str, Any]:
             does = getattr(import_module(f"edgeagent.agent.{module}"), name)
+            if kind in LOOKED_AT:
+                asked = {key: its for key, its in job.order.body.items() if key not in _NOT_ASKED}
+                looked(self._agent, kind, _by(job), {"id": job.order.id, **asked})
             result: dict[str, Any] = does(self._agent, arguments, job)
             return result
 
@@ -182,6 +187,15 @@ class Commands:
             job.progress(sent / max(1, began.pending), "draining", f"{stats.pending} pending")
             waiting.wait(0.2)
         raise Unavailable(f"{outbox.stats().pending} records are still pending after 5 min")
+
+
+def _by(job: Job) -> str:
+    """Who gave an order, and how it came."""
+    its = job.order
+    if its.origin == "local":
+        return its.by
+    signed = f", signed by {its.signer}" if its.signer else ""
+    return f"mqtt:{its.by or '?'} ({its.origin}{signed})"
 
 
 def _put_away(agent: Agent, order: Order, data: bytes) -> dict[str, Any]:

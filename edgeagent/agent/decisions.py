@@ -19,6 +19,7 @@ from edgeagent.store.decisions import read
 if TYPE_CHECKING:
     from edgeagent.decide.block import Block, State
     from edgeagent.decide.ring import Ring
+    from edgeagent.store.age import Stamp
     from edgeagent.store.allotment import Allotment
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,12 @@ class Decisions:
         with self._lock:
             return [*read(self._folder), *self._held]
 
+    def purge(self, old: Callable[[Stamp], bool], *, dry: bool) -> int:
+        """Take out blocks that ended so long ago; how many. Raises NotPermitted, StoreError."""
+        with self._lock:
+            files = self._files or Files(self._folder, 0)
+            return files.purge(lambda block: old(ended(block)), dry=dry)
+
     def _write(self, files: Files) -> None:
         size = sum(map(len, self._held))
         allotment = self._allotment()
@@ -154,6 +161,23 @@ class Decisions:
             "", clock.boot_id(), self._session, round(ahead, 1), clock.synced(), states=states,
             losses=losses, until_ms=round(clock.mono_ms(), 1),
         )  # fmt: skip
+
+
+def ended(block: bytes) -> Stamp:
+    """When the youngest of what a block holds was; one that can't be read is older than all."""
+    import msgspec
+
+    from edgeagent.decide.block import Block
+    from edgeagent.store.age import Stamp
+
+    try:
+        its = msgspec.msgpack.decode(block, type=Block)
+    except msgspec.MsgspecError:
+        return Stamp(0, synced=True)
+    last_ms = max(
+        [its.until_ms, *(step.last_ms or step.ms for step in its.steps[-1:])], default=0.0
+    )
+    return Stamp(int((its.ahead_ms + last_ms) * 1e6), last_ms, its.boot, its.synced)
 
 
 def _encoded(blocks: Iterable[Block]) -> list[bytes]:

@@ -9,7 +9,7 @@ from edgeagent import clock
 from edgeagent.errors import NotFound, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edgeagent.agent.running import Agent
@@ -130,6 +130,17 @@ def why_from_files(
     return _answered(asked, read(folder), loaded, folder, 0, running=running)
 
 
+def labels_of(loaded: Loaded, folder: Path, pipeline: str) -> Sequence[str]:
+    """Labels that the model of a pipeline can say; empty = that is not known."""
+    from edgeagent.agent.ports import config_ports
+
+    its = loaded.config.pipelines.get(pipeline)
+    asks = config_ports(folder).labels_of
+    if its is None or asks is None:
+        return ()
+    return asks(its.model, its.version, loaded.config.models.path) or ()
+
+
 def _answered(
     asked: Asked,
     blocks: Iterable[bytes],
@@ -152,8 +163,9 @@ def _answered(
     now = Now.read(loaded.config.device.timezone)
     try:
         answer = explain(
-            asked, blocks, loaded.config, now, record=record, pending=pending, running=running
-        )
+            asked, blocks, loaded.config, now, record=record, pending=pending, running=running,
+            labels=labels_of(loaded, folder, asked.target),
+        )  # fmt: skip
     except NotFound as error:
         if not loaded.stale:
             raise

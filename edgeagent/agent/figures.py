@@ -56,6 +56,7 @@ def gather(agent: Agent) -> Iterator[Family]:
     yield from _link(agent)
     yield from _health(agent)
     yield from _deployments(agent)
+    yield _aside(agent)
 
 
 def _agent(agent: Agent) -> Iterator[Family]:
@@ -204,6 +205,15 @@ def _health(agent: Agent) -> Iterator[Family]:
         if key.startswith("wear_"):
             worn.add(share / 100, medium=key[5:].removesuffix("_percent"))
     yield worn
+
+
+def _aside(agent: Agent) -> Family:
+    """There from the start, so that a rule about it can be written before the first fails."""
+    waits = Family("edgeagent_delegate_aside_seconds", "gauge",
+                   "Until a delegate that failed is tried again")  # fmt: skip
+    for its in agent.delegated.told() if agent.delegated is not None else ():
+        waits.add(its["again_s"], delegate=its["delegate"], model=its["model"])
+    return waits
 
 
 def _deployments(agent: Agent) -> Iterator[Family]:

@@ -17,6 +17,7 @@ from edgeagent.types import Frame
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
+    from edgeagent.agent.sittings import Sittings
 
 _LARGEST = 64 << 20
 
@@ -24,8 +25,9 @@ _LARGEST = 64 << 20
 class Looking:
     """Every method may be called on any thread."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, sittings: Sittings) -> None:
         self._agent = agent
+        self._sittings = sittings
 
     def status(self) -> dict[str, Any]:
         return self._agent.status()
@@ -59,11 +61,12 @@ class Looking:
         plain: list[dict[str, Any]] = to_builtins(found)
         return plain
 
-    def view(self, pipeline: str) -> dict[str, Any]:
+    def view(self, pipeline: str, by: str) -> dict[str, Any]:
         unit = self._agent.pipelines.get(pipeline)
         if unit is None:
             known = ", ".join(self._agent.pipelines) or "none"
             raise NotFound(f"there is no pipeline {pipeline[:64]!r}; there are: {known}")
+        self._sittings.looked(by, f"live page: {pipeline}")
         its = self._agent.loaded.config.pipelines[pipeline]
         source = its.source or next(iter(its.sources.values()), "")
         sample = newest(self._agent, source)
@@ -104,8 +107,10 @@ class Looking:
         seen = min(lately, key=lambda its: abs(its.number - wanted))
         return seen.number, told(unit, seen.predictions)
 
-    def evidence(self, sha256: str) -> bytes:
-        return self._agent.outbox.blobs.read(sha256, 0, _LARGEST)
+    def evidence(self, sha256: str, by: str) -> bytes:
+        found = self._agent.outbox.blobs.read(sha256, 0, _LARGEST)
+        self._sittings.looked(by, "evidence", sha256)
+        return found
 
     def order(self, pipeline: str, action: str) -> dict[str, Any]:
         commands = self._agent.commands

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock
 from edgeagent.agent.answers import answer, status, unused, verdict
+from edgeagent.agent.crashed import look_at_crashes
 from edgeagent.agent.decisions import Decisions
 from edgeagent.agent.drifting import Drifting
 from edgeagent.agent.outbox import outbox_settings
+from edgeagent.agent.privacy import hands
+from edgeagent.agent.retention import Retention
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import MqttConfig
 from edgeagent.config.units import size_bytes
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.retuning import Retuning
     from edgeagent.agent.sync import Sync
     from edgeagent.agent.wishes import Wishes
+    from edgeagent.crashes import Keeper
     from edgeagent.serve.http.server import Server
     from edgeagent.update.boots import Boots
     from edgeagent.update.delegated import Delegated
@@ -92,20 +97,22 @@ class Agent:
         self._alive: tuple[Any, Any] | None = None
         """What pipelines are built from, and what was built."""
         self._stopping = threading.Event()
-        self._said: tuple[str, tuple[str, ...]] = ("", ())
+        self._said: tuple[str, list[str]] = ("", [])
         self.outbox = Outbox.open(
-            folder,
-            device=self.device,
-            settings=outbox_settings(loaded),
-            boot=self.boot,
+            folder, device=self.device, settings=outbox_settings(loaded), boot=self.boot,
             machine=machine_hash(),
-        )
+        )  # fmt: skip
         self.commands: Commands | None = None
         self.decisions = Decisions(
             folder, size_bytes(loaded.config.storage.decisions), self._aside, self._sources_details,
             lambda: self.outbox.allotment,
         )  # fmt: skip
         self.drifting = Drifting(self, self._aside)
+        self.retention = Retention(
+            loaded.config.retention, lambda: hands(self), self._aside, self.boot
+        )
+        self.keeper: Keeper | None = None
+        """Of crashes; None within another program."""
         self.server: Server | None = None
         self.unserved = ""
         """Why nothing answers HTTP, though it is asked for."""
@@ -122,8 +129,9 @@ class Agent:
         control = None
         try:
             self._start()
-            control = ControlSocket(socket_path(self.folder), self._answer)
-            self._announce(control)
+            control = ControlSocket(socket_path(self.folder), partial(answer, self))
+            # Not on a full disk: people can still name the socket's folder themselves.
+            _quietly(announce, self.folder, control.path)
             notify("READY=1")
             self._watch()
         finally:
@@ -133,30 +141,12 @@ class Agent:
             self._stop(control)
         return self._verdict()
 
-    def _announce(self, control: ControlSocket) -> None:
-        try:
-            announce(self.folder, control.path)
-        except StoreError as error:
-            # A full disk: people can still name the socket's folder themselves.
-            log.warning("%s", error)
-
-    def _withdraw(self) -> None:
-        try:
-            withdraw(self.folder)
-        except StoreError as error:
-            log.warning("%s", error)
-
     def _verdict(self) -> int:
         """0, or 1 where a finite run could not use all that it was given."""
-        if not self._until_done:
-            return 0
-        lost = unused(self)
+        lost = unused(self) if self._until_done else []
         for line in lost:
             log.error("not everything could be used: %s", line)
         return 1 if lost else 0
-
-    def _answer(self, request: dict[str, Any]) -> Any:
-        return answer(self, request)
 
     def stop(self) -> None:
         """Ask it to end, from any thread."""
@@ -217,11 +207,12 @@ class Agent:
         for unit in (*built.pipelines.values(), *built.sources.values()):
             self.supervisor.start(unit)
 
-    def _begin_beside(self) -> None:
+    def _begin_beside(self) -> float:
         if self._alive is not None and not self._until_done:
             from edgeagent.agent.beside import begin
 
             begin(self, *self._alive)
+        return math.inf
 
     def _something_wished(self) -> bool:
         """Whether a former process has left anything to be gone on with. Cheap."""
@@ -276,8 +267,7 @@ class Agent:
                 give_back()
                 trim_at = now + _TRIM_EVERY_S
             if now >= beside_at:
-                beside_at = float("inf")
-                self._begin_beside()
+                beside_at = self._begin_beside()
             silent = self.supervisor.silent(now)
             if interval and not silent and now - pinged >= min(interval, 5.0):
                 notify("WATCHDOG=1")
@@ -292,6 +282,8 @@ class Agent:
             self._tell_state()
             self.decisions.tick()
             self.drifting.tick()
+            self.retention.tick()
+            look_at_crashes(self, silent)
             if self.wishes is not None:
                 self.wishes.tick()
             if self.sync is not None:
@@ -315,14 +307,14 @@ class Agent:
             log.info("the clock can be trusted now")
 
     def _tell_state(self) -> None:
-        state, reasons = verdict(self)
-        said = (state, tuple(reasons))
+        said = state, reasons = verdict(self)
         if said == self._said:
             return
         self._said = said
         self.decisions.state(state, reasons, self.sync.reasons() if self.sync else ())
         notify(f"STATUS={state}{': ' + '; '.join(reasons) if reasons else ''}"[:512])
-        (log.warning if reasons else log.info)("%s%s", state, "".join(f"\n  {r}" for r in reasons))
+        log.log(logging.WARNING if reasons else logging.INFO, "%s",
+                "\n  ".join((state, *reasons)), extra={"state": state})  # fmt: skip
         if self.sync is not None:
             self.sync.say(tuple(reasons))
 
@@ -357,7 +349,7 @@ class Agent:
         self.outbox.close(max(0.5, deadline - time.monotonic()))
         if control is not None:
             control.close()
-            self._withdraw()
+            _quietly(withdraw, self.folder)
         if self._boots is not None and self._stopping.is_set():
             self._boots.ended()
         log.info("stopped")
@@ -397,3 +389,11 @@ class Agent:
     def restart(self) -> None:
         """End with success and let the service manager start a fresh process."""
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _quietly(work: Callable[..., None], *of: Path) -> None:
+    """Do it; that it can't be done is worth a line."""
+    try:
+        work(*of)
+    except StoreError as error:
+        log.warning("%s", error)

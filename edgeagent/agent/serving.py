@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import sys
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgeagent.agent.figures import gather
 from edgeagent.agent.looking import Looking
+from edgeagent.agent.privacy import looked
+from edgeagent.agent.sittings import Sittings
 from edgeagent.agent.tuned import as_tuned
 from edgeagent.config.model import Runtime, Serve, ServedModel
 from edgeagent.config.reach import beyond_this_machine
@@ -60,7 +63,8 @@ def open_server(agent: Agent) -> Server:
     models = _repository(agent, config)
     events = Events(agent.outbox)
     metrics = Metrics(partial(gather, agent), models, events.aside)
-    page = Page(Looking(agent)) if config.page else None
+    sittings = Sittings(partial(looked, agent))
+    page = Page(Looking(agent, sittings)) if config.page else None
     routes = _routes(config, models, events, metrics, page)
     courtesy = Courtesy(partial(_at_work, agent))
     router = Router(routes, _door(agent, config), size_bytes(config.max_body), courtesy)
@@ -71,10 +75,16 @@ def open_server(agent: Agent) -> Server:
         events.close()
         if page is not None:
             page.close()
+        sittings.stop()
         await models.close()
 
+    async def tick() -> None:
+        if sittings.over():
+            await asyncio.to_thread(sittings.tick)
+        await models.tick()
+
     server = Server(
-        listen, router, begin=models.start, tick=models.tick, end=end, background=_share,
+        listen, router, begin=models.start, tick=tick, end=end, background=_share,
         give_way=courtesy,
     )  # fmt: skip
     server.start()

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeagent import __version__
+from edgeagent.agent.crashed import watched
 from edgeagent.config.paths import SYSTEM_CONFIG, within_reach
 from edgeagent.errors import EdgeAgentError
+from edgeagent.sealed import seal
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -82,10 +84,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _set_up_logging(level: str) -> None:
-    # journald stamps lines itself; at a terminal the time is wanted.
-    under_systemd = "JOURNAL_STREAM" in os.environ
-    form = "%(name)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=level.upper(), format=form, datefmt="%H:%M:%S")
+    if "JOURNAL_STREAM" in os.environ:
+        from edgeagent.device import journal
+
+        if journal.wanted() and journal.SOCKET.exists():
+            logging.basicConfig(level=level.upper(), format="%(message)s",
+                                handlers=[journal.Journal()])  # fmt: skip
+        else:  # journald stamps lines itself
+            logging.basicConfig(level=level.upper(), format="%(name)s: %(message)s")
+    else:
+        form = "%(asctime)s %(levelname)s %(message)s"
+        logging.basicConfig(level=level.upper(), format=form, datefmt="%H:%M:%S")
     logging.logThreads = False
     logging.logMultiprocessing = False
 
@@ -100,7 +109,15 @@ def run(
 ) -> int:
     """Load, build, run. Raises EdgeAgentError for what keeps it from starting."""
     agent = make(config_file, data_dir, flags=flags, until_done=until_done, strict=strict)
-    code = agent.run()
+    keeper = None
+    if not agent.loaded.config.privacy.core_dumps:
+        seal()
+    try:
+        keeper = watched(agent)
+        code = agent.run()
+    finally:
+        if keeper is not None:
+            keeper.disarm()
     if agent.renewed:
         # A fresh process, with nothing left of the old configuration; its id stays.
         logging.shutdown()

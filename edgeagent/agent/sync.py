@@ -87,7 +87,7 @@ class Sync:
             self.shelf.keep((topics.image(name),))
             agent.pipelines[name].present.shows = True
         self._states: dict[str, dict[str, Any]] = {}
-        self._told: dict[str, Any] | None = None
+        self._told: Any = None
         self._reported: dict[str, Any] | None = None
         self._was_up = False
 
@@ -156,11 +156,14 @@ class Sync:
         if reported != self._reported:
             self._reported = reported
             self.presence.reported(reported)
-        if models == self._told:
+        receipts = [getattr(its, "receipt", "") for its in self._agent.pipelines.values()]
+        delegated = self._agent.delegated
+        proven = (models, receipts, delegated.changes if delegated is not None else 0)
+        if proven == self._told:
             return
         from edgeagent.agent.capabilities import capabilities
 
-        self._told = models
+        self._told = proven
         able = self._engine.capabilities()
         self.presence.capabilities(capabilities(self._agent, able))
         if self._discovery is not None:

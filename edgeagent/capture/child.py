@@ -12,6 +12,7 @@ tick says that the source lives although no picture is wanted yet.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import json
 import os
@@ -36,6 +37,8 @@ TICK = struct.Struct("<cQQ")
 """b"T", dropped, thinned."""
 LONGEST = 65536
 _TICK_S = 0.4
+_YIELDS = 300
+"""Thousandths of the memory that this process is taken to need more than it does."""
 
 
 class Opened(NamedTuple):
@@ -77,9 +80,16 @@ class Decoder(Protocol):
 def main(channel: int, lifeline: int) -> None:
     """Entry point; ``channel`` and ``lifeline`` are inherited descriptors."""
     tie(lifeline)
+    _yield_first()
     sock = socket.socket(fileno=channel)
     setup = json.loads(sock.recv(LONGEST))
     sys.path[:] = setup["path"]
+    if setup["seal"]:
+        from edgeagent.sealed import seal
+
+        seal()
+    # A crash in native code leaves the stack among what was printed, which the parent keeps.
+    faulthandler.enable()
     from edgeagent.errors import EdgeAgentError, SourceEnded
 
     module, name = setup["decoder"].split(":")
@@ -95,6 +105,20 @@ def main(channel: int, lifeline: int) -> None:
     except EdgeAgentError as error:
         feed.tell(failed=type(error).__name__, text=str(error), remedy=error.remedy)
     decoder.close()
+
+
+def _yield_first() -> None:
+    """Where memory runs out the kernel is to end this process, which is begun anew within seconds,
+    before the agent's own."""
+    try:
+        file = os.open("/proc/self/oom_score_adj", os.O_RDWR)
+    except OSError:
+        return  # where it can't be said, it is one process among others
+    try:
+        now = int(os.read(file, 16))
+        os.pwrite(file, str(min(now + _YIELDS, 1000)).encode(), 0)
+    finally:
+        os.close(file)
 
 
 def tie(lifeline: int) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edgeagent import errors
+from edgeagent import crashes, errors
 from edgeagent.capture.process import DecoderProcess
 from edgeagent.capture.rhythm import Rhythm
 from edgeagent.capture.source import Tally
@@ -187,7 +187,10 @@ class DecoderSource:
         if "ended" in message:
             if self._interrupted:
                 raise SourceLost(f"{self.origin}: stopped")
-            raise SourceLost(f"{self.origin}: {process.death()}{self._cause(process)}")
+            death = process.death()
+            if process.crashed:
+                crashes.report("child", f"decoder of {self.name}", death, "\n".join(process.lines))
+            raise SourceLost(f"{self.origin}: {death}{self._cause(process)}")
         if "over" in message:
             raise SourceEnded
         if "failed" in message:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import edgeagent
 from edgeagent.capture.child import FRAME, LONGEST, TICK
 from edgeagent.capture.ring import Ring
+from edgeagent.sealed import dumpable
 
 if TYPE_CHECKING:
     from edgeagent.capture.ring import Picture
@@ -28,7 +29,7 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from edgeagent.capture.child import main; "
     "main(int(sys.argv[2]), int(sys.argv[3]))"
 )
-_KEPT_LINES = 50
+_KEPT_LINES = 100
 _KILL_S = 0.5
 
 _lingering: list[subprocess.Popen[bytes]] = []
@@ -91,6 +92,8 @@ class DecoderProcess:
         self._poll.register(self._prints, select.POLLIN)
         setup = {
             "path": sys.path, "decoder": decoder, "params": params, "slots": slots, "fps": fps,
+            # It has pictures before anything is hidden in them, as this process has.
+            "seal": dumpable() is False,
         }  # fmt: skip
         # A child that died at once is told by `receive`.
         with contextlib.suppress(OSError):
@@ -148,8 +151,15 @@ class DecoderProcess:
         if code is None:
             return "the decoder closed its channel"
         if code < 0:
-            return f"the decoder was ended by {signal.Signals(-code).name}"
+            # Nobody else kills with that signal, unless a person does.
+            why = ", for want of memory if no person did it" if code == -signal.SIGKILL else ""
+            return f"the decoder was ended by {signal.Signals(-code).name}{why}"
         return f"the decoder ended with code {code}"
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it has ended, and not as a child does that has nothing more to do."""
+        return self._child.returncode not in (None, 0)
 
     def interrupt(self) -> None:
         """Kill the child, without waiting."""

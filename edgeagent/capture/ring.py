@@ -37,7 +37,9 @@ class Slots:
         os.ftruncate(self.fd, self.count * self.size)
         # Against SIGBUS: the reader can rely on the size for as long as it looks.
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
-        self._bytes = np.frombuffer(mmap.mmap(self.fd, self.count * self.size), np.uint8)
+        memory = mmap.mmap(self.fd, self.count * self.size)
+        memory.madvise(mmap.MADV_DONTDUMP)
+        self._bytes = np.frombuffer(memory, np.uint8)
 
     def view(self, slot: int, shape: tuple[int, ...]) -> Picture:
         """A writable array of ``shape`` at a place."""
@@ -66,6 +68,8 @@ class Ring:
         self.count = count
         self.size = size
         self._memory = mmap.mmap(fd, count * size)
+        # Where core dumps are allowed, the ring with its many pictures is in none.
+        self._memory.madvise(mmap.MADV_DONTDUMP)
         self._address = int(np.frombuffer(self._memory, np.uint8).ctypes.data)
         self._give_back = give_back
         self._lent = 0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from edgeagent import clock
+from edgeagent import clock, crashes
 from edgeagent.capture.mailbox import Mailbox
 from edgeagent.capture.rhythm import (
     FRAMES_OF_SILENCE,
@@ -238,6 +238,7 @@ class CaptureUnit:
                     # A plugin's bug ends one session, not capture; its place is told once.
                     if self._lost_at is None:
                         log.exception("source %s failed unexpectedly", self.name)
+                        crashes.exception(f"source {self.name}", error)
                     self._lost(SourceLost(f"{type(error).__name__}: {error}"))
                 self._close()
                 self._pause()

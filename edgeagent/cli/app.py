@@ -15,6 +15,7 @@ from edgeagent.cli import (
     batch,
     bench,
     config,
+    crashes,
     demo,
     desired,
     devices,
@@ -29,6 +30,7 @@ from edgeagent.cli import (
     orders,
     outbox,
     pool,
+    privacy,
     render,
     replay,
     repository,
@@ -140,9 +142,12 @@ app.command("logs")(orders.logs)
 app.command("cancel")(orders.cancel)
 app.command("capture")(orders.capture)
 app.command("restart")(orders.restart)
+app.command("crashes")(crashes.crashes)
+app.command("purge")(privacy.purge)
 app.add_typer(orders.pipeline, name="pipeline")
 app.add_typer(devices.app, name="devices")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(config.app, name="config")
 models.app.command()(drift.reference)
 app.add_typer(models.app, name="models")

@@ -72,6 +72,7 @@ def try_(
         Path | None,
         typer.Option("--save", metavar="FILE", help="Write its picture (JPEG), redacted as said."),
     ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Draw its picture in the terminal.")] = False,
     baud: Baud = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
@@ -81,17 +82,18 @@ def try_(
 
     Where the running agent has it open, the agent is asked.
     """
-    from edgeagent.cli import options, trying
+    from edgeagent.cli import options, trying, wizard
 
     loaded = trying.loaded_or_none(config, data_dir)
     name, its, lines = trying.resolve(source, loaded, baud)
-    report = trying.by_agent(config, data_dir, name, seconds, save is not None)
+    pictured = show or save is not None
+    report = trying.by_agent(config, data_dir, name, seconds, pictured)
     if report is None:
         folder = options.data_folder(config, data_dir)
         with render.line() as draw:
-            report = trying.alone(
-                loaded, folder, name, its, seconds, save is not None, trying.teller(draw)
-            )
+            report = trying.alone(loaded, folder, name, its, seconds, pictured, trying.teller(draw))
+    if show:
+        wizard.draw(report)
     report = trying.finished(report, its, lines, save)
     render.show(report, as_json, lambda: device_views.tried(report))
     trying.something_came(report)

@@ -103,7 +103,7 @@ def _maker(
 ) -> Callable[[str, Entry, str], str]:
     """What makes unattended files. Raises NotFound, ConfigError."""
     from edgeagent.cli import setting_up, views
-    from edgeagent.cli.setup import pem
+    from edgeagent.cli.wizard import pem
 
     authority = pem(str(ca)) if ca else ""
     base = setting_up.plain(template) if template else {}

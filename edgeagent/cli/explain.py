@@ -15,6 +15,7 @@ from edgeagent.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from edgeagent.explain.pictures import Explained
+    from edgeagent.explain.windows import Attributed
     from edgeagent.prove.predict import Predictor
     from edgeagent.types import Frame, Window
 
@@ -153,11 +154,28 @@ def _window(
 ) -> None:
     from edgeagent.explain.windows import explain_window
 
-    if save is not None:
-        raise UsageError("--save is for pictures; of a recording --json has all numbers")
+    if save is not None and save.suffix.lower() != ".svg":
+        raise UsageError(
+            f"{save}: of a recording the picture is an SVG", remedy="Name a file that ends in .svg."
+        )
     with render.progress(predictor.model, None, quiet=as_json) as tell:
         found = explain_window(predictor, window, label=label, tell=tell)
+    if save is not None:
+        _chart(window, found, save)
     _show(found.told(predictor.model), as_json)
+    if save is not None:
+        render.note(f"Picture: {save}")
+
+
+def _chart(window: Window, found: Attributed, save: Path) -> None:
+    from edgeagent.durable import put
+    from edgeagent.errors import unwritable
+    from edgeagent.explain.chart import chart
+
+    try:
+        put(save, chart(window, found).encode())
+    except OSError as error:
+        raise unwritable(save, error) from error
 
 
 def _of_window(told: dict[str, Any]) -> None:

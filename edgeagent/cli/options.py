@@ -156,6 +156,24 @@ def from_agent(given: Path | None, data: Path | None, type_: str, **arguments: A
     return answer
 
 
+def noted(client: ControlClient, folder: Path, what: str, **detail: Any) -> None:
+    """That a person is shown what the device keeps is noted: by the agent, or where none can be
+    asked in its files; where this user may not do that either, it is said."""
+    import getpass
+
+    from edgeagent.cli import render
+    from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
+    from edgeagent.store import looks
+
+    try:
+        client.ask({"type": "looked", "what": what, "detail": detail})
+    except (Unavailable, NotPermitted):
+        try:
+            looks.note(folder, what, f"local:{getpass.getuser()}", detail)
+        except EdgeAgentError as problem:
+            render.note(f"That you look could not be noted: {problem}.")
+
+
 def package_folder(model: str, given: Path | None, data: Path | None) -> Path:
     """Folder of a package, also of one that is too broken to be loaded."""
     place = Path(model).expanduser()

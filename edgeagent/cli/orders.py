@@ -107,7 +107,9 @@ drill = twin(
     "drill", _verdicts, silence_s=_RECOVERY_S, failed=lambda answer: not answer["passed"],
     help="""Make faults on the running agent and see how it copes. Exit 1 if it does not.
 
-    What is begun meanwhile carries "test": true, so that no siren goes off.
+    What is begun meanwhile carries "test": true, so that no siren goes off. The clock is left
+    alone: a time that was trusted once in a boot stays so, so there is nothing to see; the outbox's
+    own cap is too, for it would cost real records.
     """,
 )  # fmt: skip
 for _action, _help in (

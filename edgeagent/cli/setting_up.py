@@ -20,7 +20,12 @@ from edgeagent.errors import ConfigError, EdgeAgentError, NotFound, unwritable
 NAME = "edgeagent-setup.toml"
 BOOT = (Path("/boot/firmware") / NAME, Path("/boot") / NAME, Path("/boot/efi") / NAME)
 VERSION = 1
-_KEYS = {"version", "password", "ca"}
+_KEYS = {
+    "version": {"const": VERSION, "description": "of this form of file"},
+    "password": {"type": "string", "description": "of mqtt.username; kept apart, then wiped"},
+    "ca": {"type": "string", "description": "the authority of the broker's certificate, PEM"},
+}
+"""Of the table ``[setup]``, as JSON Schema."""
 
 
 def on_boot_partition() -> Path | None:
@@ -91,13 +96,26 @@ def read(file: Path) -> dict[str, Any]:
             remedy=f"It needs the table [setup] with version = {VERSION}; "
             "`edgeagent fleet enroll` writes such files.",
         )
-    unknown = sorted(set(setup) - _KEYS)
+    unknown = sorted(set(setup) - set(_KEYS))
     if unknown:
         raise ConfigError(
             f"{file}: setup.{unknown[0]} is not known",
             remedy=f"Known are {', '.join(sorted(_KEYS))}; other tables are those of agent.toml.",
         )
     return content
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of an unattended file: that of agent.toml and the table ``[setup]``."""
+    from edgeagent.config.schema import config_schema
+
+    document = config_schema()
+    table = {"type": "object", "properties": _KEYS, "required": ["version"],
+             "additionalProperties": False}  # fmt: skip
+    config = document["$defs"]["Config"]
+    config["properties"] = {"setup": table, **config["properties"]}
+    config["required"] = [*config.get("required", []), "setup"]
+    return {**document, "$id": document["$id"].replace("config", "setup"), "title": NAME}
 
 
 class Setup:
@@ -211,12 +229,15 @@ def complain(file: Path, problem: EdgeAgentError) -> None:
         raise unwritable(file.with_suffix(".error.txt"), error) from error
 
 
+START = "start the agent to put it in force"
+
+
 def reload() -> str:
-    """Have the service take it up, if there is one; what was done, in words."""
+    """Have the service take it up; what was done, in words. Empty = there is none."""
     import subprocess
 
     if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
-        return "start the agent to put it in force"
+        return ""
     command = ["systemctl", "--no-block", "reload-or-restart", "edgeagent.service"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -48,6 +48,7 @@ def _collected(config: Path | None, data_dir: Path | None) -> tuple[str, bytes]:
     context = context_here(config, data_dir, None)
     client = options.control(config, data_dir)
     loaded = context.loaded
+    options.noted(client, context.data_dir, "support-bundle")
 
     def why(pipeline: str) -> dict[str, Any]:
         try:

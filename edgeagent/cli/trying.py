@@ -98,6 +98,17 @@ def by_agent(
         return None
 
 
+def looked(text: str, config: Path | None, data: Path | None, seconds: float) -> dict[str, Any]:
+    """The report on a source with its picture, by whoever has it open. Raises EdgeAgentError."""
+    loaded = loaded_or_none(config, data)
+    name, its, _ = resolve(text, loaded, None)
+    report = by_agent(config, data, name, seconds, True)
+    if report is None:
+        folder = options.data_folder(config, data)
+        report = alone(loaded, folder, name, its, seconds, True, teller(None))
+    return report
+
+
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
     """What goes wrong meanwhile is in the report."""
@@ -191,6 +202,8 @@ def finished(
         whole["heard"] = list(lines)
     if file is not None:
         save(whole, file)
+    else:
+        whole.pop("picture", None)  # It was only to be drawn.
     return whole
 
 

@@ -153,6 +153,7 @@ def status(report: dict[str, Any]) -> None:
             ("memory", f"{memory:.0f} MB" if memory else None),
             ("governor", _governor(report.get("governor") or {})),
             ("tuning", _tuning(report.get("tuning") or {})),
+            ("put aside", _aside(report.get("aside") or ())),
         ]
     )
     if report["pipelines"]:
@@ -217,6 +218,15 @@ def _tuning(models: dict[str, Any]) -> str | None:
             waits = its.get("failed") or its.get("waits")
             more = f" (waits: {waits})" if waits else ""
             said.append(f"{title} is to be tuned again: {its['reason']}{more}")
+    return "; ".join(said) or None
+
+
+def _aside(delegates: Sequence[dict[str, Any]]) -> str | None:
+    """Delegates that failed, and when each is tried again."""
+    said = [
+        f"{its['delegate']} with {its['model']}, again in {render.duration(its['again_s'])}"
+        for its in delegates
+    ]
     return "; ".join(said) or None
 
 

@@ -28,6 +28,7 @@ from edgeagent.config.pipelines import (
     Trigger,
     Zone,
 )
+from edgeagent.config.privacy import Privacy, Retention
 from edgeagent.config.sensors import (
     ModbusConfig,
     MqttConfig,
@@ -113,6 +114,7 @@ __all__ = [
     "Redact",
     "Refine",
     "ReplayConfig",
+    "Retention",
     "RtspConfig",
     "Rule",
     "Runtime",
@@ -249,14 +251,10 @@ class Sync(Struct, forbid_unknown_fields=True):
     budget: Budget = field(default_factory=Budget)
 
 
-class Privacy(Struct, forbid_unknown_fields=True):
-    pictures: Literal["never", "events", "asked"] = "events"
-
-
 CommandType = Literal[
     "ping", "doctor", "why", "config-get", "logs", "pipeline", "capture", "infer", "explain",
     "bench", "tune", "model-rollback", "model-hold", "model-unhold", "outbox", "support-bundle",
-    "drill", "identify", "restart", "drift", "pool", "cancel",
+    "drill", "identify", "restart", "drift", "pool", "privacy-report", "purge", "cancel",
 ]  # fmt: skip
 
 
@@ -326,6 +324,7 @@ class Config(Struct, forbid_unknown_fields=True):
     outbox: Outbox = field(default_factory=Outbox)
     sync: Sync = field(default_factory=Sync)
     privacy: Privacy = field(default_factory=Privacy)
+    retention: Retention = field(default_factory=Retention)
     commands: Commands = field(default_factory=Commands)
     trust: Trust = field(default_factory=Trust)
     metrics: Metrics = field(default_factory=Metrics)

@@ -20,7 +20,10 @@ ROOT = Path("/")
 
 _PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Of the firmware's get_throttled; the same 16 bits higher = since the last start."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PLAUSIBLE_C = (-60.0, 200.0)
+_UNLIMITED = 1 << 60
+"""Control groups of version 1 say so where there is no limit."""
 
 
 class Throttle(Struct, frozen=True):
@@ -150,15 +153,22 @@ def memory(root: Path = ROOT) -> dict[str, int]:
         name, _, rest = line.partition(":")
         if name in ("MemTotal", "MemAvailable"):
             found[name[3:].lower()] = int(rest.split()[0]) * 1024
-    group = _cgroup(root)
-    if group is not None:
-        for key, file in (("limit", "memory.max"), ("used", "memory.current")):
+    # Version 2 of control groups, else version 1, which older boards' systems still use.
+    for group, files, cache in (
+        (_cgroup(root), ("memory.max", "memory.current"), "inactive_file"),
+        (_cgroup(root, "memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+         "total_inactive_file"),
+    ):  # fmt: skip
+        if group is None or not (group / files[1]).exists():
+            continue
+        for key, file in zip(("limit", "used"), files, strict=True):
             value = _number(group / file)
-            if value is not None:
+            if value is not None and value < _UNLIMITED:
                 found[key] = int(value)
-        cached = re.search(r"^inactive_file (\d+)", _text(group / "memory.stat"), re.M)
+        cached = re.search(rf"^{cache} (\d+)", _text(group / "memory.stat"), re.M)
         if cached:
             found["cached"] = int(cached[1])
+        break
     return found
 
 
@@ -174,26 +184,40 @@ def free_share(root: Path = ROOT) -> float | None:
     return min(shares, default=None)
 
 
-def _cgroup(root: Path) -> Path | None:
-    """The control group (version 2) of this process."""
+def _cgroup(root: Path, controller: str = "") -> Path | None:
+    """The control group of this process: of version 2, or that of a controller of version 1."""
+    top = root / "sys/fs/cgroup" / controller
     for line in _text(root / "proc/self/cgroup").splitlines():
-        if line.startswith("0::"):
-            folder = root / "sys/fs/cgroup" / line[3:].strip().lstrip("/")
-            return folder if folder.is_dir() else None
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            folder = top / path.strip().lstrip("/")
+            # Of a container the host's path is told, and its own group lies at the top.
+            return next((its for its in (folder, top) if its.is_dir()), None)
     return None
 
 
 def quota(root: Path = ROOT) -> float | None:
     """Processors' worth of time that the control groups of this process allow it (``cpu.max`` of
     its own and of those above); None = no limit is set."""
-    group, most = _cgroup(root), []
-    top = root / "sys/fs/cgroup"
-    while group is not None and group.is_relative_to(top):
-        allowed, _, period = _text(group / "cpu.max").strip().partition(" ")
-        if allowed.isdigit() and period.isdigit() and int(period):
-            most.append(int(allowed) / int(period))
-        group = group.parent
+    most = []
+    for group, top in (
+        (_cgroup(root), root / "sys/fs/cgroup"), (_cgroup(root, "cpu"), root / "sys/fs/cgroup/cpu"),
+    ):  # fmt: skip
+        while group is not None and group.is_relative_to(top):
+            allowed, period = _cpu_time(group)
+            if allowed > 0 and period > 0:
+                most.append(allowed / period)
+            group = group.parent
     return min(most, default=None)
+
+
+def _cpu_time(group: Path) -> tuple[float, float]:
+    """Microseconds that a group may use of each period; (-1, 0) = no limit."""
+    allowed, _, period = _text(group / "cpu.max").strip().partition(" ")
+    if allowed.isdigit() and period.isdigit():
+        return float(allowed), float(period)
+    quota, whole = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+    return (quota, whole) if quota is not None and whole is not None else (-1.0, 0.0)
 
 
 def own_processes(root: Path = ROOT) -> list[int]:
@@ -219,6 +243,9 @@ def pss_bytes(root: Path = ROOT) -> int | None:
         match = re.search(r"^Pss:\s+(\d+) kB", _text(root / f"proc/{process}/smaps_rollup"), re.M)
         if match:
             total, known = total + int(match[1]) * 1024, True
+        elif known and len(pages := _text(root / f"proc/{process}/statm").split()) > 2:
+            # Only root may see more of a process that is sealed; what it shares is counted here.
+            total += (int(pages[1]) - int(pages[2])) * _PAGE
     return total if known else None
 
 

@@ -19,7 +19,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from edgeagent import __version__, clock
+from edgeagent import __version__, clock, crashes
 from edgeagent.diagnose import doctor
 from edgeagent.diagnose.checks.guarded import secret_files
 from edgeagent.diagnose.checks.kernel import messages
@@ -125,6 +125,7 @@ def collect(
     ))  # fmt: skip
     bundle.add("account.json", lambda: _account(context.data_dir))
     bundle.add("models.json", lambda: json.dumps(models(), indent=1, default=str))
+    bundle.add("crashes.json", lambda: json.dumps(crashes.read(context.data_dir), indent=1))
     bundle.add("log.txt", lambda: "\n".join(log()))
     bundle.add("kernel.txt", lambda: _kernel(context.root))
     bundle.add("packages.txt", lambda: "\n".join(sorted(_packages())))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from edgeagent.store import group, intake, ledger, room
+from edgeagent.store import erase, group, intake, ledger, room
 
 
 class Code(Struct, frozen=True):
@@ -29,6 +29,8 @@ AREAS = {
     "camera": "What is wrong with a camera's picture (`data.fault` of a health record)",
     "why": "Why there is no event (`cause` of `edgeagent why`)",
     "doctor": "What `edgeagent doctor` looks for (`check` of a finding)",
+    "log": "What a loss of the link was (`EDGEAGENT_CODE` in journald; of units: the code of an "
+    "error). `MESSAGE_ID` is the first 32 digits of SHA-256 of `edgeagent:CODE`",
     "link": "Why a broker says no (reason codes of MQTT 5)",
 }
 """Area → its title, in the order of the page."""
@@ -46,6 +48,10 @@ _GAPS = {
                   "Raise outbox.max for longer times offline."),
     ledger.NO_LONGER_KEPT: ("A collector asked for what was sent long ago.",
                             "Raise outbox.keep_sent."),
+    erase.ERASED: ("Somebody has erased it: edgeagent purge, with --undelivered.",
+                   "edgeagent privacy log tells who."),
+    erase.RETENTION: ("It was older than [retention] allows, and nobody had got it.",
+                      "Mend the link; or raise the age."),
     "database lost": ("The outbox's file was gone at the start.", "dmesg | grep -i error"),
     "database damaged": ("The outbox's file was damaged; what could be read of it is sent.",
                          "dmesg | grep -i error; edgeagent doctor"),
@@ -99,6 +105,22 @@ _CAMERAS = {
               "Put it back, or have the view learned anew: edgeagent devices learn NAME"),
     "garbage": ("Pictures are broken.", "Look at cable, network and power of the camera."),
 }  # fmt: skip
+LOG = {
+    "link-network": ("The broker can't be reached, or the connection broke.",
+                     "edgeagent doctor; look at cable, DNS, firewall and mqtt.host."),
+    "link-busy": ("The broker has no room now.", "Nothing: it is tried again."),
+    "link-denied": ("The broker does not let this device in, or not at a topic.",
+                    "Check mqtt.username, its password file and the broker's access rules."),
+    "link-taken": ("Another client uses this device's id.",
+                   "Give one of the two another device.id."),
+    "link-version": ("The broker does not speak this version of MQTT.",
+                     "Nothing: 3.1.1 is tried next. Or set mqtt.version."),
+    "link-retain": ("The broker keeps no retained messages.", "Allow them at the broker."),
+    "link-size": ("A message is larger than the broker takes.", "Lower sync.max_message."),
+    "link-payload": ("The broker can't read a message.", "Set sync.encoding and compression."),
+    "link-protocol": ("What came was no MQTT, or against its rules.",
+                      "Check mqtt.host and port: is it a broker that listens there?"),
+}  # fmt: skip
 WHY = {
     "event": ("There are events.", "edgeagent why e-NUMBER tells of one."),
     "threshold": ("All that was seen stayed below the threshold.",
@@ -129,7 +151,8 @@ def codes() -> Iterator[Code]:
     from edgeagent.diagnose.doctor import CHECKS
     from edgeagent.sync.reasons import known_codes, of_code
 
-    areas = {"gap": _GAPS, "command": _COMMANDS, "model": _MODELS, "camera": _CAMERAS, "why": WHY}
+    areas = {"gap": _GAPS, "command": _COMMANDS, "model": _MODELS, "camera": _CAMERAS, "why": WHY,
+             "log": LOG}  # fmt: skip
     for area, table in areas.items():
         for code, (cause, remedy) in table.items():
             yield Code(area, code, cause, remedy)

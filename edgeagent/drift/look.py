@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeagent.drift.outputs import Features
 from edgeagent.types import Frame, Joint, Sample, Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GRID = 48
 """Rows and columns of a picture of which brightness is taken."""
@@ -24,8 +27,6 @@ _PIECE, _PIECES = 512, 2
 _SOUND_HZ = 4000.0
 """One channel at this rate is sound."""
 _LOW_HZ = 300.0
-
-Features = dict[str, float]
 
 
 def look(given: Sample | Joint) -> Features:

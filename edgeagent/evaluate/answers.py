@@ -60,7 +60,7 @@ def ask(
     """
     task = package.manifest.task
     order = order_for(
-        package, variant=variant, threshold=LOWEST if task == "detect" else None,
+        package, variant=variant, threshold=LOWEST if task in ("detect", "pose") else None,
         top=max(1, len(package.labels)) if task in ("classify", "keyword") else 0,
     )  # fmt: skip
     jobs = [Job(n, str(case.path), case.name) for n, case in enumerate(data.cases)]

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from edgeagent.manifest import Package
 
 _LABELS = ("classify", "keyword")
-_TASKS = (*_LABELS, "detect", "anomaly", "regress")
+_PERSON = "person"
+"""What a pose is of, where the package does not say."""
+_TASKS = (*_LABELS, "detect", "pose", "segment", "anomaly", "regress", "embed")
 
 
 class Result(Struct):
@@ -47,7 +49,7 @@ class Assessment(Struct):
 
     result: Result
     measures: Any
-    """Labels, Boxes, Unusual or Measured."""
+    """Labels, Boxes, Poses, Masks, Likeness, Unusual or Measured."""
     cases: dict[str, Case]
 
 
@@ -68,6 +70,18 @@ def fitting(package: Package, data: Data) -> None:
         from edgeagent.evaluate.boxes import fit as fit_things
 
         fit_things(data, _all_labels(package))
+    elif task == "pose":
+        from edgeagent.evaluate.poses import fit as fit_poses
+
+        fit_poses(data, _all_labels(package)[:1] or (_PERSON,))
+    elif task == "segment":
+        from edgeagent.evaluate.masks import fit as fit_masks
+
+        fit_masks(data)
+    elif task == "embed":
+        from edgeagent.evaluate.likeness import fit as fit_likeness
+
+        fit_likeness(data)
     elif task == "anomaly":
         from edgeagent.evaluate.values import fit as fit_unusual
 
@@ -134,13 +148,16 @@ def compare(first: Assessment, second: Assessment) -> dict[str, Any]:
 
 
 def _test(tests: Any, task: str, one: Any, other: Any) -> tuple[str, dict[str, Any]]:
-    if task == "detect":
+    if task in ("detect", "pose"):
         if set(one.labels) != set(other.labels):
             raise UsageError("two detectors are compared on the same labels")
         return "map", tests.bootstrap(one, other)
+    if task == "segment":
+        return "picture_iou", tests.paired_errors(one.error, other.error)
     if task == "regress":
         return "mean_error", tests.paired_errors(one.error, other.error)
-    return "accuracy", tests.mcnemar(one.right, other.right)
+    key = "recall1" if task == "embed" else "accuracy"
+    return key, tests.mcnemar(one.right, other.right)
 
 
 def _measures(package: Package, answers: Answers) -> Any:
@@ -153,6 +170,19 @@ def _measures(package: Package, answers: Answers) -> Any:
         from edgeagent.evaluate.boxes import Boxes
 
         return Boxes(answers.told, _all_labels(package), package.manifest.output.threshold)
+    if task == "pose":
+        from edgeagent.evaluate.poses import Poses
+
+        labels = _all_labels(package)[:1] or (_PERSON,)
+        return Poses(answers.told, labels, package.manifest.output.threshold)
+    if task == "segment":
+        from edgeagent.evaluate.masks import Masks
+
+        return Masks(answers.told, package)
+    if task == "embed":
+        from edgeagent.evaluate.likeness import Likeness
+
+        return Likeness(answers.told, package.manifest.output.threshold)
     from edgeagent.evaluate.values import Measured, Unusual
 
     return Unusual(answers.told) if task == "anomaly" else Measured(answers.told)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from msgspec import Struct
@@ -20,7 +20,7 @@ from edgeagent.errors import RuntimeMissing, UsageError
 from edgeagent.evaluate import curves
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -102,7 +102,8 @@ class Curve(Struct):
 
 
 class Boxes:
-    """The measures of one detector over its answers.
+    """The measures of one detector over its answers. `poses.Poses` are the same with points in
+    place of boxes.
 
     Args:
         told: its answers, one a picture.
@@ -110,16 +111,22 @@ class Boxes:
         threshold: from which score on it tells something.
     """
 
+    summary: ClassVar[tuple[str, ...]] = _SUMMARY
+
     def __init__(self, told: Sequence[Told], labels: Sequence[str], threshold: float) -> None:
         self.told = told
         self.threshold = threshold
         present = {thing.label for its in told for thing in its.case.things}
         self.labels = [label for label in labels if label in present]
-        self.evaluated = _evaluated(told, self.labels)
+        self.evaluated = self._evaluated()
         self.curves = [
             _curve(self.evaluated, place, label) for place, label in enumerate(self.labels)
         ]
         self.everything = np.ones(len(told))
+
+    def _evaluated(self) -> Any:
+        """``COCOeval`` with everything matched."""
+        return evaluated(self.told, self.labels)
 
     def precision(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average precision by IoU, the mean over the labels that there are."""
@@ -143,7 +150,7 @@ class Boxes:
         with contextlib.redirect_stdout(io.StringIO()):
             self.evaluated.accumulate()
             self.evaluated.summarize()
-        stats = dict(zip(_SUMMARY, self.evaluated.stats.tolist(), strict=True))
+        stats = dict(zip(self.summary, self.evaluated.stats.tolist(), strict=True))
         metrics: dict[str, Any] = {
             "pictures": len(self.told),
             "things": sum(int(curve.wanted.sum()) for curve in self.curves),
@@ -252,8 +259,22 @@ def _pycocotools() -> tuple[Any, Any]:
     return COCO, COCOeval
 
 
-def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
-    """``COCOeval`` with every detection matched."""
+def evaluated(
+    told: Sequence[Told],
+    labels: Sequence[str],
+    note: Callable[[int, int, Any, tuple[int, int]], dict[str, Any]] | None = None,
+    kind: str = "bbox",
+    sigmas: Any = None,
+) -> Any:
+    """``COCOeval`` with every detection matched.
+
+    Args:
+        note: from picture, category, a thing or a prediction, and the picture's size to an
+            annotation.
+        kind: COCO's word for what is compared.
+        sigmas: of points, where ``kind`` is "keypoints".
+    """
+    note = note or _boxed
     coco, cocoeval = _pycocotools()
     number = {label: place for place, label in enumerate(labels, 1)}
     truth: list[dict[str, Any]] = []
@@ -261,12 +282,12 @@ def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
     for image, its in enumerate(told, 1):
         for thing in its.case.things:
             if thing.label in number:
-                note = _note(image, number[thing.label], thing.box, its.size)
-                truth.append({**note, "id": len(truth) + 1, "iscrowd": int(thing.crowd)})
+                noted = note(image, number[thing.label], thing, its.size)
+                truth.append({**noted, "id": len(truth) + 1, "iscrowd": int(thing.crowd)})
         for found in its.predictions:
             if found["label"] in number:
-                note = _note(image, number[found["label"]], found["box"], its.size)
-                said.append({**note, "id": len(said) + 1, "score": found["score"], "iscrowd": 0})
+                noted = note(image, number[found["label"]], found, its.size)
+                said.append({**noted, "id": len(said) + 1, "score": found["score"], "iscrowd": 0})
     common = {
         "images": [{"id": image} for image in range(1, len(told) + 1)],
         "categories": [{"id": place, "name": label} for label, place in number.items()],
@@ -278,12 +299,18 @@ def _evaluated(told: Sequence[Told], labels: Sequence[str]) -> Any:
             made.dataset = {**common, "annotations": notes}
             made.createIndex()
             sets.append(made)
-        evaluated = cocoeval(*sets, iouType="bbox")
-        evaluated.evaluate()
-    return evaluated
+        matched = cocoeval(*sets, iouType=kind)
+        if sigmas is not None:
+            matched.params.kpt_oks_sigmas = sigmas
+        matched.evaluate()
+    return matched
 
 
-def _note(image: int, kind: int, box: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:
+def _boxed(image: int, category: int, its: Any, size: tuple[int, int]) -> dict[str, Any]:
+    return note_of(image, category, its["box"] if isinstance(its, dict) else its.box, size)
+
+
+def note_of(image: int, kind: int, box: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:
     width, height = size
     x1, y1, x2, y2 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     return {"image_id": image, "category_id": kind, "bbox": [x1, y1, x2 - x1, y2 - y1],

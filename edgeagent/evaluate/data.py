@@ -26,6 +26,10 @@ class Thing(Struct, frozen=True):
     box: Box
     crowd: bool = False
     """A group that is not marked one by one: to find it is neither right nor wrong."""
+    points: tuple[tuple[float, float, int], ...] = ()
+    """Of a pose: x and y in 0..1, and 0 = not marked, 1 = hidden, 2 = seen."""
+    share: float = 0.0
+    """Of the picture that it covers, where that is known better than by its box."""
 
 
 class Case(Struct):
@@ -36,6 +40,8 @@ class Case(Struct):
     label: str = ""
     value: float | None = None
     things: list[Thing] = field(default_factory=list)
+    mask: Path | None = None
+    """Picture of class numbers, one for each pixel."""
     slices: dict[str, str] = field(default_factory=dict)
     """What is known of it besides: place, camera, time of day."""
 
@@ -95,9 +101,16 @@ def add_slices(data: Data, table: Path) -> None:
 
 
 def _folders(place: Path, task: str) -> Data:
-    if task == "detect":
+    if task == "segment":
+        return _masked(place)
+    if task in ("detect", "pose"):
+        if task == "detect" and (place / "labels").is_dir():
+            from edgeagent.evaluate.yolo import read_yolo
+
+            return read_yolo(place)
         raise UsageError(
-            f"{place}: a folder says which label, not where", remedy="Give a COCO .json file."
+            f"{place}: a folder says which label, not where",
+            remedy="Give a COCO .json file, or YOLO's: images/, labels/ and classes.txt.",
         )
     cases = []
     for folder in sorted((its for its in place.iterdir() if its.is_dir()), key=natural):
@@ -111,12 +124,31 @@ def _folders(place: Path, task: str) -> Data:
     return Data(str(place), cases)
 
 
+def _masked(place: Path) -> Data:
+    """``images/`` and ``masks/`` with the same names."""
+    masks = {file.relative_to(place / "masks").with_suffix(""): file
+             for file in (place / "masks").rglob("*") if readable(file)}  # fmt: skip
+    root = place / "images"
+    files = sorted((its for its in root.rglob("*") if readable(its)), key=natural)
+    if not files or not masks:
+        raise NotFound(
+            f"{place}: there are no images/ and masks/ in it",
+            remedy="Put pictures into images/, and a picture of class numbers with the same name "
+            "into masks/ for each.",
+        )
+    names = [file.relative_to(root) for file in files]
+    return Data(str(place), [
+        Case(file, str(name), mask=masks.get(name.with_suffix("")))
+        for file, name in zip(files, names, strict=True)
+    ])  # fmt: skip
+
+
 def _table(place: Path, task: str, images: Path | None) -> Data:
     root = images or place.parent
     cases = []
     for number, row in _rows(place):
         file = _column(place, row, _FILE, "a file")
-        wanted = _VALUE if task == "regress" else _LABEL
+        wanted = {"regress": _VALUE, "segment": ("mask",)}.get(task, _LABEL)
         truth = _column(place, row, tuple(its for its in wanted if its != file), "the truth")
         case = Case(root / row[file], row[file])
         case.slices = {key: its for key, its in row.items() if key not in (file, truth) and its}
@@ -126,6 +158,8 @@ def _table(place: Path, task: str, images: Path | None) -> Data:
             except ValueError as error:
                 said = f"{place}:{number}: {truth}: {row[truth]!r} is no number"
                 raise InputError(said) from error
+        elif task == "segment":
+            case.mask = root / row[truth]
         else:
             case.label = row[truth]
         cases.append(case)
@@ -172,6 +206,8 @@ class _Note(Struct):
     category_id: int
     bbox: tuple[float, float, float, float]
     iscrowd: int = 0
+    area: float = 0.0
+    keypoints: list[float] = field(default_factory=list)
 
 
 class _Category(Struct):
@@ -186,7 +222,7 @@ class _Coco(Struct):
 
 
 def _coco(place: Path, task: str, images: Path | None) -> Data:
-    if task != "detect":
+    if task not in ("detect", "pose"):
         raise UsageError(
             f"{place}: COCO says where things are, and a model that does {task} does not",
             remedy="Give a folder with a folder for each label, or a .csv.",
@@ -210,7 +246,12 @@ def _coco(place: Path, task: str, images: Path | None) -> Data:
             raise InputError(f"{place}: image {note.image_id} has no width and height")
         x, y, wide, high = note.bbox
         box = (x / width, y / height, (x + wide) / width, (y + high) / height)
-        thing = Thing(names[note.category_id], box, bool(note.iscrowd))
+        points = tuple(
+            (note.keypoints[at] / width, note.keypoints[at + 1] / height, int(its))
+            for at, its in zip(range(0, len(note.keypoints), 3), note.keypoints[2::3], strict=False)
+        )
+        thing = Thing(names[note.category_id], box, bool(note.iscrowd), points,
+                      note.area / (width * height))  # fmt: skip
         cases[note.image_id].things.append(thing)
     return Data(str(place), list(cases.values()))
 

@@ -160,6 +160,24 @@ class Census:
             self._arrived.notify()
 
 
+def read_everywhere(
+    settings: LinkSettings, own: Topics, patience_s: float, topics: Iterable[str],
+    take: Callable[[str, bytes], None],
+) -> None:  # fmt: skip
+    """As `Census.read`, at each of the brokers that are named: nodes of a cluster need not share
+    what is retained. Raises LinkDown: none of them answers."""
+    wanted, down, there = list(topics), None, 0
+    for endpoint in settings.endpoints:
+        try:
+            with Census(replace(settings, endpoints=(endpoint,)), own, patience_s) as census:
+                census.read(wanted, take)
+            there += 1
+        except LinkDown as error:
+            down = error
+    if down is not None and not there:
+        raise down
+
+
 class _Breaks:
     """Passenger that tells of a loss."""
 

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from edgeagent.errors import InferenceError, ModelError, RuntimeMissing
 from edgeagent.infer import receipt
 from edgeagent.infer.delegates import CPU_PROVIDER as CPU
 from edgeagent.infer.modelfile import ONNX, damaged, first_line, read_head
+from edgeagent.infer.providers import Place, installed_providers, place_of
 from edgeagent.infer.session import Options, Receipt
 from edgeagent.infer.tensors import mismatch
 from edgeagent.plugins import to_install
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
 
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
+    "string": "object",
     "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
     "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
 }  # fmt: skip
+_PLACE = re.compile(r"^\s*(\[ONNXRuntimeError\]|/|Exception from|Check '|While )|\.(cc|cpp|h):\d+")
+_LONGEST = 200
 _UNKNOWN = re.compile(r"([\w.:]+)\((-?\d+)\) is not a registered function/op")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (?:Load model from .*? failed:)?")
 
@@ -45,20 +51,25 @@ def open_onnx(path: Path, options: Options) -> OnnxSession:
     """
     ort = _library()
     read_head(path, ONNX)
-    fallback = _missing_provider(ort, options.provider)
-    if fallback and options.require:
+    place = Place(CPU, {})
+    if options.provider:
+        place = place_of(ort, options.provider, options.extra, options.threads)
+    if place.missing and options.require:
         raise ModelError(
-            f"{path}: {fallback}",
-            remedy="Install the wheel that brings the provider, or drop `require`.",
+            f"{path}: {place.missing}",
+            remedy="Install what brings the provider, or drop `require`.",
         )
-    wanted = CPU if fallback or not options.provider else options.provider
     try:
-        session = OnnxSession(path, ort, options, wanted, fallback)
-    except ModelError:
-        if wanted == CPU or options.require:
+        session = OnnxSession(path, ort, options, Place(CPU, {}) if place.missing else place)
+    except ModelError as error:
+        if place.missing or place.name == CPU or options.require:
             raise
         # Whether the provider or the file is at fault shows when the CPU opens it.
-        session = OnnxSession(path, ort, options, CPU, f"{wanted} can't open this model")
+        session = OnnxSession(path, ort, options, Place(CPU, {}))
+        why = _why_not(error.__cause__ or error)
+        place = replace(place, missing=f"{place.name} can't open this model: {why}")
+    if place.missing:
+        session.receipt = replace(session.receipt, fallback=place.missing)
     if options.require and session.receipt.fallback:
         session.close()
         raise ModelError(
@@ -76,18 +87,19 @@ class OnnxSession:
     receipt: Receipt
     stateless = True
 
-    def __init__(
-        self, path: Path, ort: Any, options: Options, provider: str, fallback: str
-    ) -> None:
+    def __init__(self, path: Path, ort: Any, options: Options, place: Place) -> None:
         self._path = path
+        settings = _session_options(ort, options)
+        wanted: dict[str, Any] = {"providers": [CPU]}
         try:
-            session = ort.InferenceSession(
-                str(path),
-                _session_options(ort, options),
-                providers=[provider] if provider == CPU else [provider, CPU],
-                provider_options=None if provider == CPU else [dict(options.extra), {}],
-                enable_fallback=0,
-            )
+            if place.devices:
+                settings.add_provider_for_devices(list(place.devices), place.options)
+                wanted = {}
+            elif place.name != CPU:
+                wanted = {
+                    "providers": [place.name, CPU], "provider_options": [place.options, {}],
+                }  # fmt: skip
+            session = ort.InferenceSession(str(path), settings, enable_fallback=0, **wanted)
         except Exception as error:
             # Its exceptions have no base of their own: InvalidProtobuf and the like are plain
             # Exceptions, beside RuntimeError, ValueError and UnicodeDecodeError.
@@ -99,13 +111,13 @@ class OnnxSession:
         self._results = [spec.name for spec in self.outputs]
         self._session = session
         self._run = session.run
-        tally = receipt.tally_onnx(_assigned(session), provider)
+        tally = receipt.tally_onnx(_assigned(session), place.name)
         self.receipt = Receipt(
             runtime=f"onnxruntime {ort.__version__}",
             asked=options.provider or CPU,
             placement=tally.placement,
             threads=options.threads,
-            fallback=fallback or receipt.shortfall(tally, provider),
+            fallback=receipt.shortfall(tally, place.name),
             left=tally.left,
         )
 
@@ -171,19 +183,8 @@ def _session_options(ort: Any, options: Options) -> Any:
 
 
 def providers() -> list[str]:
-    """Providers of the installed wheel besides the CPU's. Raises RuntimeMissing.
-
-    Azure's, which all wheels list, sends tensors away to be computed elsewhere.
-    """
-    known = _library().get_available_providers()
-    return [name for name in known if name not in (CPU, "AzureExecutionProvider")]
-
-
-def _missing_provider(ort: Any, provider: str) -> str:
-    available = ort.get_available_providers()
-    if not provider or provider in available:
-        return ""
-    return f"{provider} is not in the installed onnxruntime, which has {', '.join(available)}"
+    """Providers that are installed besides the CPU's. Raises RuntimeMissing."""
+    return installed_providers(_library())
 
 
 def _assigned(session: Any) -> list[tuple[str, list[str]]]:
@@ -207,6 +208,13 @@ def _unusable(path: Path, error: Exception) -> ModelError:
         f"{path}: onnxruntime can't open it: {text}",
         remedy="Compare the file's sha256 with its source; if it is whole, export it anew.",
     )
+
+
+def _why_not(error: BaseException) -> str:
+    """A provider's complaint without the places in its sources where it was passed on."""
+    told = [line for line in str(error).splitlines() if line.strip() and not _PLACE.search(line)]
+    last = told[-1] if told else str(error)
+    return first_line(_PREFIX.sub("", last.strip())).removesuffix(".")[:_LONGEST]
 
 
 def _words(error: Exception) -> str:

@@ -62,6 +62,7 @@ def open_decoder(
     name = output.plugin if output.decoder == "plugin" else output.decoder
     make = plugins.find("postprocessor", name)
     try:
+        _refuse_texts(package, outputs)
         decoder: Decoder = make(
             package, outputs, output.threshold if threshold is None else threshold
         )
@@ -70,3 +71,14 @@ def open_decoder(
             f"{package.folder / 'model.toml'}: {error}", remedy=error.remedy
         ) from error
     return decoder
+
+
+def _refuse_texts(package: Package, outputs: tuple[TensorSpec, ...]) -> None:
+    """Raises PackageError where a decoder would take texts for numbers."""
+    output = package.manifest.output
+    texts = [its.name for its in outputs if its.dtype == "object"]
+    if texts and not output.tensors and output.decoder not in ("none", "plugin", "handler"):
+        raise PackageError(
+            f"output.decoder: output {texts[0]!r} is text, and {output.decoder} reads numbers",
+            remedy='Say in output.tensors which outputs it reads, or use decoder = "none".',
+        )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Preparer = Callable[[Sample], tuple[NDArray[Any], Placement, NDArray[np.float32] | None]]
 
 
+_NO_NUMBERS = {"bool": "truth values", "object": "texts"}
+"""dtype → what such tensors hold: only requests bring them."""
+
+
 class Prepare:
     """A sample as the tensors of one model.
 
@@ -47,6 +51,9 @@ class Prepare:
                     continue
                 self._tensors.append(None)
                 self._names.append(spec.name)
+                if spec.kind == "tensor" and tensor.dtype in _NO_NUMBERS:
+                    self._preparers.append((place, _unfed(tensor)))
+                    continue
                 kind: str = "window" if spec.kind == "tensor" else spec.kind
                 kind = "line" if kind == "image" and spec.fit == "line" else kind
                 self._preparers.append((place, plugins.find("preparer", kind)(spec, tensor)))
@@ -124,8 +131,22 @@ def _match(
     return [(chosen.get(tensor.name) or next(rest), tensor) for tensor in tensors]
 
 
+def _unfed(tensor: TensorSpec) -> Preparer:
+    """Stands for the preparer of an input that no sample can feed."""
+
+    def refuse(_sample: Sample) -> tuple[NDArray[Any], Placement, NDArray[np.float32] | None]:
+        raise InputError(
+            f"input {tensor.name!r} takes {_NO_NUMBERS[tensor.dtype]}, and samples are numbers",
+            remedy="Ask the model with tensors, by HTTP: docs/serving.md.",
+        )
+
+    return refuse
+
+
 def _constant(spec: InputSpec, tensor: TensorSpec) -> NDArray[Any]:
     shape = tuple(1 if axis == -1 else axis for axis in tensor.shape)
+    if tensor.dtype == "bool":
+        return np.full(shape, bool(spec.value))
     out = np.zeros(shape, tensor.dtype)
     assert spec.value is not None
     Quantize(tensor)(np.full(shape, spec.value, np.float64), out)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pwd
 import socket
 import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +30,8 @@ Answer = Callable[[dict[str, Any]], Iterator[dict[str, Any]]]
 _REQUEST_LIMIT_BYTES = 256 * 1024
 _CONNECTIONS = 8
 _REQUEST_TIMEOUT_S = 10.0
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid, gid."""
 
 
 class ControlSocket:
@@ -89,6 +93,7 @@ class ControlSocket:
             connection.settimeout(_REQUEST_TIMEOUT_S)
             request = _read_request(connection)
             if request is not None:
+                request["peer"] = _peer(connection)  # whatever it says of itself
                 for line in self._lines(request):
                     connection.sendall(json.dumps(line).encode() + b"\n")
         except OSError:
@@ -146,6 +151,16 @@ def _refuse_living(path: Path) -> None:
         f"{path}: an agent is already running here",
         remedy="Ask it with: edgeagent status. Or give this one another --data-dir.",
     )
+
+
+def _peer(connection: socket.socket) -> str:
+    """The user who has connected, as the kernel knows it (unix(7), SO_PEERCRED)."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(data)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _read_request(connection: socket.socket) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from edgeagent.durable import sync
 from edgeagent.errors import NotFound, StoreError
+from edgeagent.store.age import Stamp
 from edgeagent.store.allotment import BLOCK
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.reading import Reading
@@ -81,7 +82,7 @@ class Shelf:
             db.run("UPDATE blob SET seq = ? WHERE sha256 = ?", (seq, sha256))
             return reference
         if _on_disk(size) > self.quota:
-            self._lose(reference, seq, "larger than the quota of blobs")
+            self.lose(reference, seq, "larger than the quota of blobs")
             return reference
         while self.bytes + _on_disk(size) > self.quota:
             self._drop_one()
@@ -89,7 +90,7 @@ class Shelf:
         try:
             self._write(sha256, evidence.data)
         except OSError as error:
-            self._lose(reference, seq, f"not stored: {error.strerror}")
+            self.lose(reference, seq, f"not stored: {error.strerror}")
             return reference
         self.bytes += _on_disk(size)
         if fresh:
@@ -135,13 +136,20 @@ class Shelf:
         sha256, seq, size, type_, state = row
         self._forget(sha256, size)
         if state == 0:
-            self._lose(BlobRef(sha256, size, type_), seq, "quota of blobs")
+            self.lose(BlobRef(sha256, size, type_), seq, "quota of blobs")
 
     def erase(self, seq: int) -> None:
         """Evidence of this record goes; nothing tells of it but the record's own gap."""
         rows = self._ledger.db.rows("SELECT sha256, bytes FROM blob WHERE seq = ?", (seq,))
         for sha256, size in rows:
             self._forget(sha256, size)
+
+    def written(self, sha256: str) -> Stamp:
+        """When a piece of evidence was stored, by the clock of then."""
+        try:
+            return Stamp((self._folder / sha256).stat().st_mtime_ns, synced=True)
+        except OSError:
+            return Stamp(0, synced=True)
 
     def gone(self, sha256: str) -> None:
         """The file is not there, or not whole: what was not sent yet will not come."""
@@ -151,7 +159,7 @@ class Shelf:
         if row is not None:
             seq, size, type_ = row
             self._forget(sha256, size)
-            self._lose(BlobRef(sha256, size, type_), seq, "gone from the medium")
+            self.lose(BlobRef(sha256, size, type_), seq, "gone from the medium")
 
     def _forget(self, sha256: str, size: int) -> None:
         self._ledger.db.run("DELETE FROM blob WHERE sha256 = ?", (sha256,))
@@ -162,7 +170,8 @@ class Shelf:
         else:
             self._unlink.append(sha256)
 
-    def _lose(self, blob: BlobRef, seq: int, reason: str) -> None:
+    def lose(self, blob: BlobRef, seq: int, reason: str) -> None:
+        """Tell, within the transaction, of evidence that will not come."""
         self.lost.append(
             Draft(
                 kind="blob",

@@ -21,7 +21,7 @@ from edgeagent.store import epochs
 from edgeagent.store.allotment import Allotment, shares
 from edgeagent.store.blobs import Shelf, weight
 from edgeagent.store.carry import Carrier
-from edgeagent.store.database import Connect, Database, connect
+from edgeagent.store.database import ZEROS, Connect, Database, connect
 from edgeagent.store.delivery import Delivery
 from edgeagent.store.encode import Clock
 from edgeagent.store.group import STALLED, Group
@@ -123,6 +123,9 @@ class Committer:
     def _stand(self, db: Database, space: Space) -> None:
         """Build all that stands on a connection."""
         self._db, self.space = db, space
+        # Of an erasure that was cut short.
+        db.run(f"DROP TABLE IF EXISTS {ZEROS}")
+        self.set_overwriting()
         self.ledger = Ledger(
             db, boot=self.identity.boot, clock=self.clock, before=partial(space.bound_log, db)
         )
@@ -186,12 +189,13 @@ class Committer:
         if group.stalled:
             self.ledger.skip(group.stalled, STALLED)
         group.results = self.intake.take(group.drafts)
-        self._take_lost()
+        self.take_lost()
         self._attempt = (self.ledger.epoch, self.ledger.commits + 1)
         self.ledger.commit()
         self.shelf.committed()
 
-    def _take_lost(self) -> None:
+    def take_lost(self) -> None:
+        """Write down, within the transaction, what evidence is lost."""
         while self.shelf.lost:
             lost, self.shelf.lost = self.shelf.lost, []
             self.intake.take(lost)
@@ -210,7 +214,7 @@ class Committer:
         if group is not None:
             self._apply(group)
         self.shelf.make_room(size)
-        self._take_lost()
+        self.take_lost()
         self.ledger.commit()
         self.shelf.committed()
         if group is not None:
@@ -225,6 +229,11 @@ class Committer:
         self.ledger.commit()
         self.shelf.committed()
         return answer
+
+    def set_overwriting(self) -> None:
+        """Say to SQLite whether pages that become free are overwritten. Raises StoreError."""
+        assert self._db is not None
+        self._db.run(f"PRAGMA secure_delete = {'ON' if self.settings.overwrite else 'FAST'}")
 
     def cancel(self) -> bool:
         """End a job that failed for a reason of its own, not of the store's. Always True."""

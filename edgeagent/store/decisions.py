@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from edgeagent.durable import put
 from edgeagent.errors import NotPermitted, unwritable
 
 FOLDER = "decisions"
@@ -44,6 +45,25 @@ class Decisions:
                 file.write(data)
         except OSError as error:
             raise unwritable(self._folder, error) from error
+
+    def purge(self, old: Callable[[bytes], bool], *, dry: bool) -> int:
+        """Take out the blocks that are old; how many. Raises as `append`."""
+        gone = 0
+        try:
+            for file in segments(self._folder) if self._folder.is_dir() else ():
+                blocks = [block for block, _ in _blocks(file.read_bytes())]
+                stay = [block for block in blocks if not old(block)]
+                gone += len(blocks) - len(stay)
+                if dry or len(stay) == len(blocks):
+                    continue
+                if stay:
+                    put(file, b"".join(map(_framed, stay)))
+                else:
+                    file.unlink()
+                    self._current = None
+        except OSError as error:
+            raise unwritable(self._folder, error) from error
+        return gone
 
     def _target(self, more: int) -> Path:
         """The file that takes so many more bytes; makes room first."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from edgeagent.clock import parse_rfc3339
 from edgeagent.errors import NotFound
+from edgeagent.store.age import Limit, Stamp
 from edgeagent.store.encode import rfc3339
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.reading import Reading
@@ -131,6 +132,25 @@ class Journal:
     def born_at(self) -> str:
         """When this journal began, RFC 3339 (a younger journal than a command = re-flashed)."""
         return str(self._reading.value("SELECT born_at FROM account"))
+
+    def forget_answers(self, limit: Limit, *, dry: bool = False) -> int:
+        """Forget what commands that are over have answered, where that is old enough; that they
+        were done is remembered. How many."""
+        from edgeagent.store.kept import status_without_result  # seldom needed
+
+        def forget(ledger: Ledger) -> int:
+            rows = ledger.db.rows("SELECT number, since, status FROM command WHERE final = 1")
+            bare = [
+                (status_without_result(status), number)
+                for number, since, status in rows
+                if limit.reached(Stamp(_ordered(since), synced=True))
+            ]
+            changed = [row for row in bare if row[0] is not None]
+            if changed and not dry:
+                ledger.db.run_many("UPDATE command SET status = ? WHERE number = ?", changed)
+            return len(changed)
+
+        return self._writer.transact(forget)
 
     def _list(self, where: str) -> list[Entry]:
         rows = self._reading.rows(f"SELECT {_COLUMNS} FROM command WHERE {where} ORDER BY number")

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeagent import clock as system_clock
 from edgeagent.errors import EdgeAgentError, StoreCorrupt, StoreError
@@ -35,6 +35,9 @@ from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.stats import OutboxStats
 from edgeagent.store.writer import Ticket, Writer
 from edgeagent.types import Draft
+
+if TYPE_CHECKING:
+    from edgeagent.store.erase import Erased, Wish
 
 log = logging.getLogger(__name__)
 _DOUBT_MS = 600_000.0
@@ -326,12 +329,11 @@ class Outbox:
 
         return self._writer.transact(purge)
 
-    def erase(self, before_ns: int) -> int:
-        """Erase records, evidence and dead letters from before ``before_ns`` (UTC); gaps
-        ``erased`` tell of what was pending. How many records. Raises StoreError."""
+    def erase(self, wish: Wish) -> Erased:
+        """Erase records, evidence and dead letters (`erase.erase`). Raises StoreError."""
         from edgeagent.store.erase import erase
 
-        return self._writer.call(lambda committer: erase(committer, before_ns), 600.0)
+        return self._writer.call(lambda committer: erase(committer, wish), 600.0)
 
     # --- looking on ------------------------------------------------------------------------
 

@@ -166,6 +166,14 @@ class Pool:
         except OSError as error:
             raise unwritable(its.file, error) from error
 
+    def purge(self, old: Callable[[dict[str, Any]], bool], *, dry: bool) -> int:
+        """Remove those of which ``old`` says so, given what is known of them, and damaged ones;
+        how many. Raises StoreError, NotPermitted."""
+        leaving = [its for its in self.samples() if _is(old, its)]
+        for its in leaving if not dry else ():
+            self.remove(its)
+        return len(leaving)
+
     def sent(self, its: Pooled) -> None:
         """Somebody has it, or will: it is the first to go. Raises StoreError, NotPermitted."""
         try:
@@ -191,6 +199,15 @@ def read(its: Pooled) -> tuple[dict[str, Any], bytes]:
             meta: dict[str, Any] = msgspec.json.decode(rest[:length])
             return meta, rest[length:]
     raise StoreCorrupt(f"{its.file}: this sample is damaged", remedy=f"edgeagent pool rm {its.id}")
+
+
+def _is(old: Callable[[dict[str, Any]], bool], its: Pooled) -> bool:
+    try:
+        return old(read(its)[0])
+    except StoreCorrupt:
+        return True  # nobody can ever use it
+    except NotFound:
+        return False
 
 
 def tally(samples: Collection[Pooled]) -> dict[str, dict[str, int]]:

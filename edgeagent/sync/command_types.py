@@ -132,6 +132,17 @@ class PoolAction(Struct):
     """Send also what was sent before."""
 
 
+class Purge(Struct):
+    before: Annotated[str, Meta(min_length=1, max_length=64)]
+    """An age (``30 d``) or RFC 3339: what is older goes."""
+    stores: list[Annotated[str, Meta(max_length=32)]] = field(default_factory=list)
+    """records, evidence, decisions, pool, crashes, looks; empty = all but looks."""
+    undelivered: bool = False
+    """Also what nobody has got yet; a gap tells of it."""
+    dry_run: bool = False
+    """Only count."""
+
+
 class Bench(Struct):
     model: Model
     seconds: Annotated[float, Meta(gt=0, le=300)] = 5.0
@@ -271,6 +282,14 @@ MODEL_REMOVE = CommandType(
     "Remove a version; only on the device itself",
     at_device="models remove",
 )
+PRIVACY_REPORT = CommandType(
+    "privacy-report", Nothing, "Tell what this device keeps of people, and who can see it",
+    changes=False, again=True, at_device="privacy report",
+)  # fmt: skip
+PURGE = CommandType(
+    "purge", Purge, "Erase what is older than a time",
+    changes_with=lambda body: not body.get("dry_run"), protected=True, again=True,
+)  # fmt: skip
 CANCEL = CommandType("cancel", Cancel, "End another command", brief=True, again=True)
 
 TABLE = {
@@ -278,7 +297,6 @@ TABLE = {
     for kind in (
         PING, DOCTOR, WHY, SUPPORT_BUNDLE, DRILL, IDENTIFY, CONFIG_GET, LOGS, CAPTURE, INFER,
         EXPLAIN, RESTART, PIPELINE, OUTBOX, DRIFT, POOL, BENCH, TUNE, MODEL_ROLLBACK, MODEL_HOLD,
-        MODEL_UNHOLD,
-        MODEL_INSTALL, MODEL_REMOVE, CANCEL,
+        MODEL_UNHOLD, MODEL_INSTALL, MODEL_REMOVE, PRIVACY_REPORT, PURGE, CANCEL,
     )
 }  # fmt: skip

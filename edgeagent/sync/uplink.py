@@ -314,7 +314,12 @@ class Uplink:
         self.counters.connects += 1
         log.info("connected to %s (MQTT %s)", endpoint.name, self.limits.protocol)
         for complaint in connection.handshake.complaints:
-            log.warning("%s. %s", complaint.sentence, complaint.advice)
+            log.warning(
+                "%s. %s",
+                complaint.sentence,
+                complaint.advice,
+                extra={"code": f"link-{complaint.kind}"},
+            )
         self._become("up")
         for passenger in self._passengers:
             passenger.connected()
@@ -340,7 +345,10 @@ class Uplink:
         was_up = self._state == "up"
         news = self._last_error is None or self._last_error.kind != reason.kind
         if reason is not reasons.STOPPED and (was_up or news):
-            log.warning("no link: %s. %s", reason.sentence, reason.advice)
+            log.warning(
+                "no link: %s. %s", reason.sentence, reason.advice,
+                extra={"code": f"link-{reason.kind}"},
+            )  # fmt: skip
         self._last_error = reason
         self._become("down")
         self._outgoing.abandon(reason)

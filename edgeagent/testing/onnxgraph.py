@@ -17,8 +17,9 @@ from edgeagent.testing.wire import Field, block, integer, message, text
 DTYPES = {
     "float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7,
     "bool": 9, "float16": 10, "float64": 11, "uint32": 12, "uint64": 13,
+    "object": 8,
 }  # fmt: skip
-"""numpy name → TensorProto.DataType, of all that hold numbers."""
+"""numpy name → TensorProto.DataType; ``object`` = texts."""
 _MODEL_GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT = 1, 2

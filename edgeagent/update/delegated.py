@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import Struct
 
@@ -69,6 +70,8 @@ class Delegated:
         self._lock = threading.Lock()
         self._probes: dict[str, _Probe] = {}
         self._stopped = threading.Event()
+        self.changes = 0
+        """How often something was put aside or came back."""
         self.trying = threading.Lock()
 
     def aside(self, package: Package, runtime: Runtime) -> Mapping[str, str]:
@@ -103,6 +106,7 @@ class Delegated:
     def put_aside(self, form: Form, mark: str, reason: str) -> None:
         """Remember it, and say so."""
         failure = self._cooloff.add(mark, form.names, reason)
+        self.changes += 1
         log.warning("%s", failure.sentence)
         if self._tell is not None:
             self._tell(form, "new", failure.sentence)
@@ -110,10 +114,24 @@ class Delegated:
     def back(self, form: Form, *, failed: bool, missed: bool) -> None:
         """It has proven itself. ``failed``: it had not before; ``missed``: somebody has begun
         without it."""
+        self.changes += failed
         if failed and self._tell is not None:
             self._tell(form, "end", f"{form.title} runs {_title(form.package)} again")
         if missed and self._ready is not None and not self._stopped.is_set():
             self._ready(form.package)
+
+    def told(self) -> list[dict[str, Any]]:
+        """What is put aside of all that models here ask for, and when it is tried again."""
+        with self._lock:
+            probes = list(self._probes.values())
+        failures = [(its.form, self._cooloff.failure(its.mark)) for its in probes]
+        return [
+            {
+                "delegate": form.title, "model": _title(form.package), "reason": its.reason,
+                "times": its.times, "pause_s": round(its.pause_s), "again_s": round(its.waits_s),
+            }
+            for form, its in failures if its is not None
+        ]  # fmt: skip
 
     def stop(self) -> None:
         """End what is being tried; what is used ends in good order."""
@@ -139,8 +157,8 @@ class _Probe(threading.Thread):
         self.reason = f"{form.title} is tried in a process of its own, and has not answered yet"
         self.began = time.monotonic()
         self._delegated = delegated
-        self._form = form
-        self._mark = mark
+        self.form = form
+        self.mark = mark
         self._lock = threading.Lock()
         self._missed = False
 
@@ -151,20 +169,20 @@ class _Probe(threading.Thread):
             return self.reason
 
     def run(self) -> None:
-        delegated, stopped, form = self._delegated, self._delegated.stopped, self._form
+        delegated, stopped, form = self._delegated, self._delegated.stopped, self.form
         title = _title(form.package)
         while not stopped.is_set():
-            failure = delegated.cooloff.failure(self._mark)
+            failure = delegated.cooloff.failure(self.mark)
             if failure is not None and failure.waits_s > 0:
                 self.reason = failure.sentence
                 self.settled.set()
                 while failure.waits_s > 0 and not stopped.wait(_LOOK_S):
                     continue
                 continue
-            ends = delegated.cooloff.deadly(self._mark)
+            ends = delegated.cooloff.deadly(self.mark)
             if ends >= DEADLY:
                 said = f"the agent ended without a word {ends} times while {title} ran on it"
-                delegated.put_aside(form, self._mark, f"{form.title} is put aside: {said}")
+                delegated.put_aside(form, self.mark, f"{form.title} is put aside: {said}")
                 continue
             try:
                 # Of most devices there is one, and one process can use it at a time.
@@ -177,14 +195,14 @@ class _Probe(threading.Thread):
                 stopped.wait(10 * _LOOK_S)
                 continue
             if not fault:
-                failed = delegated.cooloff.worked(self._mark, form.names)
-                delegated.cooloff.begun(self._mark)
+                failed = delegated.cooloff.worked(self.mark, form.names)
+                delegated.cooloff.begun(self.mark)
                 with self._lock:
                     self.reason = ""
                 self.settled.set()
                 delegated.back(form, failed=failed, missed=self._missed)
                 return
-            delegated.put_aside(form, self._mark, fault)
+            delegated.put_aside(form, self.mark, fault)
 
 
 def form_of(package: Package, runtime: Runtime) -> Form | None:

@@ -14,7 +14,7 @@ Table = Mapping[str, Any]
 
 LOCAL = (("device", "id"), ("mqtt", "prefix"), ("storage", "data_dir"))
 """Keys that only the device's own files may set: with another name nobody finds it again."""
-_SECTIONS = ("commands", "trust", "mqtt", "privacy", "serve", "plugins")
+_SECTIONS = ("commands", "trust", "mqtt", "privacy", "retention", "serve", "plugins")
 _OF_PIPELINES = ("redact", "live", "image")
 _OF_SOURCES = ("mask", "password_file")
 

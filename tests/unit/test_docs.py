@@ -67,7 +67,7 @@ def test_there_are_such_commands() -> None:
 @pytest.mark.parametrize(
     "typed",
     ["edgeagent outbox peek --count 5", "edgeagent devices lits", "edgeagent nothing",
-     "edgeagent outbox", "edgeagent infer parts", "edgeagent status now"],
+     "edgeagent outbox", "edgeagent infer", "edgeagent status now"],
 )  # fmt: skip
 def test_what_can_not_be_typed_is_found(typed: str) -> None:
     with pytest.raises(Exception, match=r"(?i)no such|no command|missing|unexpected"):

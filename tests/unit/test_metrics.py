@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.metrics import Histogram, Registry
+from edgeagent.metrics import Histogram, Meter, Registry
 
 durations = st.lists(st.floats(1e-6, 900.0), min_size=1, max_size=300)
 
@@ -45,6 +45,30 @@ def test_values_outside_the_buckets_are_counted() -> None:
     assert histogram.count == 4
     assert sum(count for _, count in histogram.buckets()) == 4
     assert histogram.snapshot()["max_ms"] == 1e12
+
+
+def test_threads_that_add_and_one_that_reads_lose_no_duration() -> None:
+    histogram, go = Histogram(), threading.Barrier(4)
+
+    def work() -> None:
+        go.wait()
+        for _ in range(4000):
+            histogram.add(0.25)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    go.wait()
+    seen = 0
+    while any(thread.is_alive() for thread in threads):
+        count = histogram.count
+        assert seen <= count <= 12_000
+        seen = count
+    for thread in threads:
+        thread.join()
+    assert histogram.count == 12_000
+    assert histogram.total_s == 3000.0
+    assert [count for _, count in histogram.buckets()] == [12_000]
 
 
 def test_empty_histogram_says_zero() -> None:
@@ -95,3 +119,21 @@ def test_adding_is_cheap() -> None:
             histogram.add(0.0123)
         best = min(best, (time.perf_counter() - started) / 2000)
     assert best < 5e-6
+
+
+def test_a_model_that_takes_much_longer_than_usual_is_slow() -> None:
+    meter = Meter()
+
+    def take(seconds: float, times: int = 1) -> str:
+        for _ in range(times):
+            meter.took(0.0, 0.0, seconds, seconds)
+        return meter.slow
+
+    assert take(0.5, 4) == "", "it is not known yet what is usual"
+    assert take(0.02, 60) == ""
+    assert take(0.52, 3) == "", "three moments are no state"
+    assert take(0.52) == "its model takes 500 ms or more a sample, where 20 are usual"
+    assert take(0.59, 4).startswith("its model takes 500 ms or more"), "not new at every look"
+    assert take(0.02) == "", "one good step ends it"
+    assert take(0.12, 4) == "", "what nobody notices is not told"
+    assert take(0.6, 400) == "", "what lasts becomes the usual"

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edgeagent.errors import EdgeAgentError, ProofFailed, SourceLost
+from edgeagent.metrics import KNOWN
 
 if TYPE_CHECKING:
     from edgeagent.agent.running import Agent
@@ -161,6 +162,8 @@ def slow_model(agent: Agent) -> Fault | str:
         unit = agent.sources.get(config.pipelines[name].source)
         if stages is None or unit is None or not hasattr(unit, "source") or not unit.source.live:
             continue
+        if pipeline.meter.steps < KNOWN:
+            return f"{name} has not run for long enough to know what is usual"
         return _slowed(pipeline, stages, unit)
     return "no pipeline with a live source is at work"
 
@@ -181,7 +184,9 @@ def _slowed(pipeline: Any, stages: Any, unit: Any) -> Fault:
 
     def noticed() -> str:
         lost = unit.dropped - before
-        return f"{unit.name}: {lost} samples were replaced by newer ones" if lost > 0 else ""
+        slow = pipeline.meter.slow
+        replaced = f"; {lost} samples of {unit.name} were replaced by newer ones" if lost else ""
+        return f"{pipeline.name}: {slow}{replaced}" if slow else ""
 
     return Fault(slowed, noticed, frozenset({pipeline.name}))
 

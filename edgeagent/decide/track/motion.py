@@ -1,9 +1,13 @@
-"""Where boxes are and where they go: a Kalman filter of constant velocity for many at once.
+"""Where a box is and where it goes: a Kalman filter of constant velocity.
 
 The four coordinates of a box (middle x, middle y, width, height) do not disturb one another,
-so the filter of a box is four filters of two values each (place and speed), and those of all
-boxes are arrays of (n, 4). Noise is in proportion to the box's size: something near moves by
-more of the picture than something far away. Units are frame sizes and seconds.
+so the filter of a box is four filters of two values each (place and speed). Noise is in
+proportion to the box's size: something near moves by more of the picture than something far
+away. Units are frame sizes and seconds.
+
+Plain floats on purpose: after a large model has run, the first call of each of NumPy's functions
+takes 10 to 40 µs, because neither code nor data are in the caches any more, and few things are
+followed at a time.
 
 Source: Kalman 1960; the model of ByteTrack (Zhang et al. 2022) and its kin, with time in
 seconds instead of frames, because small devices see a few frames a second and drop some.
@@ -11,127 +15,141 @@ seconds instead of frames, because small devices see a few frames a second and d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+import math
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
-    Floats = NDArray[np.floating[Any]]
+    from edgeagent.types import Box
+
+    Four = tuple[float, float, float, float]
 
 ALIKE = 1.25
 """Width and height of one thing in two frames differ by less than this factor."""
 _SMALLEST = 1e-4
-_SEEN = np.array([0.06, 0.06, 0.1, 0.1])
+_SEEN = (0.06, 0.06, 0.1, 0.1)
 """How far a detector's box is off, in parts of its own width and height."""
-_START = np.array([3.0, 3.0, 0.5, 0.5])
+_START = (3.0, 3.0, 0.5, 0.5)
 """How fast something may be that was seen for the first time, in sizes a second."""
-_PUSH = np.array([0.2, 0.2, 0.1, 0.1])
+_PUSH = (0.2, 0.2, 0.1, 0.1)
 """How much its speed changes within a second."""
 
 
 class Motion:
-    """Places and speeds of ``len`` boxes with their variances, all (n, 4)."""
+    """Place and speed of one box with their variances; seen for the first time at ``box``."""
 
-    def __init__(self) -> None:
-        none = np.zeros((0, 4))
-        self.place = none
-        self.speed = none
-        self._pp = self._pv = self._vv = none
+    __slots__ = ("_pp", "_pv", "_vv", "place", "speed")
 
-    def __len__(self) -> int:
-        return len(self.place)
+    def __init__(self, box: Box) -> None:
+        place = middle(box)
+        self.place: Sequence[float] = place
+        """Middle x, middle y, width, height."""
+        self.speed: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
+        self._pp: Sequence[float] = _noise(place, 1.0)
+        self._pv: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
+        self._vv: Sequence[float] = [
+            start * size * (start * size) for start, size in zip(_START, _sizes(place), strict=True)
+        ]
 
-    def boxes(self) -> Floats:
-        """(n, 4) x1, y1, x2, y2."""
-        half = self.place[:, 2:] / 2
-        return np.concatenate([self.place[:, :2] - half, self.place[:, :2] + half], axis=1)
+    def box(self) -> Box:
+        """x1, y1, x2, y2."""
+        x, y, width, height = self.place
+        return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
-    def distance(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
-        """(n, m) squared Mahalanobis distance of boxes (m, 4) from where ``rows`` are expected."""
-        seen = middles(boxes)
-        noise = (_SEEN * _own(seen)) ** 2
-        off = seen[None] - self.place[rows, None]
-        return np.asarray((off**2 / (self._pp[rows, None] + noise[None])).sum(axis=2))
+    def distance(self, seen: Four, most: float) -> float:
+        """Squared Mahalanobis distance of ``seen`` (middles) from where it is expected; infinite
+        once it is above ``most``."""
+        far = 0.0
+        for want, have, its, noise in zip(
+            self.place, seen, self._pp, _noise(seen, 1.0), strict=True
+        ):
+            off = have - want
+            far += off * off / (its + noise)
+            if far > most:
+                return math.inf
+        return far
 
-    def jumps(self, rows: NDArray[np.intp], boxes: Floats) -> Floats:
-        """(n, m) how far boxes (m, 4) are from where ``rows`` are expected, in their sizes;
-        infinite for boxes of another size."""
-        seen, place = middles(boxes)[None], self.place[rows, None]
-        ratio = seen[..., 2:] / place[..., 2:]
-        alike = ((ratio < ALIKE) & (ratio * ALIKE > 1)).all(axis=2)
-        off = seen[..., :2] - place[..., :2]
-        sizes = np.sqrt(place[..., 2] * place[..., 3])
-        return np.asarray(np.where(alike, np.hypot(off[..., 0], off[..., 1]) / sizes, np.inf))
-
-    def add(self, boxes: Floats) -> None:
-        """Boxes (k, 4) x1, y1, x2, y2 seen for the first time."""
-        place = middles(boxes)
-        sizes = _sizes(place)
-        self.place = np.concatenate([self.place, place])
-        self.speed = np.concatenate([self.speed, np.zeros_like(place)])
-        self._pp = np.concatenate([self._pp, (_SEEN * _own(place)) ** 2])
-        self._pv = np.concatenate([self._pv, np.zeros_like(place)])
-        self._vv = np.concatenate([self._vv, (_START * sizes) ** 2])
-
-    def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Forget the others."""
-        self.place, self.speed = self.place[rows], self.speed[rows]
-        self._pp, self._pv, self._vv = self._pp[rows], self._pv[rows], self._vv[rows]
+    def jump(self, seen: Four) -> float:
+        """How far ``seen`` (middles) is from where it is expected, in its sizes; infinite for a box
+        of another size."""
+        x, y, width, height = self.place
+        for want, have in ((width, seen[2]), (height, seen[3])):
+            if not (have / want < ALIKE and have / want * ALIKE > 1):
+                return math.inf
+        return math.hypot(seen[0] - x, seen[1] - y) / math.sqrt(width * height)
 
     def advance(self, seconds: float) -> None:
-        """What is to be expected after ``seconds``."""
-        if not len(self) or seconds <= 0:
-            return
-        self.place = self.place + self.speed * seconds
-        np.maximum(self.place[:, 2:], _SMALLEST, out=self.place[:, 2:])
-        push = (_PUSH * _sizes(self.place)) ** 2
-        self._pp = self._pp + seconds * (2 * self._pv + seconds * self._vv) + push * seconds**3 / 3
-        self._pv = self._pv + seconds * self._vv + push * seconds**2 / 2
-        self._vv = self._vv + push * seconds
+        """What is to be expected after ``seconds``, which are above 0."""
+        (x, y, width, height), (u, v, wider, higher) = self.place, self.speed
+        width = max(width + wider * seconds, _SMALLEST)
+        height = max(height + higher * seconds, _SMALLEST)
+        self.place = (x + u * seconds, y + v * seconds, width, height)
+        middle_x, middle_y, wide, high = _PUSH
+        area = width * height
+        pushes = (
+            middle_x * middle_x * area, middle_y * middle_y * area,
+            wide * wide * width * width, high * high * height * height,
+        )  # fmt: skip
+        half, third = seconds * seconds / 2, seconds * seconds * seconds / 3
+        pps, pvs, vvs = [], [], []
+        for pp, pv, vv, push in zip(self._pp, self._pv, self._vv, pushes, strict=True):
+            pps.append(pp + seconds * (2 * pv + seconds * vv) + push * third)
+            pvs.append(pv + seconds * vv + push * half)
+            vvs.append(vv + push * seconds)
+        self._pp, self._pv, self._vv = pps, pvs, vvs
 
-    def shift(self, by: Floats) -> None:
-        """The camera moved: every place moves by (x, y), no speed changes."""
-        self.place[:, :2] += by
+    def shift(self, by: tuple[float, float]) -> None:
+        """The camera moved: the place moves by (x, y), the speed does not change."""
+        x, y, width, height = self.place
+        self.place = (x + by[0], y + by[1], width, height)
 
-    def push(self, by: Floats) -> None:
-        """Everything goes faster by (x, y) a second."""
-        self.speed[:, :2] += by
+    def push(self, by: tuple[float, float]) -> None:
+        """It goes faster by (x, y) a second."""
+        u, v, wider, higher = self.speed
+        self.speed = (u + by[0], v + by[1], wider, higher)
 
-    def follow(self, rows: NDArray[np.intp], boxes: Floats, blur: Floats) -> None:
-        """The boxes (k, 4) at which ``rows`` were seen; ``blur`` (k,) tells how much less exact
-        than usual they are."""
-        if not len(rows):
-            return
-        seen = middles(boxes)
-        noise = (blur[:, None] * _SEEN * _own(seen)) ** 2
-        whole = self._pp[rows] + noise
-        gain, gain_v = self._pp[rows] / whole, self._pv[rows] / whole
-        off = seen - self.place[rows]
-        self.place[rows] += gain * off
-        self.speed[rows] += gain_v * off
-        self._vv[rows] -= gain_v * self._pv[rows]
-        self._pv[rows] *= 1 - gain
-        self._pp[rows] *= 1 - gain
-        np.maximum(self.place[:, 2:], _SMALLEST, out=self.place[:, 2:])
+    def follow(self, seen: Four, blur: float) -> None:
+        """Where it was seen (middles); ``blur`` tells how much less exact than usual that is."""
+        places, speeds, pps, pvs, vvs = [], [], [], [], []
+        for have, noise, place, speed, pp, pv, vv in zip(
+            seen, _noise(seen, blur), self.place, self.speed, self._pp, self._pv, self._vv,
+            strict=True,
+        ):  # fmt: skip
+            whole = pp + noise
+            gain, gain_v = pp / whole, pv / whole
+            off = have - place
+            places.append(place + gain * off)
+            speeds.append(speed + gain_v * off)
+            vvs.append(vv - gain_v * pv)
+            pvs.append(pv * (1 - gain))
+            pps.append(pp * (1 - gain))
+        places[2], places[3] = max(places[2], _SMALLEST), max(places[3], _SMALLEST)
+        self.place, self.speed, self._pp, self._pv, self._vv = places, speeds, pps, pvs, vvs
 
-    def coast(self, rows: NDArray[np.bool_]) -> None:
-        """Unseen: they go on as they went, but neither grow nor shrink."""
-        self.speed[rows, 2:] = 0.0
-
-
-def middles(boxes: Floats) -> Floats:
-    """(n, 4) middle x, middle y, width, height of x1, y1, x2, y2."""
-    sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], _SMALLEST)
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, sizes], axis=1)
+    def coast(self) -> None:
+        """Unseen: it goes on as it went, but neither grows nor shrinks."""
+        self.speed = (self.speed[0], self.speed[1], 0.0, 0.0)
 
 
-def _sizes(place: Floats) -> Floats:
-    """(n, 4): for the middle the mean size of the box, for width and height their own."""
-    mean = np.sqrt(place[:, 2] * place[:, 3])[:, None]
-    return np.concatenate([mean, mean, place[:, 2:]], axis=1)
+def middle(box: Box) -> Four:
+    """Middle x, middle y, width, height of x1, y1, x2, y2."""
+    x1, y1, x2, y2 = box
+    return ((x1 + x2) / 2, (y1 + y2) / 2, max(x2 - x1, _SMALLEST), max(y2 - y1, _SMALLEST))
 
 
-def _own(place: Floats) -> Floats:
-    return np.concatenate([place[:, 2:], place[:, 2:]], axis=1)
+def _sizes(place: Sequence[float]) -> Four:
+    """For the middle the mean size of the box, for width and height their own."""
+    width, height = place[2], place[3]
+    mean = math.sqrt(width * height)
+    return (mean, mean, width, height)
+
+
+def _noise(place: Sequence[float], blur: float) -> Four:
+    """Variances of a detection of this size."""
+    width, height = place[2] * blur, place[3] * blur
+    x, y, wide, high = _SEEN
+    return (
+        x * width * (x * width), y * height * (y * height),
+        wide * width * (wide * width), high * height * (high * height),
+    )  # fmt: skip

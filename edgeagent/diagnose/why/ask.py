@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -40,6 +40,7 @@ def why(
     record: Callable[[str], dict[str, Any] | None] = lambda _id: None,
     pending: int = 0,
     running: bool | None = None,
+    labels: Sequence[str] = (),
 ) -> Answer:
     """Answer from blocks as `store.decisions` keeps them, oldest first.
 
@@ -47,9 +48,10 @@ def why(
         record: the first record of an event by its id, where the outbox still has it.
         pending: records that wait to be sent.
         running: whether an agent runs; None = that is to be seen from what it has left.
+        labels: what the pipeline's model can say; empty = that is not known.
 
     Raises:
-        NotFound: there is no such pipeline or event.
+        NotFound: there is no such pipeline or event, or its model has no such label.
         UsageError: ``since`` can't be understood.
     """
     blocks = decoded(chunks)
@@ -63,6 +65,13 @@ def why(
         raise NotFound(
             f"there is no pipeline {asked.target!r}, and no event of that id",
             remedy=did_you_mean(asked.target, known) if known else "No pipeline is configured.",
+        )
+    if asked.label and labels and asked.label not in labels and not _told(blocks, asked.label):
+        from edgeagent.config.words import did_you_mean
+
+        raise NotFound(
+            f"{pipeline.model}, the model of {asked.target}, has no label {asked.label!r}",
+            remedy=did_you_mean(asked.label, labels),
         )
     from_then = since(asked.since, now)
     if not pipeline.enabled:
@@ -81,6 +90,11 @@ def why(
     if stopped:
         answer.lines.append(stopped)
     return answer
+
+
+def _told(blocks: Iterable[Block], label: str) -> bool:
+    """Whether something of this name was decided about: by a former model, or a second one."""
+    return any(its.label == label for block in blocks for step in block.steps for its in step.seen)
 
 
 def decoded(chunks: Iterable[bytes]) -> list[Block]:

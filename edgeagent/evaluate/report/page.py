@@ -23,9 +23,14 @@ NAMES = {
     "made_up": "made up", "false_alarms": "false alarms", "mean_error": "mean error",
     "rms_error": "RMS error", "p95_error": "error, 95 %", "r2": "R²", "map_small": "mAP, small",
     "map_medium": "mAP, medium", "map_large": "mAP, large", "ar1": "", "ar10": "", "ar100": "",
-    "ar_small": "", "ar_medium": "", "ar_large": "",
+    "ar_small": "", "ar_medium": "", "ar_large": "", "ar": "", "ar50": "", "ar75": "",
+    "miou": "mIoU", "picture_iou": "IoU of a picture",
+    "recall1": "recall at 1", "recall5": "recall at 5", "recall10": "recall at 10",
+    "eer": "equal error rate", "same_told": "same, told so",
+    "others_told": "others, told so",
 }  # fmt: skip
 """How people call a metric; empty = not shown by itself."""
+_MATCHED = {"detect": "IoU", "pose": "OKS"}
 
 
 def page(
@@ -122,11 +127,11 @@ def _plots(task: str, told: Mapping[str, Any]) -> str:
     if "roc" in told:
         drawn.append(plots.unit_square("ROC", "false alarms", "caught", [("", told["roc"])],
                                        diagonal=True))  # fmt: skip
-    if task == "detect":
+    if task in ("detect", "pose"):
         classes = sorted(told["classes"], key=lambda its: -its["count"])[:_LINES]
         lines = [(its["label"], its["curve"]) for its in classes]
-        drawn.append(plots.unit_square("Precision and recall", "recall at IoU 0.5", "precision",
-                                       lines))  # fmt: skip
+        across = f"recall at {_MATCHED[task]} 0.5"
+        drawn.append(plots.unit_square("Precision and recall", across, "precision", lines))
     if told.get("points"):
         drawn.append(plots.scatter("Said over true", "true", "said", told["points"]))
     return f'<div class="plots">{"".join(drawn)}</div>' if drawn else ""

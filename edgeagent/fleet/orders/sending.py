@@ -19,7 +19,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from edgeagent.errors import Busy, LinkDown, NotPermitted
-from edgeagent.fleet.census import Census
+from edgeagent.fleet.census import read_everywhere
 from edgeagent.fleet.meeting import Meeting
 from edgeagent.fleet.orders.order import Order, Seal
 from edgeagent.fleet.orders.tally import Tally
@@ -222,10 +222,21 @@ class Sending:
         except LinkDown as error:
             log.info("the broker can't be asked now: %s", error)  # It is asked when it is back.
         if asking:
-            # Only what the broker forgot: to say the rest again would fill the sessions of
-            # devices that are away.
-            self._say(lost)
+            # What the broker forgot, and what devices that are there have not heard: they may have
+            # come back to a broker that gives nothing retained to wildcards. To say the rest again
+            # would fill the sessions of devices that are away.
+            self._say(lost | self._unheard())
         self._again_at = time.monotonic() + self._pause_s
+
+    def _unheard(self) -> set[str]:
+        """Topics of the order to which devices that are connected have said nothing."""
+        silent = set(self.tally.silent_there)
+        if not silent:
+            return set()
+        return {
+            topic for topic, to in self._topics().items()
+            if "group" in to or to["device"] in silent
+        }  # fmt: skip
 
     def _ask(self) -> set[str]:
         """Take what is answered; topics of the order that the broker has forgotten."""
@@ -239,8 +250,7 @@ class Sending:
             if topic in answers:
                 self.tally.take(answers[topic], payload)
 
-        with Census(brief, self._own, _GONE_S) as census:
-            census.read(answers | asked, take)
+        read_everywhere(brief, self._own, _GONE_S, answers | asked, take)
         return asked.keys() - there
 
     def _until_taken(self) -> None:

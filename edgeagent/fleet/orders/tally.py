@@ -72,6 +72,11 @@ class Tally:
         """Devices that have said nothing at all."""
         return [its.device for its in self.answers.values() if its.status == SILENT]
 
+    @property
+    def silent_there(self) -> list[str]:
+        """Those of them that are connected."""
+        return [device for device in self.silent if device in self._online]
+
     def state(self, answer: Answer) -> str:
         """For people: a silent one that is not connected is offline."""
         away = answer.status == SILENT and answer.device not in self._online

@@ -22,6 +22,8 @@ class Packet(NamedTuple):
     id: int = 0
     """Of QoS 1; 0 = none. Of CONNACK: the return code."""
     retained: bool = False
+    refused: bool = False
+    """Of SUBACK: the broker does not grant one of the topics."""
 
 
 def connect(
@@ -80,7 +82,8 @@ def _read(first: int, body: bytes) -> Packet:
         return Packet(kind, topic, body[at + 2 if id else at :], id, bool(first & 1))
     if kind == CONNACK:
         return Packet(kind, id=body[1])
-    return Packet(kind, id=int.from_bytes(body[:2], "big"))
+    refused = kind == SUBACK and any(code & 0x80 for code in body[2:])
+    return Packet(kind, id=int.from_bytes(body[:2], "big"), refused=refused)
 
 
 def _packet(first: int, body: bytes) -> bytes:

@@ -108,6 +108,8 @@ class Line:
             self._phase = "subscribing"
             self._out += packets.subscribe(self._next(), self.device.topics())
         elif packet.kind == packets.SUBACK:
+            if packet.refused:  # A cluster does that while it elects a leader.
+                raise ConnectionRefusedError("a topic was refused")
             self._phase = "up"
             self._waiting.clear()
             self._acks.clear()

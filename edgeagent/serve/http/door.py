@@ -41,7 +41,8 @@ class Door:
         if host not in self._known:
             self._judge_host(host)
         self._judge_origin(request, host)
-        if self._has_token(request) or (not changes and (public or not self._exposed)):
+        request.token = self._has_token(request)
+        if request.token or (not changes and (public or not self._exposed)):
             return
         if not self._token:
             raise Refused(

@@ -41,7 +41,9 @@ def overloaded(status: int, text: str, after_s: float = 1.0) -> Refused:
 class Request:
     """What a handler is given; the body is read when it is asked for."""
 
-    __slots__ = ("_receive", "_scope", "_whole", "headers", "limit", "method", "params", "path")
+    __slots__ = (
+        "_receive", "_scope", "_whole", "headers", "limit", "method", "params", "path", "token",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
         self._scope = scope
@@ -55,6 +57,15 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.params: dict[str, str] = {}
         """The named parts of the path."""
+        self.token = False
+        """It came with the device's token."""
+
+    @property
+    def viewer(self) -> str:
+        """Who asks, as far as it can be known."""
+        client = self._scope.get("client")
+        where = client[0] if client else "unix socket"
+        return f"http:{where}{' with the token' if self.token else ''}"
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")

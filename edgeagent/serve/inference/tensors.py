@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from edgeagent.infer.tensors import fits
 from edgeagent.serve.http.exchange import Headers, Refused, Response, document
+from edgeagent.serve.inference.texts import bytes_of_texts, texts_of, texts_of_json
 from edgeagent.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BINARY = b"application/octet-stream"
 DATATYPES = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64",
+    "float16": "FP16", "float32": "FP32", "float64": "FP64", "object": "BYTES",
 }  # fmt: skip
 """numpy name → the protocol's."""
 _ENCODE = msgspec.json.Encoder()
@@ -141,29 +142,53 @@ def _tensor(
     if not fits(spec, shape):
         raise Refused(400, f"{where}.shape: {list(spec.shape)} (-1 = any), got {shape}")
     count = math.prod(shape)
+    if spec.dtype == "object" or "binary_data_size" not in tensor.parameters:
+        return _told(tensor, spec, count, rest, at)
     dtype = np.dtype(spec.dtype).newbyteorder("<")
+    size = _announced(tensor, rest, at)
+    if size != count * dtype.itemsize:
+        raise Refused(
+            400,
+            f"{where}.parameters.binary_data_size: {count * dtype.itemsize} for "
+            f"{tensor.datatype} {shape}, got {size}",
+        )
+    if dtype.kind == "b":
+        return (np.frombuffer(rest, np.uint8, count, at) != 0).reshape(shape), at + size
+    flat = np.frombuffer(rest, dtype, count, at)
+    return flat.astype(spec.dtype, copy=False).reshape(shape), at + size
+
+
+def _told(
+    tensor: InputTensor, spec: TensorSpec, count: int, rest: memoryview, at: int
+) -> tuple[NDArray[Any], int]:
+    """As `_tensor`, of texts and of what stands in the JSON."""
+    where = f"inputs.{spec.name}"
     if "binary_data_size" in tensor.parameters:
-        size = tensor.parameters["binary_data_size"]
-        if tensor.data is not None:
-            raise Refused(400, f"{where}: both data and binary_data_size")
-        if isinstance(size, bool) or not isinstance(size, int) or size != count * dtype.itemsize:
-            raise Refused(
-                400,
-                f"{where}.parameters.binary_data_size: {count * dtype.itemsize} for "
-                f"{tensor.datatype} {shape}, got {size!r:.40}",
-            )
-        if size > len(rest) - at:
-            raise Refused(400, f"{where}: {size} bytes announced, {len(rest) - at} follow")
-        flat = np.frombuffer(rest, dtype, count, at)
-        return flat.astype(spec.dtype, copy=False).reshape(shape), at + size
-    return of_json(tensor.data, spec.dtype, count, where).reshape(shape), at
+        size = _announced(tensor, rest, at)
+        texts = texts_of(rest[at : at + size], count, where)
+        return texts.reshape(tensor.shape), at + size
+    return of_json(tensor.data, spec.dtype, count, where).reshape(tensor.shape), at
+
+
+def _announced(tensor: InputTensor, rest: memoryview, at: int) -> int:
+    """How many bytes of a tensor follow. Raises Refused (400)."""
+    where, size = f"inputs.{tensor.name}", tensor.parameters["binary_data_size"]
+    if tensor.data is not None:
+        raise Refused(400, f"{where}: both data and binary_data_size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise Refused(400, f"{where}.parameters.binary_data_size: a whole number, got {size!r:.40}")
+    if size > len(rest) - at:
+        raise Refused(400, f"{where}: {size} bytes announced, {len(rest) - at} follow")
+    return size
 
 
 def of_json(data: Any, dtype: str, count: int | None, where: str) -> NDArray[Any]:
     """Numbers, flat or nested as they come; ``count`` = how many there must be. Raises Refused
     (400)."""
     if not isinstance(data, list):
-        raise Refused(400, f"{where}.data: a list of numbers is missing")
+        raise Refused(400, f"{where}.data: a list of {DATATYPES[dtype]} is missing")
+    if dtype == "object":
+        return texts_of_json(data, count, where)
     try:
         raw = np.asarray(data)
     except (ValueError, OverflowError) as error:
@@ -216,6 +241,13 @@ def _wanted(request: InferRequest, outputs: Sequence[TensorSpec]) -> list[tuple[
     return wanted
 
 
+def _bytes_of(array: NDArray[Any]) -> bytes:
+    """Its elements as they go over the wire, in row-major order."""
+    if array.dtype.hasobject:
+        return bytes_of_texts(array)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
 def express(
     asked: Asked, model: str, version: str, specs: Sequence[TensorSpec], arrays: list[NDArray[Any]]
 ) -> Response:
@@ -226,7 +258,7 @@ def express(
         spec, array = specs[number], arrays[number]
         output = OutputTensor(spec.name, DATATYPES[spec.dtype], array.shape)
         if binary:
-            parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            parts.append(_bytes_of(array))
             output.parameters = {"binary_data_size": len(parts[-1])}
         else:
             # A Python float holds every float32 exactly, so JSON loses nothing but NaN.

@@ -41,11 +41,12 @@ class Looks(Protocol):
     def views(self) -> list[dict[str, Any]]:
         """What pipelines look at: names, places, masks."""
 
-    def view(self, pipeline: str) -> dict[str, Any]:
-        """A present picture as a person may see it, and what was found. Raises NotFound."""
+    def view(self, pipeline: str, by: str) -> dict[str, Any]:
+        """A present picture as a person may see it, and what was found; that ``by`` looks is
+        noted. Raises NotFound."""
 
-    def evidence(self, sha256: str) -> bytes:
-        """Raises NotFound."""
+    def evidence(self, sha256: str, by: str) -> bytes:
+        """Likewise. Raises NotFound."""
 
     def order(self, pipeline: str, action: str) -> dict[str, Any]:
         """Stop or start a pipeline. Raises as a command does."""
@@ -134,13 +135,15 @@ class Page:
         return answer(await self._aside.run(self._looks.why, target))
 
     async def view(self, request: Request) -> Response:
-        return answer(await self._aside.run(self._looks.view, request.params["pipeline"]))
+        return answer(
+            await self._aside.run(self._looks.view, request.params["pipeline"], request.viewer)
+        )
 
     async def evidence(self, request: Request) -> Response:
         sha256 = request.params["sha256"]
         if not _SHA256.fullmatch(sha256):
             raise Refused(400, "evidence is named by its sha256 in hexadecimal")
-        data: bytes = await self._aside.run(self._looks.evidence, sha256)
+        data: bytes = await self._aside.run(self._looks.evidence, sha256, request.viewer)
         kind = next((kind for head, kind in _KINDS if data.startswith(head)), "")
         if not kind:
             raise Refused(404, "this is neither a picture nor a clip")

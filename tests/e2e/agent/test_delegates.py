@@ -13,11 +13,19 @@ from typing import Any
 import pytest
 
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
 
 pytest.importorskip("ai_edge_litert")
 
 IN_TIME_S = 5.0
 CRASHES = {"fail": "crash-load"}
+HASTY = (
+    sys.executable,
+    "-c",
+    "import sys, edgeagent.update.delegated as delegated; delegated._PROBE_S = 4.0; "
+    "from edgeagent.agent import main; sys.exit(main(sys.argv[1:]))",
+)
+"""An agent that gives a child four seconds in place of two minutes."""
 SOON = (
     sys.executable,
     "-c",
@@ -94,6 +102,11 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
     assert "libtoy.so" in door(status)["reason"]
     status = agent.until(lambda status: words in door(status)["reason"] and status)
     assert status["state"] == "degraded"
+    if options.get("fail") != "hang-load":
+        (aside,) = status["aside"]
+        assert (aside["delegate"], aside["model"]) == ("libtoy.so", "parts@1.0.0")
+        assert words in aside["reason"] and aside["times"] == 1
+        assert 500 < aside["again_s"] <= aside["pause_s"] == 600
     assert any(words in reason for reason in status["reasons"])
     assert "fell back" in door(status)["receipt"]
     assert agent.process is not None and agent.process.poll() is None
@@ -106,6 +119,74 @@ def test_a_bad_one_leaves_the_agent_on_the_processor(
         agent.start()
         agent.until(lambda status: runs(status, "degraded") and words in door(status)["reason"])
         assert "fail" in options or agent.log.count("is put aside: running") == 1
+
+
+@pytest.mark.usefixtures("in_full")
+def test_one_that_hangs_is_put_aside_when_its_time_is_over(run: Run) -> None:
+    agent = run(python=HASTY, fail="hang-load")
+    status = agent.until(lambda status: status.get("aside") and status)
+    assert "it gave no answer within 4 s, while it was being opened" in status["aside"][0]["reason"]
+    steps = door(status)["steps"]
+    agent.until(lambda status: runs(status, "degraded") and door(status)["steps"] > steps + 10)
+    reason = door(agent.client.status())["reason"]
+    assert "it gave no answer within 4 s" in reason and "tried again in 10 min" in reason
+
+
+@pytest.mark.usefixtures("in_full")
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("-DCRASH",), "it took its process down, with SIGABRT"),
+        (("-DHANG",), "it gave no answer within 4 s, while it was being opened"),
+        ((), "libtoyprovider.so finds no device here"),
+    ],
+)
+def test_a_bad_plugin_provider_leaves_the_agent_on_the_processor(
+    tmp_path: Path, toy_provider: Callable[..., Path], flags: tuple[str, ...], words: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    library = toy_provider(*flags)
+    config = (
+        '[sources.belt]\nkind = "synthetic"\nfps = 20\n'
+        '[pipelines.door]\nsource = "belt"\nmodel = "parts"\n'
+        f'runtime = {{ variant = "onnx", provider = "{library}" }}\n'
+    )
+    with AgentProcess(config, tmp_path / "agent", python=HASTY) as agent:
+        status = agent.until(
+            lambda status: words in door(status)["reason"] and runs(status, "degraded") and status
+        )
+        assert "operators on CPUExecutionProvider" in door(status)["receipt"]
+        assert "fell back: libtoyprovider.so" in door(status)["receipt"]
+        assert status["state"] == "degraded" and door(status)["failed"] == 0
+
+
+@pytest.mark.usefixtures("in_full")
+def test_capabilities_list_what_is_put_aside(
+    tmp_path: Path, toy: Path, broker: Mosquitto, subscriber: Any
+) -> None:
+    device = tmp_path / "npu0"
+    device.touch()
+    config = (
+        f'[device]\nid = "door-7"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        '[sources.belt]\nkind = "synthetic"\nfps = 20\n'
+        '[pipelines.door]\nsource = "belt"\nmodel = "parts"\n'
+        f'runtime = {{ variant = "litert", delegate = "{toy}", '
+        f'options = {{ most = "1", device = "{device}" }} }}\n'
+    )
+
+    def aside(its: Any) -> Any:
+        document = its.last("/capabilities")
+        return document and document["delegates"]["aside"]
+
+    with AgentProcess(config, tmp_path / "agent", python=SOON) as agent:
+        agent.until(lambda status: runs(status, "ok"))
+        subscriber.until(lambda its: aside(its) == [])
+        device.unlink()
+        (told,) = subscriber.until(aside)
+        assert (told["delegate"], told["model"]) == ("libtoy.so", "parts@1.0.0")
+        assert "toy: device lost" in told["reason"] and "again_s" not in told
+        device.touch()
+        subscriber.until(lambda its: aside(its) == [])
 
 
 @pytest.mark.usefixtures("in_full")

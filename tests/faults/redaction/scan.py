@@ -7,15 +7,14 @@ for as rows of bytes.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import re
-import zlib
 from collections.abc import Iterator
+from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import carve
 import cv2
 import numpy as np
 
@@ -23,6 +22,8 @@ CELL = 10
 """Side of a field of the board, in pixels of the film."""
 FIELDS = 8
 BRIGHT, DARK = 235, 20
+PLANES = (carve.Plane(640 * 3, CELL * 3, CELL), carve.Plane(640, CELL, CELL))
+"""A frame of the film as BGR, and its brightness alone."""
 FOUND = 0.55
 """Correlation from which on the pattern is there; JPEG at quality 50 leaves 0.9 of it."""
 
@@ -49,16 +50,15 @@ def seen(picture: Any, cell: int = CELL) -> float:
     return best
 
 
-def pictures(data: bytes) -> Iterator[Any]:
-    """All JPEGs that lie somewhere in these bytes, decoded."""
-    for match in re.finditer(b"\xff\xd8\xff", data):
-        end = data.find(b"\xff\xd9", match.start())
-        if end < 0:
-            continue
-        raw = np.frombuffer(data[match.start() : end + 2], np.uint8)
-        picture = cv2.imdecode(raw, cv2.IMREAD_COLOR)
-        if picture is not None:
-            yield picture
+_known: dict[bytes, float] = {}
+
+
+def _seen_once(picture: Any) -> float:
+    """As `seen`: one picture lies on the disk, went over the wire, and was shown."""
+    key = sha256(picture.tobytes()).digest()
+    if key not in _known:
+        _known[key] = seen(picture)
+    return _known[key]
 
 
 def raw_row(data: bytes) -> bool:
@@ -78,17 +78,25 @@ class Found:
         self.largest = 0.0
         self.at: list[str] = []
 
-    def look(self, data: bytes, name: str) -> None:
-        """Search bytes in every form that they may have."""
+    def look(self, data: bytes, name: str, enough: int = 1 << 30) -> None:
+        """Search bytes in every form that they may have, until it was found so often."""
+        found = len(self.at)
         self.looked += 1
         if raw_row(data):
             self.at.append(f"{name}: raw")
-        for picture in pictures(data):
+        for how, picture in carve.pictures(data):
             self.pictures += 1
-            likeness = seen(picture)
+            likeness = _seen_once(picture)
             self.largest = max(self.largest, likeness)
             if likeness >= FOUND:
-                self.at.append(f"{name}: {likeness:.2f}")
+                self.at.append(f"{name}: {likeness:.2f} {how}")
+            if len(self.at) - found >= enough:
+                return
+
+    def memory(self, data: bytes, name: str) -> None:
+        """Search a core dump: for pictures, and for frames as they lie in memory."""
+        self.at += [f"{name}: {how}" for how in islice(carve.planes(data, PLANES), 2)]
+        self.look(data, name, enough=5)
 
     def folder(self, place: Path) -> None:
         """Everything below a folder."""
@@ -97,43 +105,16 @@ class Found:
                 self.look(file.read_bytes(), file.name)
 
     def payloads(self, messages: list[tuple[str, bytes]]) -> None:
-        """Everything that went over the wire: as it is, unpacked, and put together."""
+        """Everything that went over the wire: as it is, and put together."""
         chunks: dict[str, dict[int, bytes]] = {}
         for topic, payload in messages:
             self.look(payload, topic)
             parts = topic.split("/")
             if "blob" in parts and parts[-1].isdigit():
                 chunks.setdefault(parts[-2], {})[int(parts[-1])] = payload
-            for plain in _unpacked(payload):
-                self.look(plain, f"{topic} unpacked")
         for sha, its in chunks.items():
             whole = b"".join(its[index] for index in sorted(its))
             self.look(whole, f"blob {sha[:8]} from the wire")
-
-
-def _unpacked(payload: bytes) -> Iterator[bytes]:
-    plain = payload
-    if payload[:1] == b"\x78":
-        plain = zlib.decompress(payload)
-        yield plain
-    try:
-        document = json.loads(plain)
-    except ValueError:
-        return
-    for text in _texts(document):
-        if len(text) > 200 and re.fullmatch(r"[A-Za-z0-9+/=_-]+", text):
-            yield base64.b64decode(text + "==", altchars=b"-_" if "_" in text else None)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for its in value.values():
-            yield from _texts(its)
-    elif isinstance(value, list):
-        for its in value:
-            yield from _texts(its)
 
 
 def shared_memory(pid: int) -> Iterator[tuple[str, bytes]]:

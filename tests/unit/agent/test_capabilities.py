@@ -12,7 +12,7 @@ from edgeagent.agent.capabilities import delegates
 def test_delegates_are_the_libraries_that_the_linker_would_find(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {"litert": (("msgspec", "msgspec"),), "onnx": ()}
+    known = {"litert": (("msgspec", ("msgspec",)),), "onnx": ()}
     monkeypatch.setattr("edgeagent.infer.installed.LIBRARIES", known)
     assert delegates(tmp_path) == ["xnnpack"]
     monkeypatch.setattr("platform.machine", lambda: "aarch64")

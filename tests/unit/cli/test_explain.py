@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -54,3 +55,25 @@ def test_a_record_is_explained_by_its_picture(invoke: Any, tmp_path: Path) -> No
     assert missing.exit_code == 3 and "no picture is kept of record 'e-77'" in missing.stderr
     both = invoke("explain", "parts")
     assert both.exit_code == 2 and "--record" in both.stderr
+
+
+def test_a_recording_has_numbers_and_a_chart(invoke: Any, tmp_path: Path, repository: Path) -> None:
+    golden = sorted((repository / "models" / "bearing").iterdir())[-1] / "golden"
+    file = next(its for its in sorted(golden.iterdir()) if its.suffix == ".csv")
+    wrong = invoke("explain", "bearing", file, "--save", tmp_path / "why.png")
+    assert wrong.exit_code == 2 and ".svg" in wrong.stderr
+    out = tmp_path / "why.svg"
+    done = invoke("explain", "bearing", file, "--save", out, "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    drawn = ElementTree.parse(out).getroot()
+    lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == len(told["channels"])
+    texts = {its.text for its in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert set(told["channels"]) <= texts
+    # The darkest stretch is the one that is told.
+    cells = [its for its in drawn.findall("{http://www.w3.org/2000/svg}rect")
+             if its.get("fill") == "#c0392b"]  # fmt: skip
+    darkest = max(cells, key=lambda its: float(its.get("fill-opacity", 0)))
+    begin = (float(darkest.get("x", 0)) - 110) / 900 * told["span_s"]
+    assert abs(begin - told["strongest"]["from_s"]) < 0.02 * told["span_s"]

@@ -1,15 +1,19 @@
 """A device set up from a file: all or nothing, secrets apart, the file wiped."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from edgeagent.cli import setting_up
+from edgeagent.cli import setting_up, wizard
 from edgeagent.cli.app import app
+from edgeagent.cli.sketch import INK
 from edgeagent.config.load import load
 from edgeagent.errors import ConfigError
+from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.broker import Mosquitto
 
 FILE = """
 [setup]
@@ -124,22 +128,83 @@ def test_on_a_first_boot_the_reason_is_left_on_the_card(
     assert not file.exists()
 
 
-def test_the_wizards_answers_are_what_comes_into_force(
-    etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def eye(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that is listed and, like one whose plug is loose, gives nothing."""
     from edgeagent.cli import attached
 
     camera = attached.Attached("camera", "/dev/v4l/by-id/usb-eye", "Eye")
     monkeypatch.setattr(attached, "attached", lambda: [camera])
+
+
+@pytest.mark.usefixtures("eye")
+def test_the_wizards_answers_are_what_comes_into_force(etc: Path, tmp_path: Path) -> None:
     ca = tmp_path / "ca.crt"
     ca.write_text("-----BEGIN CERTIFICATE-----\n")
-    answers = ["Door 7", "hall 2", "broker.example", "y", "", str(ca), "door-7", "p4ss", "1", ""]
+    answers = ["Door 7", "hall 2", "?", "rpi4", "broker.example", "y", "", str(ca), "door-7",
+               "p4ss", "1", "y", ""]  # fmt: skip
     code, said = _setup(etc, said="\n".join(answers) + "\n")
     assert code == 0, said
     assert "Eye" in said and "p4ss" not in said
+    assert "This board: " in said and "rpi5-hailo8l" in said
+    assert "/dev/v4l/by-id/usb-eye: " in said, "that it gives nothing is told"
     config = load(etc / "agent.toml").config
     assert (config.device.name, config.mqtt.port) == ("Door 7", 8883)
+    assert config.device.profile == "rpi4"
     assert config.sources["cam0"].device == "/dev/v4l/by-id/usb-eye"  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("eye")
+def test_a_camera_is_seen_before_it_is_taken(etc: Path, repository: Path) -> None:
+    """Another one is asked for until one is right; a model is picked by its number."""
+    picture = next((repository / "models" / "parts").glob("*/golden/*.png"))
+    answers = ["Door 7", "", "", "", "1", "", "nonsense", str(picture), "n", str(picture), "a", "",
+               "2"]  # fmt: skip
+    code, said = _setup(etc, said="\n".join(answers) + "\n")
+    assert code == 0, said
+    assert said.count("Is this what it has to see") == 3
+    assert "'nonsense' is no source" in said
+    assert max(len(line) for line in said.splitlines() if set(line) <= set(INK) and line) > 20
+    config = load(etc / "agent.toml").config
+    assert config.sources["cam0"].path == str(picture)  # type: ignore[union-attr]
+    assert config.pipelines["cam0"].model == "digits"
+    assert config.pipelines["cam0"].record.every >= 1
+
+
+def test_what_becomes_of_it_is_told_as_it_comes_true(tmp_path: Path) -> None:
+    """At a real agent and broker: up to the first record that was delivered."""
+    with Mosquitto(tmp_path / "broker") as broker:
+        config = (f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n[sources.cam0]\n'
+                  'kind = "synthetic"\n[pipelines.cam0]\nsource = "cam0"\nmodel = "parts"\n'
+                  "record.every = 5\n")  # fmt: skip
+        with AgentProcess(config, tmp_path / "agent") as agent:
+            said = list(wizard.followed(agent.client, 30.0))
+        assert said[:2] == ["The agent runs.", "Pictures are looked at."]
+        assert said[2] == f"Connected to 127.0.0.1:{broker.port}."
+        assert said[3].startswith("The first of its records are delivered: ")
+    assert list(wizard.followed(agent.client, 0.5))[-1].startswith("Not all of it within")
+
+
+def test_the_example_is_what_the_schema_and_the_agent_understand(
+    etc: Path, tmp_path: Path, repository: Path
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    file = tmp_path / setting_up.NAME
+    shutil.copy(repository / "examples" / "setup" / setting_up.NAME, file)
+    content = setting_up.plain(file)
+    judge = jsonschema.Draft202012Validator(setting_up.schema())
+    judge.validate(content)
+    for spoilt in (
+        {**content, "setup": {"version": 2}},
+        {**content, "setup": {"version": 1, "passwort": "x"}},
+        {**content, "mqtt": {"port": 99999}},
+        {key: value for key, value in content.items() if key != "setup"},
+    ):
+        assert not judge.is_valid(spoilt), spoilt
+    code, said = _setup(etc, file)
+    assert code == 0, said
+    assert load(etc / "agent.toml").config.device.groups == ["canary", "doors"]
+    assert not file.exists()
 
 
 def test_keys_of_one_device_win_over_those_of_all() -> None:

@@ -29,6 +29,7 @@ OTHERWISE = {
     "outbox": {"action": "its commands", "confirm": "settle takes a folder of them"},
     "drift": {"action": "its commands"},
     "pool": {"action": "its commands"},
+    "purge": {"stores": "--store, several"},
     "infer": {"input": "INPUTS", "fetch": "files are here", "name": "files have one",
               "picture": "--save asks for it"},
     "explain": {"input": "INPUT (given)", "fetch": "files are here", "name": "files have one",

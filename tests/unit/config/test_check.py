@@ -36,7 +36,7 @@ def faults_of(text: str) -> list[str]:
          'a.toml:2: mqtt.password-file: unknown key; did you mean "password_file"?'),
         ('[mqtt]\nca = "x"', 'a.toml:2: mqtt.ca: unknown key; did you mean "tls.ca"?'),
         ('\n[mqqt]\nhost = "x"', 'a.toml:2: mqqt: unknown key; did you mean "mqtt"?'),
-        ("[privacy]\nzzz = 1", "a.toml:2: privacy.zzz: unknown key; known here: pictures"),
+        ("[metrics]\nzzz = 1", "a.toml:2: metrics.zzz: unknown key; known here: every"),
         ('[sources.c]\nkind = "images"\npath = "x"\nfsp = 1',
          'a.toml:4: sources.c.fsp: unknown key; did you mean "fps"?'),
         ('[[pipelines.p.rules]]\nwhen = "x"\nthen = []\n[pipelines.p]\nmodel = "m"',
@@ -104,7 +104,8 @@ def faults_of(text: str) -> list[str]:
         ('[commands]\nallow = ["ping", "reboot"]', "a.toml:2: commands.allow[1]: expected one of "
          '"bench", "cancel", "capture", "config-get", "doctor", "drift", "drill", "explain", '
          '"identify", "infer", "logs", "model-hold", "model-rollback", "model-unhold", "outbox", '
-         '"ping", "pipeline", "pool", "restart", "support-bundle", "tune", "why", found "reboot"'),
+         '"ping", "pipeline", "pool", "privacy-report", "purge", "restart", "support-bundle", '
+         '"tune", "why", found "reboot"'),
         ('[sources.c]\nkind = "camra"',
          f'a.toml:2: sources.c.kind: expected {KINDS}, found "camra"; did you mean "camera"?'),
         ('[sources.c]\nkind = 3', f'a.toml:2: sources.c.kind: expected {KINDS}, found 3'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.decide.track import IouTracker, iou
-from edgeagent.decide.track.byte import ByteTracker, overlaps, pairs
+from edgeagent.decide.track.byte import ByteTracker, pairs
 from edgeagent.decide.track.shake import common_shift
+from edgeagent.decide.track.table import overlapping, overlaps
 from edgeagent.types import Anomaly, Detection, Keypoints, Label
 
 
@@ -258,6 +260,16 @@ def test_byte_numbers_are_unique_never_given_twice_and_reproducible(
         seen.update(numbers)
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e200])
+def test_boxes_that_are_no_boxes_stop_nothing(odd: float) -> None:
+    """A decoder of somebody else's may tell anything."""
+    tracker = ByteTracker(0.5)
+    for step in range(12):
+        wrong = [Detection("part", 0.9, (odd, 0.1 * n, 0.5, odd)) for n in range(3)]
+        found = tracker.update([thing(0.02 * step), *wrong, thing(0.6)], step * 100.0)
+        assert tracks(found)[0] == 1 and len(found) == 5
+
+
 # --- parts ---------------------------------------------------------------------------------
 
 edges = st.floats(-0.25, 1.25, width=32)
@@ -292,22 +304,49 @@ def test_pairs_against_taking_the_best_again_and_again(likeness: Any, least: int
         best = min(left, key=lambda pair: (-left[pair], pair))
         want.append(best)
         left = {p: v for p, v in left.items() if p[0] != best[0] and p[1] != best[1]}
-    assert pairs(np.array(likeness, float).reshape(-1, 4), least) == want
+    cells = [
+        (-value, row, column)
+        for row, values in enumerate(likeness)
+        for column, value in enumerate(values)
+        if value >= least
+    ]
+    assert pairs(cells) == want
 
 
 def test_common_shift() -> None:
-    places = np.array([[0.2, 0.2, 0.1, 0.2], [0.5, 0.6, 0.08, 0.1], [0.8, 0.3, 0.1, 0.15]])
-    labels = np.zeros(3, np.intp)
+    places = [(0.2, 0.2, 0.1, 0.2), (0.5, 0.6, 0.08, 0.1), (0.8, 0.3, 0.1, 0.15)]
+    expected = [("part", place) for place in places]
 
-    def seen(by: Any, rows: Any = (0, 1, 2)) -> Any:
-        half = places[:, 2:] / 2
-        both = np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
-        return (both + np.tile(by, 2))[list(rows)]
+    def seen(by: Any, rows: Any = (0, 1, 2), label: str = "part") -> Any:
+        return [
+            (label, (x + by[0] - w / 2, y + by[1] - h / 2, x + by[0] + w / 2, y + by[1] + h / 2))
+            for x, y, w, h in (places[row] for row in rows)
+        ]
 
-    assert common_shift(places, labels, seen([0.2, -0.1]), labels) == pytest.approx([0.2, -0.1])
-    assert common_shift(places, labels, seen([0.001, 0.0]), labels) is None  # as expected
-    assert common_shift(places, labels, seen([0.2, 0.1]), labels + 1) is None  # other things
-    mixed = np.concatenate([seen([0.3, 0], [0]), seen([-0.2, 0], [1]), seen([0, 0.25], [2])])
-    assert common_shift(places, labels, mixed, labels) is None  # each on its own way
-    assert common_shift(places[:1], labels[:1], seen([0.2, 0]), labels) is None
-    assert common_shift(places, labels, np.zeros((0, 4)), labels[:0]) is None
+    assert common_shift(expected, seen([0.2, -0.1])) == pytest.approx((0.2, -0.1))
+    assert common_shift(expected, seen([0.001, 0.0])) is None  # as expected
+    assert common_shift(expected, seen([0.2, 0.1], label="dog")) is None  # other things
+    mixed = [*seen([0.3, 0], [0]), *seen([-0.2, 0], [1]), *seen([0, 0.25], [2])]
+    assert common_shift(expected, mixed) is None  # each on its own way
+    assert common_shift(expected[:1], seen([0.2, 0])) is None
+    assert common_shift(expected, []) is None
+
+
+@given(one=boxes, other=boxes, repeated=st.sampled_from([1, 25]), least=st.floats(0.01, 1.0))
+@settings(deadline=None, max_examples=60)
+def test_few_and_many_boxes_are_compared_alike(
+    one: Any, other: Any, repeated: int, least: float
+) -> None:
+    """Most lists of 25 times as many are more than is looked at one by one."""
+    rows = [("ab"[place % 2], box) for place, box in enumerate(one * repeated)]
+    columns = [("ab"[place % 2], box) for place, box in enumerate(other * repeated)]
+    cells = overlapping(rows, columns, least)
+    told = {(row, column): -likeness for likeness, row, column in cells}
+    assert len(told) == len(cells)
+    for row, (label, box) in enumerate(rows):
+        for column, (its, found) in enumerate(columns):
+            likeness = iou(box, found) if label == its else 0.0
+            if abs(likeness - least) > 1e-9:
+                assert ((row, column) in told) == (likeness >= least)
+            if (row, column) in told:
+                assert told[row, column] == pytest.approx(likeness)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edgeagent.decide.track import IouTracker
-from edgeagent.decide.track.byte import ByteTracker, overlaps
+from edgeagent.decide.track.byte import ByteTracker
+from edgeagent.decide.track.table import overlaps
 from edgeagent.types import Detection
 
 THRESHOLD = 0.5

@@ -132,6 +132,31 @@ def test_the_part_of_memory_that_is_free(tmp_path: Path) -> None:
     assert health.free_share(tmp_path) == pytest.approx(0.2)
 
 
+def test_control_groups_of_version_1(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemTotal:  1000 kB\nMemAvailable:  600 kB\n")
+    told = "5:cpuacct,cpu:/edge\n4:memory:/edge\n1:name=systemd:/edge\n0::/\n"
+    write(tmp_path, "proc/self/cgroup", told)
+    (tmp_path / "sys/fs/cgroup/unified").mkdir(parents=True)
+    memory, cpu = "sys/fs/cgroup/memory/edge", "sys/fs/cgroup/cpu/edge"
+    write(tmp_path, f"{memory}/memory.limit_in_bytes", "9223372036854771712\n")
+    write(tmp_path, f"{memory}/memory.usage_in_bytes", "9000\n")
+    assert "limit" not in health.memory(tmp_path)
+    write(tmp_path, f"{memory}/memory.limit_in_bytes", "10000\n")
+    write(tmp_path, f"{memory}/memory.stat", "inactive_file 1\ntotal_inactive_file 500\n")
+    assert health.memory(tmp_path)["limit"] == 10000
+    assert health.free_share(tmp_path) == pytest.approx(0.15)
+    write(tmp_path, f"{cpu}/cpu.cfs_quota_us", "-1\n")
+    write(tmp_path, f"{cpu}/cpu.cfs_period_us", "100000\n")
+    assert health.quota(tmp_path) is None
+    write(tmp_path, f"{cpu}/cpu.cfs_quota_us", "25000\n")
+    assert health.quota(tmp_path) == 0.25
+    # In a container the path is the host's, and its own group lies at the top.
+    write(tmp_path, "proc/self/cgroup", "5:cpuacct,cpu:/docker/0a1b\n")
+    write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n")
+    write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
+    assert health.quota(tmp_path) == 0.5
+
+
 def test_processor_time_that_control_groups_allow(tmp_path: Path) -> None:
     assert health.quota(tmp_path) is None
     write(tmp_path, "proc/self/cgroup", "0::/system.slice/edgeagent.service\n")

@@ -12,6 +12,7 @@ import pytest
 from edgeagent.config.sight import SightFault
 from edgeagent.diagnose.codes import AREAS, codes
 from edgeagent.diagnose.doctor import CHECKS
+from edgeagent.sync.reasons import Kind
 
 
 def known(area: str) -> set[str]:
@@ -75,3 +76,7 @@ def test_each_code_stands_once_and_says_what_it_means(area: str) -> None:
     its = [code for code in codes() if code.area == area]
     assert len({code.code for code in its}) == len(its) > 5
     assert all(code.cause.rstrip(")").endswith((".", "?")) for code in its), its
+
+
+def test_every_kind_of_a_lost_link_is_a_code_of_the_log() -> None:
+    assert {f"link-{kind}" for kind in get_args(Kind)} == known("log")

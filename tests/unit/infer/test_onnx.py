@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,17 @@ def test_16_bit_floats() -> None:
     assert (answer.dtype, answer.tolist()) == (np.float16, [[-0.5, 2]])
 
 
+def test_texts() -> None:
+    session = open_onnx(FIXTURES / "words.onnx", Options())
+    assert session.inputs[0].dtype == session.outputs[0].dtype == "object"
+    assert session.run([np.array(["crack ä"], object)])[0].tolist() == ["crack ä"]
+    with pytest.raises(InferenceError, match="takes object 1, got float32 1"):
+        session.run([np.zeros(1, np.float32)])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("words.onnx", "input 'x' is tensor(string), not a tensor of numbers"),
         ("bfloat.onnx", "tensor(bfloat16)"),
         ("teleport.onnx", "operator"),
     ],
@@ -141,6 +149,30 @@ def test_a_provider_that_is_not_there(
         open_onnx(digits, Options(provider=provider, require=True))
     assert caught.value.remedy
     assert capfd.readouterr() == ("", "")
+
+
+def test_plugins_that_are_none(
+    digits: Path, tmp_path: Path, toy_provider: Callable[..., Path]
+) -> None:
+    library = tmp_path / "libempty.so"
+    library.touch()
+    for plugin, words in (
+        (tmp_path / "libnone.so", "cannot open shared object file"),
+        (library, "file too short"),
+        (toy_provider(), "libtoyprovider.so finds no device here"),
+    ):
+        for _ in range(2):
+            session = open_onnx(digits, Options(provider=str(plugin)))
+            assert words in session.receipt.fallback
+            assert session.receipt.asked == str(plugin)
+            assert set(session.receipt.placement) <= {CPU}
+        with pytest.raises(ModelError, match=words):
+            open_onnx(digits, Options(provider=str(plugin), require=True))
+
+
+def test_a_library_without_providers(digits: Path, toy: Path) -> None:
+    session = open_onnx(digits, Options(provider=str(toy)))
+    assert "undefined symbol: CreateEpFactories" in session.receipt.fallback
 
 
 def test_a_provider_that_takes_nothing(digits: Path) -> None:

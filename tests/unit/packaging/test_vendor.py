@@ -1,5 +1,7 @@
 """Which wheels come, and what of them stays."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,32 @@ def test_trimming_takes_what_it_names_and_evens_out_modes(tmp_path: Path) -> Non
 def test_a_pattern_that_matches_nothing_any_more_stops_the_build(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"big/tools matches nothing any more"):
         vendor.trim(tmp_path, ["big/tools"], [])
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Modules that a module imports as soon as it is imported itself."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (its.name for its in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{its.name}" for its in node.names)
+
+
+def test_what_is_taken_out_of_the_packages_is_not_imported(repository: Path) -> None:
+    """Else a device's agent would not even start. What only a desk needs is not looked at."""
+    removed = {
+        pattern.removesuffix(".py").replace("/", ".")
+        for flavour in vendor.plan()["flavour"].values()
+        for pattern in flavour["remove"]
+        if "*" not in pattern and not pattern.endswith(".so")
+    }
+    assert {"numpy.typing", "onnxruntime.quantization"} <= removed
+    found = {
+        f"{file.relative_to(repository)}: {name}"
+        for file in (repository / "edgeagent").rglob("*.py")
+        if file.relative_to(repository / "edgeagent").parts[0] not in ("demo", "testing")
+        for name in _imported(ast.parse(file.read_text()))
+        if name in removed
+    }
+    assert found == set()

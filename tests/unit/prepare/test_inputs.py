@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeagent.errors import PackageError
+from edgeagent.errors import InputError, PackageError
 from edgeagent.manifest import InputSpec, Manifest, OutputSpec, Package, StateSpec, Variant
 from edgeagent.prepare.inputs import Prepare
 from edgeagent.types import Frame, TensorSpec, Window
@@ -120,3 +120,23 @@ def test_names_go_before_positions() -> None:
     )
     window = Window("s", 1, np.full((1, 1), 3, np.float32), 1.0, ("a",), 0, 0.0)
     assert [values.ravel().tolist() for values in prepare(window).tensors] == [[0.5], [3.0], [7.0]]
+
+
+def test_texts_and_truth_values_are_for_requests_only(tmp_path: Path) -> None:
+    from edgeagent.manifest import load_package
+    from edgeagent.prove.predict import Predictor
+    from edgeagent.testing.onnxgraph import echo_package
+
+    for dtype, says in (("object", "takes texts"), ("bool", "takes truth values")):
+        folder = echo_package(tmp_path, f"echo-{dtype}", dtype=dtype, shape=(2,))
+        with Predictor(load_package(folder)) as predictor:
+            sent = np.array(["ä", ""], object) if dtype == "object" else np.array([True, False])
+            assert predictor.session.run([sent])[0].tolist() == sent.tolist()
+            with pytest.raises(InputError, match=says) as caught:
+                predictor(Window("s", 1, np.zeros((2, 1), np.float32), 1.0, ("a",), 0, 0.0))
+            assert "HTTP" in caught.value.remedy
+        text = (folder / "model.toml").read_text().replace('"none"\n[[', '"regress"\n[[')
+        (folder / "model.toml").write_text(text)
+        if dtype == "object":
+            with pytest.raises(PackageError, match="is text, and regress reads numbers"):
+                Predictor(load_package(folder))

@@ -13,6 +13,8 @@ import pytest
 from store_play import Opener, Receiver, drain, event
 
 from edgeagent.errors import NotFound
+from edgeagent.store.age import Limit, Now
+from edgeagent.store.erase import Wish
 from edgeagent.store.ledger import Ledger
 from edgeagent.store.outbox import Outbox
 from edgeagent.types import Evidence
@@ -190,7 +192,9 @@ def test_erasing_leaves_no_byte_behind(opened: Opener) -> None:
     later.at_ns = 1_700_000_100 * 10**9
     outbox.append(later)
     outbox.flush(5)
-    assert outbox.erase(1_700_000_050 * 10**9) == 1
+    limit = Limit(Now.read(), 1_700_000_050 * 10**9)
+    wish = Wish(lambda _, its: limit.reached(its), undelivered=True)
+    assert outbox.erase(wish).records == 1
     found = [
         path for path in Path(outbox.folder).rglob("*")
         if path.is_file() and secret.encode() in path.read_bytes()

@@ -30,7 +30,7 @@ KEPT = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(KEPT, st.integers(1, 5))
 def test_whatever_comes_the_quotas_hold(
     samples: list[tuple[str, str, int, int, bool]], each: int
@@ -141,3 +141,15 @@ def test_a_kill_in_the_middle_of_a_write_leaves_a_readable_pool(tmp_path: Path) 
             assert read(its)[1] == bytes(60_000)
     pool.sweep()
     assert not list(tmp_path.rglob("*~"))
+
+
+def test_what_is_old_or_damaged_is_purged(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, 64 * KIB)
+    old = pool.keep("door", "random", 50, {**META, "at": "old"}, b"1", 9)
+    new = pool.keep("door", "random", 50, {**META, "at": "new"}, b"2", 9)
+    spoilt = pool.keep("door", "random", 50, {**META, "at": "new"}, b"3", 9)
+    pool.find([spoilt])[0].file.write_bytes(b"EAP1 no more")
+    assert pool.purge(lambda meta: meta["at"] == "old", dry=True) == 2
+    assert {its.id for its in pool.samples()} == {old, new, spoilt}
+    assert pool.purge(lambda meta: meta["at"] == "old", dry=False) == 2
+    assert {its.id for its in pool.samples()} == {new}

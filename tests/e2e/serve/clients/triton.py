@@ -35,6 +35,32 @@ for dtype in ("uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "
                 assert got.get_response()["id"] == "7"
                 assert (array.dtype, array.tobytes()) == (sent.dtype, sent.tobytes()), dtype
 
+texts = [["", "crack", "ä€🙂", "0" * 300], ["a", "b", "c", "d"]]
+for dtype, datatype, sent in (
+    ("bool", "BOOL", np.array([[True, False, True, True], [False] * 4])),
+    ("object", "BYTES", np.array(texts, object)),
+    ("object", "BYTES", np.array([[its.encode() for its in row] for row in texts], object)),
+):
+    for binary in (True, False):
+        for coding in (None, "gzip"):
+            tensor = triton.InferInput("x", [2, 4], datatype)
+            tensor.set_data_from_numpy(sent, binary_data=binary)
+            got = client.infer(
+                f"echo-{dtype}", [tensor], request_compression_algorithm=coding,
+                outputs=[triton.InferRequestedOutput("y", binary_data=binary)],
+            ).as_numpy("y")  # fmt: skip
+            told = [[its.decode() if isinstance(its, bytes) else its for its in row]
+                    for row in got.tolist()]  # fmt: skip
+            assert told == (texts if dtype == "object" else sent.tolist()), (dtype, binary, told)
+half = triton.InferInput("x", [1, 4], "BF16")
+half._raw_data, half._parameters = bytes(8), {"binary_data_size": 8}  # else it wants ml_dtypes
+try:
+    client.infer("echo", [half])
+except InferenceServerException as error:
+    assert "inputs.x.datatype: FP32, got 'BF16'" in error.message(), error.message()
+else:
+    raise AssertionError("BF16 was taken for FP32")
+
 tensor = triton.InferInput("x", [1, 4], "FP32")
 tensor.set_data_from_numpy(np.ones((1, 4), np.float32))
 asked = [client.async_infer("echo", [tensor], priority=1, timeout=1_000_000) for _ in range(16)]

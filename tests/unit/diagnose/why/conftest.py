@@ -134,6 +134,7 @@ class Device:
         running: bool | None = True,
         pending: int = 0,
         wait_s: float = 0.0,
+        labels: Sequence[str] = (),
     ) -> Answer:
         """Ask, from what is on disk. ``wait_s`` later than now."""
         if running:
@@ -142,7 +143,7 @@ class Device:
         now = Now(its.boot, its.ms + 1e3 * wait_s, its.wall_ms + 1e3 * wait_s, synced)
         return why(
             Asked(target, since, label), read(self.folder), Config(pipelines=self.pipelines), now,
-            running=running, pending=pending,
+            running=running, pending=pending, labels=labels,
         )  # fmt: skip
 
 

@@ -284,3 +284,15 @@ def test_a_change_of_the_model_is_a_line(device: Device) -> None:
     answer = device.why("p")
     assert any(its.startswith("the model was changed to parts@1.3.0/int8") for its in answer.lines)
     assert answer.facts["near"][0]["count"] == 4 and answer.facts["looked_at"] == 4
+
+
+def test_a_label_that_the_model_does_not_have(device: Device) -> None:
+    device.run("door", [[seen(0.41)]] * 3)
+    known = ["crack", "whole"]
+    with pytest.raises(NotFound, match="has no label 'crakc'") as told:
+        device.why("door", label="crakc", labels=known)
+    assert told.value.remedy == 'did you mean "crack"?'
+    assert device.why("door", label="whole", labels=known).cause == "nothing"
+    # A former model knew it: what it said is still explained.
+    device.run("door", [[seen(0.41, "dent")]] * 3)
+    assert "dent" in device.why("door", label="dent", labels=known).sentence

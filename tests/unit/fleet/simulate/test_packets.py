@@ -42,6 +42,12 @@ def test_what_is_no_mqtt_is_said() -> None:
         packets.take(bytearray(b"\x30\xff\xff\xff\xff\xff\x01"))
 
 
+def test_a_topic_that_is_refused_is_seen() -> None:
+    given, refused = packets.take(bytearray(b"\x90\x04\x00\x01\x01\x01\x90\x04\x00\x02\x01\x80"))
+    assert (given.kind, given.id, given.refused) == (packets.SUBACK, 1, False)
+    assert refused.refused
+
+
 class Subscriber:
     client_id = "sim-1"
 

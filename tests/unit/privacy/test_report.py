@@ -1,0 +1,117 @@
+"""A report of files: faults are said in their place, and its pages hold what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.config.load import Loaded
+from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Refine, Retention
+from edgeagent.config.toml import Places
+from edgeagent.errors import UsageError
+from edgeagent.privacy import page
+from edgeagent.privacy.purge import known, limit_of
+from edgeagent.privacy.report import report
+from edgeagent.privacy.stores import NAMES, STORES
+from edgeagent.store import looks
+from edgeagent.store.age import Now, Stamp
+
+
+def told(folder: Path, **keys: Any) -> dict[str, Any]:
+    config = Config(retention=Retention(evidence="72 h"), **keys)
+    return report(folder, Loaded(config, "abcd1234", (), Places()), "door-7")
+
+
+def test_what_no_row_describes_is_still_counted(tmp_path: Path) -> None:
+    (tmp_path / "notes-of-the-installer.txt").write_text("names")
+    (tmp_path / "decisions").mkdir()
+    (tmp_path / "decisions" / "00000001.blocks").write_bytes(b"x" * 10)
+    stores = {its["store"]: its for its in told(tmp_path)["stores"]}
+    other = stores["other files"]
+    assert (other["count"], other["bytes"]) == (1, 5)
+    assert other["names"] == ["notes-of-the-installer.txt"]
+    assert (stores["decisions"]["count"], stores["decisions"]["bytes"]) == (1, 10)
+    assert stores["evidence"]["max_age"] == "72 h"
+
+
+def test_galleries_are_told_wherever_they_lie(tmp_path: Path) -> None:
+    gallery = tmp_path / "elsewhere" / "people.gallery"
+    gallery.parent.mkdir()
+    gallery.write_bytes(b"v" * 12)
+    gallery.chmod(0o600)
+    second = Refine(model="faces", gallery=str(gallery))
+    its = told(
+        tmp_path, pipelines={"door": Pipeline(source="c", model="m", refine={"who": second})}
+    )
+    (row,) = [row for row in its["stores"] if row["store"].startswith("gallery")]
+    assert (row["count"], row["bytes"], row["modes"]) == (1, 12, ["-rw-------"])
+    assert str(gallery) in row["contents"] and row["personal"]
+
+
+def test_a_damaged_store_is_told_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "outbox.db").write_bytes(b"no database" * 100)
+    rows = {its["store"]: its for its in told(tmp_path)["stores"]}
+    assert "outbox.db" in rows["outbox"]["fault"]
+    assert "fault" not in rows["looks"]
+
+
+def test_pages_hold_every_store_and_no_markup_of_others(tmp_path: Path) -> None:
+    looks.note(tmp_path, "capture", "mqtt:<script>alert(1)</script>", {"source": "a|b"})
+    hidden = Pipeline(source="cam0", model="people", redact=Redact(labels=["person"]))
+    its = told(tmp_path, pipelines={"door": hidden}, mqtt=Mqtt(host="broker.example"))
+    for text in (page.html(its), page.markdown(its)):
+        for store in STORES:
+            assert store.name in text
+        assert "edgeagent/door-7/records" in text and "person by its own model" in text
+    assert "<script>" not in page.html(its)
+    assert "a\\|b" in page.markdown(its)
+    assert re.findall(r"(?:src|href)=(?!\"https?://)", page.html(its)) == []
+    for sheet in page.sheets(its):
+        assert all(len(row) == len(sheet.columns) for row in sheet.rows)
+
+
+def test_what_before_may_be() -> None:
+    now = Now(1_790_000_000 * 10**9, 1e6, "b", True)
+    assert limit_of("30 d", now).age_s == 30 * 86400
+    assert limit_of("2026-01-31T06:00:00Z", now).age_s is None
+    for wrong in ("yesterday", "2026-01-31T06:00:00", "3 weeks", "-1 d", ""):
+        with pytest.raises(UsageError, match="--before"):
+            limit_of(wrong, now)
+    assert known(()) == frozenset(NAMES) - {"looks"}, "who looked goes only when it is named"
+    with pytest.raises(UsageError, match="expected one of"):
+        known(("outbox",))
+
+
+def test_looks_are_bounded_survive_torn_lines_and_go_by_age(tmp_path: Path) -> None:
+    for number in range(200):
+        looks.note(tmp_path, "capture", f"person-{number}", max_bytes=16384)
+    files = sorted((tmp_path / "looks").iterdir())
+    assert sum(its.stat().st_size for its in files) <= 16384
+    lines = list(looks.read(tmp_path))
+    assert lines[-1]["by"] == "person-199" and 0 < len(lines) < 200
+    with files[-1].open("ab") as file:
+        file.write(b'{"at": "2026-')  # a power cut
+    looks.note(tmp_path, "capture", "after", max_bytes=16384)
+    assert [its["by"] for its in looks.read(tmp_path)][-2:] == ["person-199", "after"]
+    count = len(list(looks.read(tmp_path)))
+    gone = looks.purge(tmp_path, lambda its: its["by"] != "after", dry=True)
+    assert gone == count - 1 == looks.purge(tmp_path, lambda its: its["by"] != "after", dry=False)
+    assert [its["by"] for its in looks.read(tmp_path)] == ["after"]
+    looks.note(tmp_path, "capture", "who", {"by": "somebody else", "max_bytes": 1, "at": "never"})
+    last = list(looks.read(tmp_path))[-1]
+    assert (last["by"], last["max_bytes"]) == ("who", 1) and last["at"] > "2026"
+    looks.note(tmp_path, "x" * 50, "long", {"x": "y" * 5000})
+    assert list(looks.read(tmp_path))[-1]["cut"] > 5000
+
+
+def test_a_rule_never_takes_what_may_be_young() -> None:
+    from edgeagent.store.age import Limit
+
+    now = Now(1_790_000_000 * 10**9, 50_000.0, "b2", False)
+    careful = Limit.of_age(now, 60, careful=True)
+    assert not careful.reached(Stamp(0, 0.0, "b1"))
+    assert not careful.reached(Stamp(0, synced=True)), "by a clock that can't be trusted now"
