@@ -213,7 +213,10 @@ class Meter:
         usual, now = self.infer.quantile(0.5), min(lately)
         if now < max(_TIMES * usual, usual + _NOTED_S):
             return ""
-        return f"its model takes {now * 1e3:.0f} ms a sample, where {usual * 1e3:.3g} ms are usual"
+        # To one digit: what is told must not be new at every look.
+        unit = 10.0 ** math.floor(math.log10(now * 1e3))
+        least = math.floor(now * 1e3 / unit) * unit
+        return f"its model takes {least:.0f} ms or more a sample, where {usual * 1e3:.2g} are usual"
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for status and metrics."""

@@ -10,7 +10,7 @@ PACKAGE_TOOLS := debhelper dpkg-dev fakeroot apt-utils gnupg lintian mmdebstrap 
 
 ENGINE ?= docker
 PROOFS ?=
-.PHONY: package-tools deb repo tarball boot boot-brief footprint image container proven
+.PHONY: site package-tools deb repo tarball boot boot-brief footprint image container proven
 
 package-tools:  ## what packaging needs, by apt
 	$(if $(filter-out 0,$(shell id -u)),sudo) apt-get install -y --no-install-recommends $(PACKAGE_TOOLS)
@@ -52,3 +52,13 @@ footprint: $(VENV)/.dev  ## sizes, hashes of two builds, lintian, of what lies i
 
 proven: $(VENV)/.dev  ## prove and write docs/proven.md: make proven PROOFS="packages boot-12 arm64"
 	$(BIN)/python packaging/prove/proven.py $(PROOFS)
+
+# The environment of the pages is their own: nothing of it belongs to the agent.
+.venv-docs/.docs: packaging/locks/docs.txt
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+site: .venv-docs/.docs  ## the documents as pages that are searched offline: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --config-file packaging/site/mkdocs.yml
+	.venv-docs/bin/python packaging/site/check.py build/site

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.soak import report
 from benchmarks.soak.faults import TURNS
-from benchmarks.soak.rig import Rig, Wrong
+from benchmarks.soak.rig import Rig, Wrong, missing
 from benchmarks.soak.samples import Sampler
 from edgeagent.errors import EdgeAgentError, in_words
 from edgeagent.fleet.audit import audit
@@ -104,6 +104,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(TURNS), help="of the faults")
     parser.add_argument("--out", type=Path, default=Path("build/soak"))
     arguments = parser.parse_args()
+    if absent := missing():
+        raise SystemExit(f"A soak needs what is not here: {absent}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

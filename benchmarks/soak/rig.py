@@ -27,6 +27,7 @@ from edgeagent.testing.broker import Mosquitto, free_port
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SYSTEM_PYTHON = os.environ.get("EDGEAGENT_SYSTEM_PYTHON", "/usr/bin/python3")
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 DEVICE = "soak"
 DISK_MIB = 96
 """The data folder's own file system, where one can be mounted."""
@@ -42,6 +43,8 @@ port = {port}
 root = "{root}"
 [storage]
 max = "64 MiB"
+# So little that it is full within the warm-up: what fills up once is no growth.
+decisions = "1 MiB"
 [outbox]
 max = "8 MiB"
 blobs = "4 MiB"
@@ -135,6 +138,16 @@ class Child:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
+
+
+def missing() -> str:
+    """What has to be installed before, as a command; empty = nothing."""
+    packages = [] if shutil.which("mosquitto", path=PATH) else ["mosquitto"]
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    if subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode:
+        packages += ["python3-gi", "gir1.2-gst-rtsp-server-1.0", "gstreamer1.0-plugins-good",
+                     "gstreamer1.0-plugins-ugly"]  # fmt: skip
+    return f"sudo apt install {' '.join(packages)}" if packages else ""
 
 
 class Rig:
@@ -244,7 +257,8 @@ class Rig:
         except Unavailable:
             process = self.agent.process
             if process is None or process.poll() is not None:
-                raise Wrong(f"{what}: the agent has ended") from None
+                said = " ".join(self.agent.log.splitlines()[-3:])
+                raise Wrong(f"{what}: the agent has ended: {said}") from None
             raise Wrong(f"{what} after {timeout_s:.0f} s: {self.reasons()}") from None
 
     def reasons(self) -> str:

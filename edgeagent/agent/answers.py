@@ -156,7 +156,7 @@ def answer(agent: Agent, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
         asked = request.get("arguments") or {}
         if asked.get("picture"):
-            looked(agent, "devices try", caller(request), source=str(asked.get("source", "")))
+            looked(agent, "devices try", caller(request), {"source": asked.get("source", "")})
         yield from look(agent, request)
         return
     if request["type"] == "looked":

@@ -8,11 +8,10 @@ requester has sent is not sent back.
 from __future__ import annotations
 
 import base64
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.config.words import did_you_mean
-from edgeagent.errors import EdgeAgentError, NotFound, SourceEnded, Unavailable, UsageError
+from edgeagent.errors import Busy, EdgeAgentError, NotFound, SourceEnded, Unavailable, UsageError
 from edgeagent.explain.aside import Given, Question, ask
 from edgeagent.types import Evidence, Frame
 
@@ -193,7 +192,11 @@ class _Asking:
         from edgeagent.agent.updates import carrier
 
         place = self._agent.loaded.config.trust.repository.split(",")[0].strip()
-        data = carrier(self._agent, place).read(path, _FETCHED, Event())
+        try:
+            data = carrier(self._agent, place).read(path, _FETCHED, self._job.stopped)
+        except Busy:
+            self._job.progress()  # It was cancelled, perhaps.
+            raise
         if data is None:
             raise NotFound(f"{path}: the fleet's repository ({place}) has no such file")
         return data

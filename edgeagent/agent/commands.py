@@ -116,7 +116,7 @@ class Commands:
             does = getattr(import_module(f"edgeagent.agent.{module}"), name)
             if kind in LOOKED_AT:
                 asked = {key: its for key, its in job.order.body.items() if key not in _NOT_ASKED}
-                looked(self._agent, kind, _by(job), id=job.order.id, **asked)
+                looked(self._agent, kind, _by(job), {"id": job.order.id, **asked})
             result: dict[str, Any] = does(self._agent, arguments, job)
             return result
 

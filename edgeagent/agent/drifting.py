@@ -42,10 +42,10 @@ class Drifting:
         drift = self._drift(pipeline.name)
         if self._agent.loaded.config.pipelines[pipeline.name].pool is None:
             return drift
-        from edgeagent.agent.pooling import Keeping
+        from edgeagent.agent.pooling import Onlooker
 
-        kept = self.pooling.of(pipeline)
-        return drift if kept is None else Keeping(drift, kept)
+        sampler = self.pooling.of(pipeline)
+        return drift if sampler is None else Onlooker(drift, sampler)
 
     @property
     def pooling(self) -> Pooling:

@@ -30,4 +30,5 @@ def outbox_settings(loaded: Loaded) -> OutboxSettings:
         },
         written_per_day=size_bytes(daily) if daily else None,
         storage_bytes=size_bytes(storage.max),
+        overwrite=loaded.config.retention.records is not None,
     )

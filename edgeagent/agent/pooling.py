@@ -41,29 +41,31 @@ _MOST_LABELS = 200
 """Labels of a model that are told with each sample; with more only those that were found."""
 
 
-class Keeping:
+class Onlooker:
     """What a pipeline tells of each sample: whether it is usual, and whether it is worth a label
     (`stages.Drifts`)."""
 
-    def __init__(self, drift: Drift | None, kept: Kept) -> None:
+    def __init__(self, drift: Drift | None, sampler: Sampler) -> None:
         self._drift = drift
-        self._kept = kept
+        self._sampler = sampler
 
     def begin(self, model: str, threshold: float, usual: Path | None) -> None:
-        self._kept.threshold = threshold
+        self._sampler.threshold = threshold
         if self._drift is not None:
             self._drift.begin(model, threshold, usual)
 
     def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None:
         if self._drift is not None:
             self._drift.saw(given, predictions)
-        self._kept.saw(given, drifted=self._drift is not None and self._drift.incident is not None)
+        self._sampler.saw(
+            given, drifted=self._drift is not None and self._drift.incident is not None
+        )
 
     def disagreed(self, given: Sample | Joint, other: Sequence[Told]) -> None:
-        self._kept.disagreed(given, other)
+        self._sampler.disagreed(given, other)
 
 
-class Kept:
+class Sampler:
     """The samples of one pipeline. `saw` by its thread."""
 
     def __init__(
@@ -182,7 +184,7 @@ class Pooling:
         self._agent = agent
         self._submit = submit
         self._pool: Pool | None = None
-        self._kept: dict[str, Kept] = {}
+        self._samplers: dict[str, Sampler] = {}
 
     @property
     def pool(self) -> Pool:
@@ -194,28 +196,28 @@ class Pooling:
             self._pool.sweep()
         return self._pool
 
-    def of(self, pipeline: Pipeline) -> Kept | None:
+    def of(self, pipeline: Pipeline) -> Sampler | None:
         """What keeps samples of a pipeline; None = none is kept."""
         keys = self._agent.loaded.config.pipelines[pipeline.name].pool
         if keys is None:
             return None
-        kept = Kept(pipeline, keys, self.pool, self._agent, self._submit)
-        self._kept[pipeline.name] = kept
-        return kept
+        sampler = Sampler(pipeline, keys, self.pool, self._agent, self._submit)
+        self._samplers[pipeline.name] = sampler
+        return sampler
 
     def status(self) -> dict[str, Any]:
         """What there is, by pipeline and reason; empty = nobody keeps anything."""
         from edgeagent.store.pool import tally
 
-        if not self._kept:
+        if not self._samplers:
             return {}
         here = self.pool.samples()
         return {
             "samples": tally(here), "bytes": sum(its.bytes for its in here),
             "max_bytes": size_bytes(self._agent.loaded.config.storage.pool),
             "sent": sum(its.sent for its in here), "kept": self.pool.kept, "gone": self.pool.gone,
-            "withheld": sum(its.withheld for its in self._kept.values()),
-            "faults": {name: its.fault for name, its in self._kept.items() if its.fault},
+            "withheld": sum(its.withheld for its in self._samplers.values()),
+            "faults": {name: its.fault for name, its in self._samplers.items() if its.fault},
         }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from edgeagent.errors import EdgeAgentError
 from edgeagent.store import looks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeagent.agent.running import Agent
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgeagent.privacy")
 
-LOOKED_AT = ("capture", "support-bundle", "privacy-report", "purge", "explain", "infer")
+LOOKED_AT = ("capture", "support-bundle", "privacy-report", "purge", "explain", "infer", "pool")
 """Commands that show somebody what is kept, or take it away."""
 
 
@@ -89,10 +90,10 @@ def hands(agent: Agent) -> Hands:
     return Hands(agent.folder, agent.outbox, agent.decisions)
 
 
-def looked(agent: Agent, what: str, by: str, **detail: Any) -> None:
+def looked(agent: Agent, what: str, by: str, detail: Mapping[str, Any] | None = None) -> None:
     """Note that somebody looks. A full disk keeps nobody from looking: that is when they must."""
     try:
-        line = looks.note(agent.folder, what, by, **detail)
+        line = looks.note(agent.folder, what, by, detail)
     except EdgeAgentError as error:
         log.error("that %s looks (%s) can't be noted: %s", by, what, error)
         return
@@ -108,11 +109,9 @@ def looked(agent: Agent, what: str, by: str, **detail: Any) -> None:
 
 def noted(agent: Agent, request: dict[str, Any]) -> dict[str, Any]:
     """A program on this device tells what it is about to show somebody (`looked` on the socket)."""
-    what = str(request.get("what", ""))[:64]
     detail = request.get("detail")
-    shown = {str(key)[:32]: str(its)[:200] for key, its in (detail or {}).items()}
-    looked(agent, what, caller(request), **{key: its for key, its in shown.items()
-                                            if key not in ("what", "by")})  # fmt: skip
+    shown = detail if isinstance(detail, dict) else {}
+    looked(agent, str(request.get("what", ""))[:64], caller(request), shown)
     return {"noted": True}
 
 

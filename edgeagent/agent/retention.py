@@ -105,7 +105,7 @@ class Retention:
                 continue
             done = purge(
                 hands, frozenset((name,)), limit, undelivered=True, reason=RETENTION,
-                old=partial(_old, upto, limit),
+                old=partial(_old, upto, limit), upto=upto,
             )  # fmt: skip
             self._count(name, done)
         if of_outbox:

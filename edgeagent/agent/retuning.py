@@ -1,8 +1,9 @@
 """Models that were tuned on this device are tuned again when what was chosen holds no more.
 
 A unit looks a few times a minute. A search runs in a child process (`prove.tune.again`), only while
-nothing else is going on, and ends at once when something is. What runs goes on as it is until
-another configuration has proven itself; then it takes over from one sample to the next.
+nothing else is going on, and ends at once when something is. What it finds takes over from one
+sample to the next, once it has proven itself. Until then the defaults run where cores, kernel or
+library are others; where a model only became slow, it goes on.
 """
 
 from __future__ import annotations
@@ -127,7 +128,10 @@ class Retuning:
         """At all models, once; where one is searched for, that is waited for."""
         self._beat = time.monotonic()
         self._pulse.look(self._pipelines())
-        for package in self._packages():
+        packages = list(self._packages())
+        # Of a version that runs no more there is nothing to tell.
+        self._known = {title: self._known[title] for title in map(_title, packages)}
+        for package in packages:
             if not self._stop.is_set():
                 self._look(package, self._known[_title(package)])
 

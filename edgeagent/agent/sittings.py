@@ -18,8 +18,8 @@ _MOST = 64
 """Sittings at a time; the one that has been idle longest ends for another."""
 _NAMED = 10
 
-Note = Callable[..., None]
-"""(what, by, **detail): keeps a line."""
+Note = Callable[[str, str, dict[str, Any]], None]
+"""(what, by, detail): keeps a line."""
 
 
 class _Sitting(Struct):
@@ -54,7 +54,7 @@ class Sittings:
             if name and name not in its.named and len(its.named) < _NAMED:
                 its.named.append(name)
             if fresh:
-                self._note(what, by, phase="from", **({"first": name} if name else {}))
+                self._note(what, by, {"phase": "from", **({"first": name} if name else {})})
 
     def over(self) -> bool:
         """Whether some have ended. Never waits."""
@@ -79,4 +79,5 @@ class Sittings:
         its = self._open.pop(key)
         detail: dict[str, Any] = {"named": its.named} if its.named else {}
         ago_s = round(time.monotonic() - its.last_s, 1)
-        self._note(what, by, phase="to", since=its.began, idle_s=ago_s, count=its.count, **detail)
+        shown = {"phase": "to", "since": its.began, "idle_s": ago_s, "count": its.count}
+        self._note(what, by, {**shown, **detail})

@@ -80,7 +80,7 @@ def bench(
     _check_plot(plot)
     runtime = Runtime(
         variant=variant, delegate=delegate, provider=provider, threads=threads,
-        options=_pairs("--option", option or []),
+        options=pairs("--option", option or []),
     )  # fmt: skip
     first = Candidate(find_subject(model, config, data_dir), runtime, batch)
     candidates = titled([first, *([_other(vs, first, config, data_dir)] if vs else [])])
@@ -164,7 +164,7 @@ def other_settings(option: str, texts: list[str], like: Candidate) -> Candidate:
     delegate or provider. Raises UsageError."""
     from msgspec.structs import replace
 
-    settings = _pairs(option, texts)
+    settings = pairs(option, texts)
     given = {key: settings.pop(key) for key in _KEYS if key in settings}
     numbers = {
         key: _whole(option, key, given.pop(key)) for key in ("threads", "batch") if key in given
@@ -182,7 +182,8 @@ def _whole(option: str, key: str, value: str) -> int:
     return int(value)
 
 
-def _pairs(option: str, given: list[str]) -> dict[str, str]:
+def pairs(option: str, given: list[str]) -> dict[str, str]:
+    """``KEY=VALUE`` as they were given to an option. Raises UsageError."""
     pairs = {}
     for text in given:
         key, sign, value = text.partition("=")

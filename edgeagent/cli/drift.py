@@ -91,7 +91,15 @@ def _view(pipelines: dict[str, Any]) -> None:
             rows = [(feature, f"{d:.2f}", f"{limits[feature]:.2f}") for feature, d in far[:_MOST]]
             render.table(("FEATURE", ">DISTANCE", ">LIMIT"), rows)
         for one in its.get("changed", ()):
-            render.text(f"  {one['feature']}: {one['was']} → {one['now']}, n = {one['n']}")
+            render.text(f"  {_changed(one)}, n = {one['n']}")
+
+
+def _changed(one: dict[str, Any]) -> str:
+    """What a feature was and is: the values below which 5, 50 and 95 % lie, or a share."""
+    if one["label"]:
+        return f'"{one["label"]}": was {one["was"][0]:.0%} of the answers, is {one["now"][0]:.0%}'
+    was, now = (", ".join(f"{value:.4g}" for value in one[key]) for key in ("was", "now"))
+    return f"{one['feature']}: 5, 50, 95 % were below {was}, are below {now}"
 
 
 def _made(made: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from edgeagent.cli import model_changes, model_code, model_views, optimize, options, render, views
 from edgeagent.cli.options import AsJson, ConfigFile, DataDir
+from edgeagent.cli.receipt import receipt
 from edgeagent.errors import UsageError
 
 app = typer.Typer(help="Models on this device and their packages.", no_args_is_help=True)
@@ -19,6 +20,7 @@ for change in (
     app.command()(change)
 
 app.command()(optimize.optimize)
+app.command()(receipt)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name, name@version, or a folder.")]
 

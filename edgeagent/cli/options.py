@@ -169,7 +169,7 @@ def noted(client: ControlClient, folder: Path, what: str, **detail: Any) -> None
         client.ask({"type": "looked", "what": what, "detail": detail})
     except (Unavailable, NotPermitted):
         try:
-            looks.note(folder, what, f"local:{getpass.getuser()}", **detail)
+            looks.note(folder, what, f"local:{getpass.getuser()}", detail)
         except EdgeAgentError as problem:
             render.note(f"That you look could not be noted: {problem}.")
 

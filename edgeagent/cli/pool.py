@@ -30,6 +30,12 @@ def _pool(config: Path | None, data_dir: Path | None) -> Pool:
     return Pool(options.data_folder(config, data_dir), 0)
 
 
+def _noted(config: Path | None, data_dir: Path | None, what: str, **detail: Any) -> None:
+    """Samples are pictures: that they are looked at stands in `edgeagent privacy log`."""
+    folder = options.data_folder(config, data_dir)
+    options.noted(options.control(config, data_dir), folder, what, **detail)
+
+
 @app.command()
 def ls(
     pipeline: Pipeline = "",
@@ -61,6 +67,7 @@ def show(
 
     (its,) = _pool(config, data_dir).find([id_])
     meta, body = read(its)
+    _noted(config, data_dir, "pool show", sample=id_)
     if out is not None:
         durable.replace(out, body)
     render.show(meta, as_json, lambda: _show(meta))
@@ -104,6 +111,7 @@ def export(
     from edgeagent.batch.labelset import write_set
 
     samples = _pool(config, data_dir).samples(pipeline, reason)
+    _noted(config, data_dir, "pool export", samples=len(samples))
     skipped: list[str] = []
     report = write_set(_whole(samples, skipped), coco)
     show_report(report, skipped, as_json)

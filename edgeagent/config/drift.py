@@ -14,7 +14,7 @@ class Drift(Struct, forbid_unknown_fields=True):
     """Whether samples and answers are still as usual: as in the model's own data, or as in the
     first week on this device; `edgeagent drift learn` has that learned anew."""
 
-    every: Duration = "15 s"
+    every: Duration = "20 s"
     """How often a sample is looked at; a look costs some tens of microseconds."""
     learn: Duration = "7 d"
     """How long is learned what is usual, in the samples' time."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from edgeagent.store import group, intake, ledger, room
+from edgeagent.store import erase, group, intake, ledger, room
 
 
 class Code(Struct, frozen=True):
@@ -48,6 +48,10 @@ _GAPS = {
                   "Raise outbox.max for longer times offline."),
     ledger.NO_LONGER_KEPT: ("A collector asked for what was sent long ago.",
                             "Raise outbox.keep_sent."),
+    erase.ERASED: ("Somebody has erased it: edgeagent purge, with --undelivered.",
+                   "edgeagent privacy log tells who."),
+    erase.RETENTION: ("It was older than [retention] allows, and nobody had got it.",
+                      "Mend the link; or raise the age."),
     "database lost": ("The outbox's file was gone at the start.", "dmesg | grep -i error"),
     "database damaged": ("The outbox's file was damaged; what could be read of it is sent.",
                          "dmesg | grep -i error; edgeagent doctor"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 
 from msgspec import Struct, field
 
 from edgeagent.drift import shares, sketch
 from edgeagent.drift.shares import Shares
-from edgeagent.drift.sketch import Kept, Sketch
+from edgeagent.drift.sketch import Packed, Sketch
 
 LABELS = "labels"
 """Name of the feature that the shares of labels are."""
@@ -39,6 +40,34 @@ class Chapter(Struct):
         self.labels.merge(other.labels)
 
 
+class Gliding:
+    """The last looks, in blocks: with each block that is full the oldest one goes."""
+
+    BLOCKS = 4
+
+    def __init__(self, size: int) -> None:
+        """``size`` = looks in all blocks."""
+        self._size = size
+        self._block = Chapter()
+        self._blocks: deque[Chapter] = deque(maxlen=self.BLOCKS)
+
+    def add(self, features: Mapping[str, float], label: str) -> bool:
+        """One look; whether a block is full with it, and all of them are there."""
+        self._block.add(features, label)
+        if self._block.n * self.BLOCKS < self._size:
+            return False
+        self._blocks.append(self._block)
+        self._block = Chapter()
+        return len(self._blocks) == self.BLOCKS
+
+    def whole(self) -> Chapter:
+        """The full blocks in one."""
+        together = Chapter()
+        for block in self._blocks:
+            together.merge(block)
+        return together
+
+
 def distances(
     a: Chapter, b: Chapter, least: int = 1, only: Collection[str] | None = None
 ) -> dict[str, float]:
@@ -56,16 +85,16 @@ def distances(
     return found
 
 
-class KeptChapter(Struct, array_like=True):
+class PackedChapter(Struct, array_like=True):
     """A chapter as it lies in a file."""
 
     n: int
-    numbers: dict[str, Kept]
+    numbers: dict[str, Packed]
     labels: dict[str, int]
 
     @classmethod
-    def of(cls, its: Chapter) -> KeptChapter:
-        numbers = {name: Kept.of(one) for name, one in its.numbers.items()}
+    def of(cls, its: Chapter) -> PackedChapter:
+        numbers = {name: Packed.of(one) for name, one in its.numbers.items()}
         return cls(its.n, numbers, dict(its.labels.counts))
 
     def chapter(self) -> Chapter:

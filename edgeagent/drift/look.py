@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeagent.drift.outputs import Features
 from edgeagent.types import Frame, Joint, Sample, Window
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _PIECE, _PIECES = 512, 2
 _SOUND_HZ = 4000.0
 """One channel at this rate is sound."""
 _LOW_HZ = 300.0
-
-Features = dict[str, float]
 
 
 def look(given: Sample | Joint) -> Features:

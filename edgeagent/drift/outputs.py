@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeagent.drift.look import Features
 from edgeagent.drift.shares import NOTHING
 from edgeagent.types import Anomaly, Label, Prediction, Regression
 
+Features = dict[str, float]
+"""Name → value, of one look."""
 MEASURED = frozenset({"score", "things", "doubt"})
 """Features of answers; with the shares of labels they depend on the threshold."""
 
@@ -48,15 +49,20 @@ def doubt(predictions: Sequence[Prediction], threshold: float) -> float:
     """How unsure the model was, 0 … 1: how near its nearest score is to the threshold, or of a
     classifier also how near its two best are to each other (margin sampling: Scheffer, Decomain,
     Wrobel 2001; Settles, "Active Learning Literature Survey", 2009). 1 = at the threshold."""
+    room = max(threshold, 1.0 - threshold)
+    if predictions and type(predictions[0]) is Label:
+        first = predictions[0].score
+        most = max(0.0, 1.0 - abs(first - threshold) / room)
+        if len(predictions) > 1 and first >= threshold:
+            second = predictions[1]
+            most = max(most, 1.0 - first + second.score if type(second) is Label else 0.0)
+        return most
     most = 0.0
     for its in predictions:
-        score, _, least = _scored(its, threshold)
-        if score is not None:
-            most = max(most, 1.0 - abs(score - least) / max(least, 1.0 - least))
-    if len(predictions) > 1:
-        first, second = predictions[0], predictions[1]
-        if type(first) is Label and type(second) is Label and first.score >= threshold:
-            most = max(most, 1.0 - (first.score - second.score))
+        if type(its) is Anomaly:
+            most = max(most, 1.0 - abs(its.score / (abs(its.threshold) or 1.0) - 1.0))
+        elif (score := getattr(its, "score", None)) is not None:
+            most = max(most, 1.0 - abs(score - threshold) / room)
     return most
 
 

@@ -86,21 +86,20 @@ class Picks:
         return None
 
     def _by_chance(self, when_ms: float) -> bool:
-        due, wait = self._random_due_ms, self._chance.expovariate(1.0) * self._random_ms
-        if due is None or due - when_ms > 100 * self._random_ms:
-            # The first, or a recording that begins again.
-            self._random_due_ms = when_ms + wait
+        due = self._random_due_ms
+        if due is not None and when_ms < due < when_ms + 100 * self._random_ms:
             return False
-        if when_ms < due:
-            return False
-        self._random_due_ms = when_ms + wait
-        return True
+        self._random_due_ms = when_ms + self._chance.expovariate(1.0) * self._random_ms
+        # Not the first one, nor where a recording begins again.
+        return due is not None and when_ms >= due
 
 
 def _not_known(predictions: Sequence[Prediction], threshold: float) -> str:
     """The second model that does not know a thing of which the first one is sure; empty = none."""
     for its in predictions:
-        if not isinstance(its, (Detection, Keypoints)) or its.score < threshold:
+        if not isinstance(its, (Detection, Keypoints)):
+            return ""  # a model gives things of one kind
+        if its.score < threshold:
             continue
         for name, answer in its.refined:
             if isinstance(answer, Label) and answer.label == _UNKNOWN:

@@ -2,8 +2,8 @@
 
 A camera sees day and night, a machine runs and rests. So the usual is no single distribution but a
 few chapters that are unlike one another, and what is seen now is compared with the chapter that is
-nearest to it. How far a chapter of the second half of the week still was from all before it says
-how much change is usual here, and no smaller change is called drift.
+nearest to it. How far the looks of the second half of the week still were from all chapters before
+them says how much change is usual here, and no smaller change is called drift.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from edgeagent.drift.chapter import LABELS, Chapter, KeptChapter, distances
+from edgeagent.drift.chapter import LABELS, Chapter, PackedChapter, distances
 from edgeagent.errors import InputError
 
 MOST = 12
@@ -41,7 +41,7 @@ class Reference(Struct):
     origin: Origin = "device"
     chapters: list[Chapter] = field(default_factory=list)
     usual: dict[str, float] = field(default_factory=dict)
-    """Feature → the largest distance of a late chapter from all chapters before it."""
+    """Feature → the largest distance of late looks from all chapters before them."""
     span_ms: float = 0.0
     """Of the samples' time, without pauses."""
     learned: bool = False
@@ -51,12 +51,14 @@ class Reference(Struct):
     def looks(self) -> int:
         return sum(its.n for its in self.chapters)
 
-    def take(self, chapter: Chapter, *, late: bool, least: int) -> None:
-        """Learn from another chapter; ``late`` = what is usual should be known by now."""
+    def widen(self, now: Chapter, least: int, enough: float) -> None:
+        """These looks are usual as well, however far they are from all chapters."""
+        for name, its in self.apart(now, least, enough).items():
+            self.usual[name] = max(self.usual.get(name, 0.0), its)
+
+    def take(self, chapter: Chapter, least: int) -> None:
+        """Learn from another chapter."""
         apart = [distances(chapter, its, least) for its in self.chapters]
-        if late and apart:
-            for name, its in nearest(apart).items():
-                self.usual[name] = max(self.usual.get(name, 0.0), its)
         if self._apart is None:
             self._apart = [[0.0] * len(self.chapters) for _ in self.chapters]
             for i, j in combinations(range(len(self.chapters)), 2):
@@ -114,31 +116,22 @@ class Reference(Struct):
         return together
 
 
-def nearest(apart: list[dict[str, float]]) -> dict[str, float]:
-    """The smallest distance of each feature."""
-    found: dict[str, float] = {}
-    for one in apart:
-        for name, its in one.items():
-            found[name] = min(found.get(name, 1.0), its)
-    return found
-
-
 def _mean(apart: Mapping[str, float]) -> float:
     return sum(apart.values()) / len(apart) if apart else 1.0
 
 
-class Kept(Struct):
+class _File(Struct):
     """A reference in a file, and what goes on meanwhile."""
 
     version: int
     model: str
     threshold: float
     form: str
-    chapters: list[KeptChapter]
+    chapters: list[PackedChapter]
     usual: dict[str, float]
     span_ms: float
     learned: bool
-    begun: KeptChapter | None = None
+    begun: PackedChapter | None = None
     """The chapter that is not full yet."""
     incident: dict[str, Any] | None = None
     """What is open (`incident.Incident`)."""
@@ -147,10 +140,10 @@ class Kept(Struct):
 def encoded(its: Reference, begun: Chapter | None, incident: dict[str, Any] | None) -> bytes:
     """As it lies in a file."""
     return msgspec.msgpack.encode(
-        Kept(
+        _File(
             _VERSION, its.model, its.threshold, its.form,
-            [KeptChapter.of(one) for one in its.chapters], its.usual, its.span_ms, its.learned,
-            KeptChapter.of(begun) if begun is not None and begun.n else None, incident,
+            [PackedChapter.of(one) for one in its.chapters], its.usual, its.span_ms, its.learned,
+            PackedChapter.of(begun) if begun is not None and begun.n else None, incident,
         )
     )  # fmt: skip
 
@@ -160,7 +153,7 @@ def decoded(
 ) -> tuple[Reference, Chapter, dict[str, Any] | None]:
     """What `encoded` gave. Raises InputError."""
     try:
-        kept = msgspec.msgpack.decode(data, type=Kept)
+        kept = msgspec.msgpack.decode(data, type=_File)
         if kept.version != _VERSION:
             raise ValueError(f"it is of version {kept.version}")
         reference = Reference(

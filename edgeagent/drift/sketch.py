@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from math import frexp, isfinite, ldexp
+from math import frexp, ldexp
 from typing import Any
 
 from msgspec import Struct, field
@@ -26,6 +26,8 @@ _SHRINK = 2 / 3
 _BITS, _STEPS = 12, 4096
 """Of a value, which is a fortieth of a percent: that another kernel says 0.99999 where this one
 says 1.0 is no drift, and a value is in a file what it is in memory."""
+_LARGEST = 1e38
+"""Values are kept in four bytes."""
 _LEAST = 4
 """Values of the lowest level."""
 
@@ -36,7 +38,7 @@ class Sketch(Struct):
     n: int = 0
     low: float = float("inf")
     high: float = float("-inf")
-    levels: list[list[float]] = field(default_factory=lambda: [[]])
+    levels: list[array[float]] = field(default_factory=lambda: [array("f")])
     """A value of level i counts 2^i times."""
     coin: int = 1
     _steps: tuple[Any, Any] | None = None
@@ -44,7 +46,7 @@ class Sketch(Struct):
 
     def add(self, value: float) -> None:
         """Take in a value, to `_BITS`; one that is no number is passed over."""
-        if not isfinite(value):
+        if not abs(value) < _LARGEST:
             return
         part, power = frexp(value)
         value = ldexp(round(part * _STEPS), power - _BITS)
@@ -66,7 +68,7 @@ class Sketch(Struct):
         self._steps = None
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         while len(self.levels) < len(other.levels):
-            self.levels.append([])
+            self.levels.append(array("f"))
         for mine, its in zip(self.levels, other.levels, strict=False):
             mine.extend(its)
         self._shrink()
@@ -76,11 +78,11 @@ class Sketch(Struct):
             level = next(i for i, its in enumerate(self.levels) if len(its) > self._room(i))
             values = sorted(self.levels[level])
             if level + 1 == len(self.levels):
-                self.levels.append([])
+                self.levels.append(array("f"))
             # One of an odd number stays, so that all together still count n.
-            odd = values[:1] if len(values) % 2 else []
+            odd = array("f", values[: len(values) % 2])
             self.coin = (self.coin * 1103515245 + 12345) & 0x7FFFFFFF
-            self.levels[level + 1] += values[len(odd) + (self.coin >> 16 & 1) :: 2]
+            self.levels[level + 1].extend(values[len(odd) + (self.coin >> 16 & 1) :: 2])
             self.levels[level] = odd
 
     def _room(self, level: int) -> int:
@@ -102,7 +104,8 @@ class Sketch(Struct):
 
         if self._steps is None:
             values, ranks = self.weighted()
-            self._steps = np.array(values), np.array([0, *ranks]) / max(1, self.n)
+            shares = np.array([0, *ranks], np.float32) / max(1, self.n)
+            self._steps = np.array(values, np.float32), shares
         return self._steps
 
     def quantiles(self, shares: Sequence[float]) -> list[float]:
@@ -139,7 +142,7 @@ def distance(a: Sketch, b: Sketch) -> float:
     return float(max(np.abs(at_its[last_its]).max(), np.abs(at_others[last_others]).max()))
 
 
-class Kept(Struct, array_like=True):
+class Packed(Struct, array_like=True):
     """A sketch as it lies in a file: four bytes a value."""
 
     n: int
@@ -149,23 +152,13 @@ class Kept(Struct, array_like=True):
     levels: list[bytes]
 
     @classmethod
-    def of(cls, its: Sketch) -> Kept:
-        levels = [_packed(level) for level in its.levels]
+    def of(cls, its: Sketch) -> Packed:
+        levels = [level.tobytes() for level in its.levels]
         return cls(its.n, its.low, its.high, its.coin, levels)
 
     def sketch(self) -> Sketch:
         """Raises ValueError for what can't be."""
-        levels = [list(_unpacked(level)) for level in self.levels]
+        levels = [array("f", bytes_) for bytes_ in self.levels]
         if sum(len(its) << level for level, its in enumerate(levels)) != self.n:
             raise ValueError("a sketch does not add up")
-        return Sketch(self.n, self.low, self.high, levels or [[]], self.coin)
-
-
-def _packed(values: Iterable[float]) -> bytes:
-    return array("f", values).tobytes()
-
-
-def _unpacked(data: bytes) -> Iterable[float]:
-    values = array("f")
-    values.frombytes(data)
-    return values
+        return Sketch(self.n, self.low, self.high, levels or [array("f")], self.coin)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,17 +18,15 @@ import msgspec
 from msgspec import Struct
 
 from edgeagent import clock
-from edgeagent.drift.chapter import LABELS, Chapter
+from edgeagent.drift.chapter import LABELS, Chapter, Gliding
 from edgeagent.drift.incident import Course, Incident, changed, told
-from edgeagent.drift.outputs import MEASURED, measured
+from edgeagent.drift.outputs import MEASURED, Features, measured
 from edgeagent.drift.reference import Reference, decoded, encoded
 from edgeagent.errors import EdgeAgentError
 from edgeagent.types import Draft, Joint, Prediction, Sample
 
 log = logging.getLogger(__name__)
 
-_BLOCKS = 4
-"""What is seen now is so many blocks; with each one it is judged anew."""
 _LEAST = 0.25
 """A feature is judged where this share of the looks had it."""
 _ENOUGH = 0.6
@@ -39,8 +36,8 @@ _LATE = 0.5
 _KEEPS = 28
 """How often a week's learning is written down."""
 _LONGEST_KEEP_MS = 6 * 3.6e6
-_PAUSE = 6.0
-"""Time between two looks counts as learned up to so many times `every`."""
+_PAUSE_MS = 3.6e6
+"""Time between two looks counts as learned up to this: nobody looked in between."""
 _REMEMBERED = 2
 """References of other versions of the model that are kept."""
 
@@ -48,7 +45,7 @@ _REMEMBERED = 2
 class DriftSettings(Struct, frozen=True):
     """As configured (`pipelines.X.drift`)."""
 
-    every_ms: float = 15_000.0
+    every_ms: float = 20_000.0
     learn_ms: float = 7 * 86.4e6
     samples: int = 200
     """Looks in a chapter, and in what is compared with it."""
@@ -58,7 +55,7 @@ class DriftSettings(Struct, frozen=True):
     """Use the package's reference where it has one."""
 
 
-class Kept(Protocol):
+class Keeps(Protocol):
     """Where references lie."""
 
     def read(self, name: str) -> bytes | None:
@@ -85,7 +82,7 @@ class Drift:
     """
 
     def __init__(
-        self, pipeline: str, settings: DriftSettings, kept: Kept | None = None,
+        self, pipeline: str, settings: DriftSettings, kept: Keeps | None = None,
         tell: Callable[[Draft], object] = lambda _draft: None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
@@ -93,12 +90,15 @@ class Drift:
         self._kept = kept
         self._tell = tell
         self._lock = threading.Lock()
-        self._threshold = 0.5
+        self._model, self._threshold = "", 0.5
         self._looked_ms, self._due_ms = 0.0, float("-inf")
         self._reference = Reference()
+        self._glide = Gliding(settings.samples)
         self._chapter = Chapter()
-        """Being learned, or the newest block."""
-        self._blocks: deque[Chapter] = deque(maxlen=_BLOCKS)
+        """Being learned."""
+        self._newest: Chapter | None = None
+        """Learned, and not among the usual yet: the looks after it must not be compared with what
+        they are a part of."""
         self._course = Course()
         self._first: tuple[int, float] = (0, 0.0)
         self._apart: dict[str, float] = {}
@@ -115,7 +115,7 @@ class Drift:
         """From now on this model is asked; ``usual`` = its package's reference."""
         version = f"{model.partition('/')[0]}~{threshold:g}"
         with self._lock:
-            self._threshold = threshold
+            self._model, self._threshold = model, threshold
             if version == self._reference.model:
                 return
             if self.incident is not None:
@@ -132,28 +132,33 @@ class Drift:
 
     def saw(self, given: Sample | Joint, predictions: Sequence[Prediction]) -> None:
         """One sample and what was found in it; cheap unless it is time for a look."""
-        when = given.when_ms
-        if self._looked_ms <= when < self._due_ms:
+        if self._looked_ms <= given.when_ms < self._due_ms:
             return
         from edgeagent.drift.look import form, look
 
         features, label = measured(predictions, self._threshold)
         features.update(look(given))
         sample = given.lead if isinstance(given, Joint) else given
+        self.look(sample, features, label, form(given))
+
+    def look(self, sample: Sample, features: Features, label: str, form: str) -> None:
+        """A look that has been made: features of the sample and of the answer, the answer's label
+        (`outputs.measured`), and the form of the sample (`look.form`)."""
+        when = sample.when_ms
         with self._lock:
             passed = when - self._looked_ms if self._due_ms > float("-inf") else 0.0
             self._looked_ms, self._due_ms = when, when + self.settings.every_ms
             reference = self._reference
-            if not reference.form:
-                reference.form = form(given)
-            elif reference.form != form(given):
+            reference.form = reference.form or form
+            if reference.form != form:
                 from edgeagent.drift.look import of_form
 
                 features = {name: its for name, its in features.items() if not of_form(name)}
-            self._chapter.add(features, label)
+            full = self._glide.add(features, label)
             if not reference.learned:
-                self._learn(max(0.0, min(passed, _PAUSE * self.settings.every_ms)))
-            elif self._chapter.n * _BLOCKS >= self.settings.samples:
+                self._chapter.add(features, label)
+                self._learn(max(0.0, min(passed, _PAUSE_MS)), full)
+            elif full:
                 self._judge(sample)
 
     def disagreed(self, given: Sample | Joint, other: Sequence[dict[str, Any]]) -> None:
@@ -161,20 +166,31 @@ class Drift:
 
     # --- learning --------------------------------------------------------------------------
 
-    def _learn(self, passed_ms: float) -> None:
+    def _learn(self, passed_ms: float, full: bool) -> None:
         reference, settings = self._reference, self.settings
         reference.span_ms += passed_ms
+        if full and reference.span_ms >= _LATE * settings.learn_ms:
+            reference.widen(self._glide.whole(), self._least, self._enough)
         if self._chapter.n >= settings.samples:
-            late = reference.span_ms >= _LATE * settings.learn_ms
-            reference.take(self._chapter, late=late, least=self._least)
-            self._chapter = Chapter()
-            if reference.span_ms >= settings.learn_ms:
-                reference.learned = self.due = True
-                log.info("%s: what is usual is learned from %d samples", self.pipeline,
-                         reference.looks)  # fmt: skip
+            if self._newest is not None:
+                reference.take(self._newest, self._least)
+            self._newest, self._chapter = self._chapter, Chapter()
+            if reference.span_ms >= settings.learn_ms and reference.chapters:
+                self._learned(self._newest)
         every = min(_LONGEST_KEEP_MS, settings.learn_ms / _KEEPS)
         if reference.span_ms - self._kept_ms >= every:
             self._kept_ms, self.due = reference.span_ms, True
+
+    def _learned(self, last: Chapter) -> None:
+        self._reference.take(last, self._least)
+        self._newest = None
+        self._reference.learned = self.due = True
+        log.info("%s: what is usual is learned from %d looks", self.pipeline, self._reference.looks)
+
+    @property
+    def _enough(self) -> float:
+        """A distance that needs no closer look."""
+        return _ENOUGH * self.settings.threshold
 
     @property
     def _least(self) -> int:
@@ -190,23 +206,16 @@ class Drift:
 
     def _forget(self, model: str) -> None:
         self._reference, self._chapter = Reference(model, self._threshold), Chapter()
-        self._blocks.clear()
+        self._newest, self._glide = None, Gliding(self.settings.samples)
         self._course, self._apart, self._kept_ms = Course(), {}, 0.0
         self._due_ms = float("-inf")
 
     # --- judging ---------------------------------------------------------------------------
 
     def _judge(self, sample: Sample) -> None:
-        """What was seen in the last blocks, once there are enough of them."""
-        self._blocks.append(self._chapter)
-        self._chapter = Chapter()
-        if len(self._blocks) < _BLOCKS:
-            return
-        now = Chapter()
-        for block in self._blocks:
-            now.merge(block)
-        enough = _ENOUGH * self.settings.threshold
-        apart = self._reference.apart(now, self._least, enough)
+        """What was seen lately."""
+        now = self._glide.whole()
+        apart = self._reference.apart(now, self._least, self._enough)
         self._apart = {name: its for name, its in apart.items() if self._counts(name)}
         limits = {name: self._reference.limit(name, self.settings.threshold)
                   for name in self._apart}  # fmt: skip
@@ -254,7 +263,7 @@ class Drift:
             data["lasted_s"] = round(max(0.0, sample.when_ms - its.since_ms) / 1e3, 1)
         if why:
             data["because"] = why
-        draft = Draft("health", self.pipeline, at_ns, mono_ms, data, self._reference.model)
+        draft = Draft("health", self.pipeline, at_ns, mono_ms, data, self._model)
         if sample is not None:
             draft.source, draft.frame = sample.source, sample.number
         self._tell(draft)
@@ -270,7 +279,8 @@ class Drift:
                 kept, begun, incident = decoded(data, Path(self._name))
                 self._reference, self._chapter = kept, begun if not kept.learned else Chapter()
                 self._kept_ms = kept.span_ms
-        if usual is not None and self.settings.from_package:
+        # What a person had the device learn counts for more than what the package says.
+        if usual is not None and self.settings.from_package and not self._reference.looks:
             self._reference, _, _ = decoded(_read(usual), usual, "package")
             self._reference.model, self._reference.learned = model, True
             self._chapter = Chapter()
@@ -294,9 +304,11 @@ class Drift:
         incident = msgspec.to_builtins(self.incident) if self.incident is not None else None
         own = reference if reference.origin == "device" else Reference(reference.model)
         begun = self._chapter if not reference.learned else None
-        if not own.looks and (begun is None or not begun.n) and incident is None:
+        newest = [self._newest] if self._newest is not None else []
+        if not own.looks and not newest and (begun is None or not begun.n) and incident is None:
             return self._name, b""
-        return self._name, encoded(own, begun, incident)
+        whole = msgspec.structs.replace(own, chapters=[*own.chapters, *newest])
+        return self._name, encoded(whole, begun, incident)
 
     def _write(self, name: str, data: bytes) -> None:
         kept = self._kept
@@ -315,6 +327,12 @@ class Drift:
             return
         self.fault = ""
 
+    def _begun(self) -> int:
+        """Looks that are learned and not among the usual yet."""
+        if self._reference.learned:
+            return 0
+        return self._chapter.n + (self._newest.n if self._newest is not None else 0)
+
     # --- for people ------------------------------------------------------------------------
 
     @property
@@ -331,7 +349,7 @@ class Drift:
             found: dict[str, Any] = {
                 "state": "drift" if its else "watching" if reference.learned else "learning",
                 "reference": reference.origin, "model": reference.model,
-                "looks": reference.looks + (0 if reference.learned else self._chapter.n),
+                "looks": reference.looks + self._begun(),
             }  # fmt: skip
             if not reference.learned:
                 found["learned"] = round(share, 3)

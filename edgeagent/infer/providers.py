@@ -23,8 +23,6 @@ from edgeagent.infer.modelfile import first_line
 PACKAGES = {
     "OpenVINOExecutionProvider": "onnxruntime_ep_openvino",
     "QNNExecutionProvider": "onnxruntime_qnn",
-    "WebGpuExecutionProvider": "onnxruntime_ep_webgpu",
-    "NvTensorRTRTXExecutionProvider": "onnxruntime_ep_nv_tensorrt_rtx",
 }
 """Providers that come as a plugin in a Python package → its module, which tells where the library
 lies (``get_library_path``)."""
@@ -74,7 +72,11 @@ def place_of(ort: Any, provider: str, options: Mapping[str, str], threads: int) 
     available = _of_wheel(ort)
     if provider in available:
         return Place(provider, own)
-    library = _library(provider)
+    try:
+        library = _library(provider)
+    except (ImportError, AttributeError, OSError) as error:
+        said = f"the package {PACKAGES[provider]} does not tell where its library is: {error}"
+        return Place(provider, own, missing=said)
     if not library:
         known = ", ".join(available)
         said = f"{provider} is not in the installed onnxruntime, which has {known}"
@@ -103,7 +105,6 @@ def _library(provider: str) -> str:
 
 def _devices(ort: Any, library: str) -> list[Any]:
     """What a library can use; it is registered at its first use. Raises ModelError."""
-
     with _registering:
         if library not in _registered:
             try:

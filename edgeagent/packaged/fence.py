@@ -61,8 +61,9 @@ def limit(memory_bytes: int, cpu_s: int, files: int) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    # The parent moves the soft one on while it is answered.
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, hard))
+    # The parent moves the soft one on while it is answered. A proof has less.
+    soft = cpu_s if hard == resource.RLIM_INFINITY else min(cpu_s, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 def close_files(folders: Iterable[str]) -> str:

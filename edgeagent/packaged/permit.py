@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from edgeagent.errors import EdgeAgentError, NotPermitted, PackageError, Untrusted
+from edgeagent.errors import EdgeAgentError, NotFound, NotPermitted, PackageError, Untrusted
 from edgeagent.manifest import HANDLER, load_package
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Terms(Struct, frozen=True):
     """How packaged code runs."""
 
     timeout_s: float = TIMEOUT_S
-    """For one call."""
+    """For one call, up to five times as long where the device has no time for it."""
     memory_bytes: int = MEMORY_BYTES
     """Beside Python and numpy."""
 
@@ -99,7 +99,7 @@ def told(folder: Path) -> dict[str, Any]:
         return {}
     try:
         found = vouched(load_package(folder))
-    except (NotPermitted, Untrusted, PackageError) as error:
+    except (NotFound, NotPermitted, Untrusted, PackageError) as error:
         return {"refused": [type(error).__name__, str(error), error.remedy]}
     return {"code": found.code.hex(), "by": found.by, "timeout_s": found.terms.timeout_s,
             "memory_bytes": found.terms.memory_bytes}  # fmt: skip
@@ -120,5 +120,5 @@ def use_told(message: Mapping[str, Any]) -> None:
 
 
 def _error(kind: str, text: str, remedy: str) -> EdgeAgentError:
-    kinds = {its.__name__: its for its in (NotPermitted, Untrusted, PackageError)}
+    kinds = {its.__name__: its for its in (NotFound, NotPermitted, Untrusted, PackageError)}
     return kinds[kind](text, remedy=remedy)

@@ -29,6 +29,8 @@ _DYING_S = 1.0
 _CPU_S = 20
 """Processor time that it may take between two looks at it."""
 _LOOK_S = 5.0
+_PATIENCE = 4
+"""Time-outs that an answer may take more, where the device is short of time."""
 
 
 class Died(Exception):
@@ -73,11 +75,10 @@ class Process:
 
     def ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Its answer. Raises Died."""
-        until = time.monotonic() + timeout_s
         data = msgspec.msgpack.encode(message)
         try:
             os.write(self._asked, LENGTH.pack(len(data)) + data)
-            answer = msgspec.msgpack.decode(self._message(until, timeout_s))
+            answer = msgspec.msgpack.decode(self._message(timeout_s))
         except OSError as error:
             raise Died(self._death()) from error
         except msgspec.DecodeError as error:
@@ -91,24 +92,40 @@ class Process:
         """End it, whatever it is doing."""
         self._held.close()
 
-    def _message(self, until: float, timeout_s: float) -> bytes:
-        (length,) = LENGTH.unpack(self._exactly(LENGTH.size, until, timeout_s))
+    def _message(self, timeout_s: float) -> bytes:
+        (length,) = LENGTH.unpack(self._exactly(LENGTH.size, timeout_s))
         if length > LONGEST:
             raise Died("it answers without end")
-        return self._exactly(length, until, timeout_s)
+        return self._exactly(length, timeout_s)
 
-    def _exactly(self, count: int, until: float, timeout_s: float) -> bytes:
+    def _exactly(self, count: int, timeout_s: float) -> bytes:
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
         data = b""
         while len(data) < count:
-            if not poll.poll(max(0.0, until - time.monotonic()) * 1e3):
+            if not poll.poll(timeout_s * 1e3) and not self._held_up(poll, timeout_s):
                 raise Died(f"it gave no answer within {timeout_s:g} s")
             part = os.read(self._answers, count - len(data))
             if not part:
                 raise Died(self._death())
             data += part
         return data
+
+    def _held_up(self, poll: select.poll, timeout_s: float) -> bool:
+        """Whether an answer that is late comes after all. A device that has no time for it is no
+        fault of the code: what has computed for a quarter of a further time-out is."""
+        for _ in range(_PATIENCE):
+            before = self._used_s()
+            if poll.poll(timeout_s * 1e3):
+                return True
+            if self._used_s() - before > timeout_s / 4:
+                return False
+        return False
+
+    def _used_s(self) -> float:
+        """Processor time that it has taken. Raises OSError: it has ended."""
+        words = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def _look(self) -> None:
         """Let it go on computing: what runs between two questions, or for ever, is ended by the
@@ -118,10 +135,8 @@ class Process:
             return
         self._looked = now
         with contextlib.suppress(OSError):  # it has ended: the next question tells
-            words = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-            used = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
             _, hard = resource.prlimit(self.pid, resource.RLIMIT_CPU)
-            most = int(used) + 1 + _CPU_S
+            most = int(self._used_s()) + 1 + _CPU_S
             if hard != resource.RLIM_INFINITY:
                 most = min(most, hard)
             resource.prlimit(self.pid, resource.RLIMIT_CPU, (most, hard))

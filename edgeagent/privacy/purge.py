@@ -84,6 +84,7 @@ def known(stores: Sequence[str]) -> frozenset[str]:
 def purge(
     hands: Hands, stores: frozenset[str], limit: Limit, *,
     undelivered: bool = False, dry: bool = False, reason: str = ERASED, old: Old | None = None,
+    upto: int | None = None,
 ) -> Purged:  # fmt: skip
     """Take out what is older than the limit says.
 
@@ -92,7 +93,8 @@ def purge(
         undelivered: also what nobody has got yet; a gap tells of it.
         dry: only count.
         reason: as gaps tell it.
-        old: of numbers in the outbox; None = by their own times and the limit.
+        old, upto: of numbers in the outbox; None = by their own times and the limit, and then
+            free pages of the database are overwritten too.
 
     Raises: StoreError, NotPermitted; what went until then is gone.
     """
@@ -102,7 +104,8 @@ def purge(
     if stores & {"records", "evidence"}:
         wish = Wish(
             old or (lambda _, its: limit.reached(its)), "records" in stores, "evidence" in stores,
-            undelivered, reason, dry, scrub=bool(done.answers),
+            undelivered, reason, dry,
+            **({"scrub": True} if upto is None else {"upto": upto}),
         )  # fmt: skip
         done.outbox = hands.outbox.erase(wish)
     if "records" in stores:

@@ -60,7 +60,12 @@ def report(folder: Path, loaded: Loaded, device: str, live: Live | None = None) 
         "running": live is not None,
         "data_dir": str(folder),
         "pictures": config.privacy.pictures,
-        "stores": [*_stores(folder, config), _log(live), _other(folder, config)],
+        "stores": [
+            *_stores(folder, config),
+            *_galleries(config),
+            _log(live),
+            _other(folder, config),
+        ],
         "pipelines": [_pipeline(config, name, live) for name in config.pipelines],
         "broker": _broker(config),
         "sent": list(_sent(config, device)),
@@ -132,6 +137,25 @@ def _with_files(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield place
     yield from kept.walk(place)
+
+
+def _galleries(config: Config) -> Iterator[dict[str, Any]]:
+    """Files of known vectors, which lie where the configuration says: of faces they are biometric
+    data."""
+    named = {refine.gallery for its in config.pipelines.values() for refine in its.refine.values()}
+    for gallery in sorted(named - {""}):
+        file = Path(gallery).expanduser()
+        about = {
+            "store": f"gallery {file.name}",
+            "contents": f"Vectors of known things, to be known again ({file}).",
+            "personal": "vectors of faces or people, if it was made of such pictures",
+            "limit": "as it was made", "at_limit": "it stays until it is deleted",
+            "max_age": "", "purge": "", "leaves": "",
+        }  # fmt: skip
+        try:
+            yield {**about, **to_builtins(kept.files(file)), **_who([file])}
+        except OSError as error:
+            yield {**about, "fault": str(error)}
 
 
 def _other(folder: Path, config: Config) -> dict[str, Any]:
@@ -220,8 +244,6 @@ def _sent(config: Config, device: str) -> Iterator[dict[str, Any]]:
         if its.image and config.privacy.pictures != "never":
             rows.append((f"{base}/image/{name}", "the last picture of an event, retained",
                          "a picture as redacted"))  # fmt: skip
-        if its.live:
-            rows.append((f"{base}/live/{name}", "every result", "what is seen"))
     for topic, what, personal in rows:
         yield {"topic": topic, "what": what, "personal": personal}
 

@@ -125,6 +125,7 @@ class Committer:
         self._db, self.space = db, space
         # Of an erasure that was cut short.
         db.run(f"DROP TABLE IF EXISTS {ZEROS}")
+        self.set_overwriting()
         self.ledger = Ledger(
             db, boot=self.identity.boot, clock=self.clock, before=partial(space.bound_log, db)
         )
@@ -228,6 +229,11 @@ class Committer:
         self.ledger.commit()
         self.shelf.committed()
         return answer
+
+    def set_overwriting(self) -> None:
+        """Say to SQLite whether pages that become free are overwritten. Raises StoreError."""
+        assert self._db is not None
+        self._db.run(f"PRAGMA secure_delete = {'ON' if self.settings.overwrite else 'FAST'}")
 
     def cancel(self) -> bool:
         """End a job that failed for a reason of its own, not of the store's. Always True."""

@@ -1,9 +1,10 @@
 """Erasing (privacy): the bytes go, a gap stays.
 
 Three things together take them from the medium, as far as a file system can. SQLite overwrites
-what it deletes within a page always (``secure_delete = FAST``, `database`), and whole pages here;
-pages that became free before are filled with zeros; and the log, which still holds former pages,
-is cut. What a flash controller keeps of overwritten blocks is out of reach.
+what it deletes within a page always (``secure_delete = FAST``, `database`), and whole pages here
+(always, where records have an age: `OutboxSettings.overwrite`); pages that became free before are
+filled with zeros; and the log, which still holds former pages, is cut. What a flash controller
+keeps of overwritten blocks is out of reach.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ class Wish(Struct, frozen=True):
     reason: str = ERASED
     dry: bool = False
     """Only count."""
+    upto: int = 1 << 62
+    """The last number that is looked at."""
     scrub: bool = False
-    """Overwrite what is free even where nothing goes now."""
+    """Fill all that is free with zeros as well: what went before, by delivery, is still there."""
 
 
 class Erased(Struct):
@@ -84,10 +87,10 @@ def erase(committer: Committer, wish: Wish) -> Erased:
             _dead_letters(committer, wish, done)
         if wish.evidence:
             _evidence(committer, wish, done)
-        if (done.any or wish.scrub) and not wish.dry:
+        if wish.scrub and not wish.dry:
             _scrub(committer)
     finally:
-        db.run("PRAGMA secure_delete = FAST")
+        committer.set_overwriting()
     if (done.any or wish.scrub) and not wish.dry:
         _cut_log(committer)
     return done
@@ -97,7 +100,8 @@ def _records(committer: Committer, wish: Wish, done: Erased) -> None:
     ledger, after = committer.ledger, 0
     while True:
         rows = ledger.db.rows(
-            "SELECT seq, kind, body FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (after, _ROWS)
+            "SELECT seq, kind, body FROM record WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            (after, wish.upto, _ROWS),
         )
         if not rows:
             return
@@ -180,7 +184,8 @@ def _dead_letters(committer: Committer, wish: Wish, done: Erased) -> None:
 def _evidence(committer: Committer, wish: Wish, done: Erased) -> None:
     """Evidence whose record was delivered and is kept no more, or stays."""
     ledger = committer.ledger
-    rows = ledger.db.rows("SELECT sha256, seq, bytes, type, state FROM blob ORDER BY seq")
+    sql = "SELECT sha256, seq, bytes, type, state FROM blob WHERE seq <= ? ORDER BY seq"
+    rows = ledger.db.rows(sql, (wish.upto,))
     for sha256, seq, size, type_, state in rows:
         body = ledger.db.value("SELECT body FROM record WHERE seq = ?", (seq,))
         if not wish.old(seq, stamp_of(body) if body else committer.shelf.written(sha256)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,28 @@ _LONGEST = 2000
 
 
 def note(
-    data_dir: Path, what: str, by: str, *, max_bytes: int = MAX_BYTES, **detail: Any
+    data_dir: Path,
+    what: str,
+    by: str,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
 ) -> dict[str, Any]:
-    """Keep that ``by`` was shown ``what``; the line as it is kept.
+    """Keep that ``by`` was shown ``what``; the line as it is kept. What stands in ``detail`` may
+    come from anybody: it never takes the place of what is known here.
 
     Any process that may write to the folder. Raises NotPermitted, StoreFull, StoreError.
     """
-    line = {
+    known: dict[str, Any] = {
         "at": clock.rfc3339(clock.wall_ns()),
         "clock": "synced" if clock.synced() else "unsynced",
         "boot": clock.boot_id(), "mono_ms": int(clock.mono_ms()),
-        "what": what, "by": by, **detail,
+        "what": what, "by": by,
     }  # fmt: skip
+    line = {**known, **{key: its for key, its in (detail or {}).items() if key not in known}}
     data = json.dumps(line, ensure_ascii=False).encode()
     if len(data) > _LONGEST:
-        line = {**{key: line[key] for key in list(line)[:6]}, "cut": len(data)}
+        line = {**known, "cut": len(data)}
         data = json.dumps(line, ensure_ascii=False).encode()
     folder = data_dir / FOLDER
     try:

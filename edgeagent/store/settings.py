@@ -45,3 +45,5 @@ class OutboxSettings(Struct, frozen=True):
     storage_bytes: int = 0
     """Cap on everything in the outbox's folder, others' files too; 0 = none. Where it leaves too
     little, ``max_bytes`` and ``blobs_bytes`` are scaled down (`allotment.shares`)."""
+    overwrite: bool = False
+    """Overwrite all that is deleted, at the cost of one more write of each page."""

@@ -64,6 +64,11 @@ class Job:
         """Long commands look at this, or call `progress`."""
         return self._cancelled.is_set()
 
+    @property
+    def stopped(self) -> threading.Event:
+        """Set once somebody has cancelled it."""
+        return self._cancelled
+
     def progress(self, share: float | None = None, step: str = "", detail: str = "") -> None:
         """Tell how far it is (0..1); published at most every 2 s. Raises Cancelled."""
         if self.cancelled:

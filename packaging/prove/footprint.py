@@ -42,6 +42,11 @@ def field(package: Path, name: str) -> str:
     ).stdout.strip()
 
 
+def packed(package: Path) -> str:
+    """How its content is compressed: xz, zstd."""
+    return "zstd" if b"data.tar.zst" in package.read_bytes()[:2_000_000] else "xz"
+
+
 def sizes(packages: list[Path]) -> None:
     """Download and installed size of each."""
     print("| package | download, MB | installed, MB |\n|---|---|---|")
@@ -72,7 +77,7 @@ def materials(packages: list[Path]) -> None:
 
 def again(release: str, arch: str, packages: list[Path], told: argparse.Namespace) -> int:
     """Build everything a second time elsewhere and compare; how many differ."""
-    pack = "zstd" if b"data.tar.zst" in packages[0].read_bytes()[:2_000_000] else "xz"
+    pack = packed(packages[0])
     with tempfile.TemporaryDirectory(prefix="edgeagent-again-") as folder:
         subprocess.run(
             [sys.executable, str(Path(vendor.__file__).with_name("build.py")), "--release", release,
@@ -115,6 +120,9 @@ def lintian(packages: list[Path], release: str, told: argparse.Namespace) -> int
             return 0
         done = subprocess.run([*command, *names], capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line[:2] in ("E:", "W:")]
+    if packed(packages[0]) == "zstd":
+        # Debian's archive takes xz, and releases are made so; dpkg of 12 and 13 reads both.
+        lines = [line for line in lines if "malformed-deb-archive" not in line]
     kinds = Counter((line[0], line.split(": ")[2].split(" ")[0]) for line in lines)
     print(f"\nlintian of {whose}: {sum(1 for line in lines if line[0] == 'E')} errors, "
           f"{sum(1 for line in lines if line[0] == 'W')} warnings")  # fmt: skip

@@ -18,13 +18,39 @@ PAGES = {"README.md": "index.md"} | {
     name: name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 }
 """Of the checkout's root → of the site."""
+VENDOR = Path(__file__).resolve().parent / "vendor"
+WORKER = "assets/iframe-worker.js"
+"""Search works in a worker, which browsers refuse to pages that are opened from files."""
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)((?:#[^)\s]*)?\))")
+
+
+def on_config(config: Any) -> Any:
+    """The navigation holds what there is: a page that it does not name stands under "More"."""
+    there = {its.name for its in (ROOT / "docs").glob("*.md")} | set(PAGES.values())
+    named: set[str] = set()
+    config.nav = [its for its in (_there(one, there, named) for one in config.nav) if its]
+    if more := sorted(there - named):
+        config.nav.append({"More": more})
+    return config
+
+
+def _there(entry: Any, there: set[str], named: set[str]) -> Any:
+    """An entry of the navigation without the pages that are not there; None = nothing is left."""
+    if isinstance(entry, str):
+        named.add(entry)
+        return entry if "/" in entry or entry in there else None
+    ((title, inside),) = entry.items()
+    if isinstance(inside, str):
+        return {title: inside} if _there(inside, there, named) else None
+    kept = [its for its in (_there(one, there, named) for one in inside) if its]
+    return {title: kept} if kept else None
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Take along what the documents link to outside their own folder."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
+    files.append(File.generated(config, WORKER, abs_src_path=str(VENDOR / "iframe-worker.js")))
     linked: set[str] = set()
     for file in files.documentation_pages():
         for _, target, _ in _LINK.findall(file.content_string):
@@ -47,13 +73,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             f"{match[3]}"
         )
 
+    # `<name>` in a heading is text, not an element of HTML.
+    markdown = re.sub(r"^#.*$", lambda its: its[0].replace("<", "&lt;"), markdown, flags=re.M)
     return _LINK.sub(put, markdown)
 
 
 def _in_checkout(page: str, target: str) -> str:
     """Where a link of a page leads to, from the checkout's root."""
     outside = {its: source for source, its in PAGES.items()}
-    its = outside.get(page, f"docs/{page}")
+    its = page[len("files/") :] if page.startswith("files/") else f"docs/{page}"
+    its = outside.get(page, its)
     return posixpath.normpath(posixpath.join(posixpath.dirname(its), target))
 
 

@@ -22,6 +22,9 @@ _AT_LENS = {
 }
 """By fault of the picture (`sources.X.sight.faults`)."""
 
+_BLIND = 0.8
+"""A distance that must be larger than this is hardly ever reached."""
+
 
 def running(context: Context) -> Iterator[Finding]:
     """Asked over its control socket."""
@@ -127,5 +130,12 @@ def drift(context: Context) -> Iterator[Finding]:
         elif its["state"] == "learning":
             yield Finding("drift", "ok", f"{name}: what is usual is learned, {its['learned']:.0%}",
                           how)  # fmt: skip
+        elif blind := [its_ for its_, limit in its.get("limit", {}).items() if limit >= _BLIND]:
+            yield Finding(
+                "drift", "note", f"{name}: {', '.join(blind)} changed so much while it learned "
+                "that drift of it will hardly be seen", how,
+                f'Let it learn longer: pipelines.{name}.drift.learn = "28 d", then edgeagent drift '
+                f"learn {name}",
+            )  # fmt: skip
         else:
             yield Finding("drift", "ok", f"{name}: it sees what is usual", how)

@@ -138,6 +138,7 @@ def _told(count: Count) -> Iterator[str]:
     if count.hidden:
         yield (
             f"This broker keeps back retained messages: {len(count.hidden)} came only when asked"
-            " for by name, so devices may be missing. Raise max_queued_messages of the broker"
-            " (mosquitto's default is 1000), or name the collector's database with --db."
+            " for by name, so devices may be missing. Name the collector's database with --db;"
+            " mosquitto brings all with a higher max_queued_messages (by default 1000), RabbitMQ"
+            " brings nothing to wildcards."
         )

@@ -15,7 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from edgeagent.capture.child import tie
-from edgeagent.prove.trial import confine
+from edgeagent.prove.trial import KINDLY, confine
 
 if TYPE_CHECKING:
     from edgeagent.manifest import Package
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edgeagent.prove.tune.choice import Choice
     from edgeagent.prove.tune.search import Bars
 
-_NICE = 19
 _CALLS, _CALLS_S = 60, 3.0
 """Runs of what was found, before it is told."""
 
@@ -34,7 +33,8 @@ def main(channel: int) -> None:
     ask = json.loads(sys.stdin.buffer.readline())
     tie(0)
     # What the search starts in turn inherits all of this.
-    confine(ask["memory_bytes"], ask["cpu_s"], ask["file_bytes"], nice=_NICE)
+    os.environ[KINDLY] = "1"
+    confine(ask["memory_bytes"], ask["cpu_s"], ask["file_bytes"])
     sys.path[:] = ask["path"]
     from edgeagent.errors import EdgeAgentError
 

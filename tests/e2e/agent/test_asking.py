@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ id = "door-7"
 [mqtt]
 host = "127.0.0.1"
 port = {port}
+[trust]
+repository = "{folder}"
 [commands]
 allow = ["infer", "explain", "cancel"]
 [sources.cam0]
@@ -39,6 +42,8 @@ snapshot = true
 live = true
 rules = [{{ when = "score > 0.1", do = ["event"] }}]
 """
+pytestmark = pytest.mark.timeout(280)
+
 ENDS = ("successful", "failed", "rejected", "cancelled")
 
 
@@ -47,8 +52,10 @@ class Desk:
 
     def __init__(self, folder: Path, broker: Mosquitto) -> None:
         self.listener = Listener(broker.port, "edgeagent/door-7/#")
-        self.agent = AgentProcess(CONFIG.format(port=broker.port), folder)
-        self.folder = folder
+        self.repository = folder / "repository"
+        (self.repository / "metadata").mkdir(parents=True)
+        text = CONFIG.format(port=broker.port, folder=self.repository)
+        self.agent = AgentProcess(text, folder)
 
     def give(self, type: str, id: str, **arguments: Any) -> None:
         order = {"status": "init", "at": clock.rfc3339(clock.wall_ns()), **arguments}
@@ -63,7 +70,7 @@ class Desk:
             said = [json.loads(payload) for payload in self.listener.on(topic) if payload]
             return next((its for its in said if its["status"] in ENDS), None)
 
-        found: dict[str, Any] = self.listener.until(final, 60)
+        found: dict[str, Any] = self.listener.until(final, 120)
         return found
 
     def cli(self, *arguments: object) -> dict[str, Any]:
@@ -102,10 +109,17 @@ def test_the_desk_and_the_device_get_the_same_answers(desk: Desk, tmp_path: Path
     near = desk.cli("infer", "parts", file)
     assert far["result"]["predictions"] == near["predictions"] != []
     assert far["result"]["model"] == near["model"]
+    near_predictions = near["predictions"]
     assert near.keys() - {"input", "sample"} == far["result"].keys() - {"of", "picture"}
     far = desk.ask("explain", "x1", model="parts", input=inline, name="part.png", runs=60)
     near = desk.cli("explain", "parts", file, "--runs", 60)
     assert {key: its for key, its in far["result"].items() if key != "of"} == near
+
+    shutil.copy(file, desk.repository / "part.png")
+    fetched = desk.ask("infer", "f1", model="parts", fetch="part.png")
+    assert fetched["result"]["predictions"] == near_predictions
+    assert fetched["result"]["of"] == {"input": "part.png"}
+    assert desk.ask("infer", "f2", model="parts", fetch="none.png")["reason"] == "not-found"
 
     seen = desk.ask("infer", "i2", source="cam0")["result"]
     assert seen["of"]["source"] == "cam0" and seen["model"].startswith("parts@")

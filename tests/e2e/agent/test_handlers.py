@@ -122,6 +122,7 @@ def test_from_its_author_to_a_running_pipeline(kit: Path, tmp_path: Path) -> Non
         agent.until(lambda its: _stepped(its, "plain", 5))
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -131,10 +132,8 @@ def test_from_its_author_to_a_running_pipeline(kit: Path, tmp_path: Path) -> Non
     ],
 )
 def test_what_it_does_wrong_is_told_and_others_run_on(
-    kit: Path, tmp_path: Path, body: str, says: str, full: bool
+    kit: Path, tmp_path: Path, body: str, says: str
 ) -> None:
-    if not full and says != "SIGSEGV":
-        pytest.skip("an agent of its own (EDGEAGENT_TESTS=full)")
     (kit / "handler.py").write_text(
         "from edgeagent.handler import *\ncount = 0\ndef decode(outputs, about):\n"
         f"    global count\n    count += 1\n    if count > 5:\n        {body}\n    return []\n"
@@ -144,11 +143,13 @@ def test_what_it_does_wrong_is_told_and_others_run_on(
     assert found.exit_code == 0, found.stderr
     shutil.move(kit.parents[1], tmp_path / "models")
     with AgentProcess(tmp_path / "agent.toml", tmp_path / "agent") as agent:
-        status = agent.until(lambda its: _says(its, says) and its)
+        status = agent.until(lambda its: _says(its, says) and its, 90)
         assert status["pipelines"]["own"]["state"] == "degraded"
         assert "rollback own" in status["pipelines"]["own"]["reason"]
         before = status["pipelines"]["plain"]["steps"]
-        status = agent.until(lambda its: its["pipelines"]["plain"]["steps"] > before + 40 and its)
+        status = agent.until(
+            lambda its: its["pipelines"]["plain"]["steps"] > before + 40 and its, 90
+        )
         plain = status["pipelines"]["plain"]
         assert plain["state"] == "ok" and plain["failed"] == 0
 

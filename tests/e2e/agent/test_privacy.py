@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from edgeagent import clock
-from edgeagent.privacy.stores import NAMES
 from edgeagent.store import looks
 from edgeagent.store.verify import verify
 from edgeagent.testing.agent import AgentProcess
@@ -192,4 +191,3 @@ def test_without_an_agent_it_is_done_on_the_files(tmp_path: Path) -> None:
     assert verify(agent.data, deep=True).ok
     noted = [(its["what"], its["by"]) for its in looks.read(agent.data)]
     assert noted[-3:] == [("privacy-report", ME), ("purge", ME), ("purge", ME)]
-    assert NAMES == ("records", "evidence", "decisions", "looks", "crashes")

@@ -72,14 +72,14 @@ class Camera:
             os.utime(file, (self._at, self._at))
 
 
-def edgeagent(agent: AgentProcess, *arguments: str) -> tuple[int, Any]:
+def edgeagent(agent: AgentProcess, *arguments: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "edgeagent", *arguments, "--config", str(agent.config),
          "--data-dir", str(agent.data), "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    return json.loads(done.stdout)
 
 
 def drift_of(subscriber: Any) -> list[dict[str, Any]]:
@@ -102,6 +102,7 @@ def ordered(subscriber: Any, id_: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.usefixtures("in_full")
 def test_from_the_camera_to_the_annotation_tool_and_back(
     broker: Mosquitto, subscriber: Any, fleet: Any, tmp_path: Path
 ) -> None:
@@ -133,14 +134,12 @@ def test_from_the_camera_to_the_annotation_tool_and_back(
         assert begun["phase"] == "new"
         named = {its["feature"]: its for its in begun["changed"]}
         assert named["brightness"]["now"][0] < 0.6 * named["brightness"]["was"][0]
-        code, report = edgeagent(agent, "status")
-        assert code == 1
+        report = agent.client.status()
+        assert report["state"] == "degraded"
         assert any(its.startswith("door: drift: ") for its in report["reasons"])
-        code, found = edgeagent(agent, "doctor")
-        assert [its["severity"] for its in found["findings"] if its["check"] == "drift"] == [
-            "problem"
-        ]
-        _, answer = edgeagent(agent, "why", "door")
+        found = agent.client.result("doctor")["findings"]
+        assert [its["severity"] for its in found if its["check"] == "drift"] == ["problem"]
+        answer = agent.client.result("why", target="door")
         assert any("drift" in line for line in answer["lines"])
 
         # Asked for, twice by the same order: each sample once.
@@ -176,7 +175,7 @@ def test_from_the_camera_to_the_annotation_tool_and_back(
         assert all(0 < its["score"] <= 1 for its in made.loadAnns(made.getAnnIds()))
         assert len(made.getAnnIds()) > 0
         at_device = tmp_path / "at-device"
-        _, exported = edgeagent(agent, "pool", "export", "--coco", str(at_device))
+        exported = edgeagent(agent, "pool", "export", "--coco", str(at_device))
         assert exported["samples"] >= len(pictures)
 
         # Over, once.

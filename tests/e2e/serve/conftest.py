@@ -49,6 +49,11 @@ queue = 4
 """
 
 
+def ready(client: Client) -> bool:
+    """What is to be open at the start is."""
+    return client("GET", "/v2/health/ready").status == 200
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     pytest.importorskip("httptools", reason="pip install 'edgeagent[serve]'")
@@ -62,6 +67,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         echo_package(folder / "data" / "models", f"echo-{dtype}", dtype=dtype)
     port = free_port()
     with AgentProcess(CONFIG.format(port=port, folder=folder), folder) as agent:
-        agent.until(lambda status: status["state"] == "online")
-        yield Client(port, agent)
+        client = Client(port, agent)
+        agent.until(lambda status: status["state"] == "online" and ready(client), 90)
+        yield client
         assert "Traceback" not in agent.log

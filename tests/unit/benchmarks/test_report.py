@@ -28,6 +28,11 @@ QUIET = Soak(
 )  # fmt: skip
 
 
+def test_what_is_learned_in_the_first_minutes_is_no_leak() -> None:
+    soak = replace(QUIET, rows=rows(10.0))
+    assert soak.complaints(soak.slopes(6)) == [], "1.3 MB in eight minutes"
+
+
 def test_nothing_to_complain_of() -> None:
     slopes = QUIET.slopes(6)
     assert QUIET.complaints(slopes) == []
@@ -42,7 +47,7 @@ def test_nothing_to_complain_of() -> None:
 
 
 @pytest.mark.parametrize(("changed", "said"), [
-    ({"rows": rows(3.0)}, "anonymous_mb grows: +3 [+3, +3] MB/h"),
+    ({"rows": rows(60.0)}, "anonymous_mb grows: +60 [+60, +60] MB/h"),
     ({"arrived": [1.0, 2.0]}, "0.2 events a minute arrived"),
     ({"closes": False}, "the device's account does not close"),
     ({"streams": [StreamAudit("soak", "01J", True, 500, 499, missing=[(7, 7)])]},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeagent.drift import shares
 from edgeagent.drift.shares import Shares
-from edgeagent.drift.sketch import RANK_ERROR, SIZE, Kept, Sketch, distance
+from edgeagent.drift.sketch import RANK_ERROR, SIZE, Packed, Sketch, distance
 
 NUMBERS = st.integers(-4096, 4096).map(float)
 """Values that a sketch keeps to the last bit."""
@@ -47,7 +47,7 @@ def exact(a: list[float], b: list[float]) -> float:
     return float(np.abs(ranks[0] - ranks[1]).max())
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30, deadline=None)
 @given(st.lists(MANY, min_size=2, max_size=5), st.randoms(use_true_random=False))
 def test_in_whatever_order_they_are_merged_ranks_are_within_the_bound(
     parts: list[list[float]], rng: random.Random
@@ -64,17 +64,19 @@ def test_in_whatever_order_they_are_merged_ranks_are_within_the_bound(
     assert distance(left, right) <= 2 * RANK_ERROR
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=SIZE - 1), st.lists(NUMBERS, min_size=1, max_size=90))
 def test_few_values_are_kept_as_they_are(a: list[float], b: list[float]) -> None:
     assert distance(of(a), of(b)) == pytest.approx(exact(a, b))
     assert distance(of(a), of(a[::-1])) == 0.0
 
 
+@settings(max_examples=40, deadline=None)
 @given(MANY)
 def test_a_sketch_survives_its_file(values: list[float]) -> None:
     sketch = of(values)
-    data = msgspec.msgpack.encode(Kept.of(sketch))
-    back = msgspec.msgpack.decode(data, type=Kept).sketch()
+    data = msgspec.msgpack.encode(Packed.of(sketch))
+    back = msgspec.msgpack.decode(data, type=Packed).sketch()
     assert back.n == sketch.n
     assert distance(back, sketch) == 0.0
     assert len(data) <= 4 * (4 * SIZE) + 200
@@ -87,7 +89,7 @@ def test_a_value_is_kept_to_a_fortieth_of_a_percent(value: float) -> None:
 
 
 def test_what_does_not_add_up_is_refused() -> None:
-    kept = Kept.of(of([1.0, 2.0, 3.0]))
+    kept = Packed.of(of([1.0, 2.0, 3.0]))
     kept.n = 7
     with pytest.raises(ValueError, match="add up"):
         kept.sketch()

@@ -63,7 +63,7 @@ def test_days_like_the_first_tell_nothing_and_a_shift_is_told_once(tmp_path: Pat
     its.days(2)
     assert its.drift.status()["state"] == "learning"
     assert its.drift.status()["learned"] == pytest.approx(0.5, abs=0.01)
-    its.days(14)
+    its.days(8)
     assert its.drift.status()["state"] == "watching"
     assert told == []
 
@@ -208,7 +208,9 @@ def test_chapters_are_few_and_the_most_alike_become_one() -> None:
         chapter = Chapter()
         for value in rng.normal(loc=10.0 * (number % 3), size=60):
             chapter.add({"x": float(value)}, "a")
-        reference.take(chapter, late=number > 30, least=10)
+        if number > 30:
+            reference.widen(chapter, 10, 0.0)
+        reference.take(chapter, 10)
     assert len(reference.chapters) <= MOST
     assert reference.looks == 3600
     medians = sorted(

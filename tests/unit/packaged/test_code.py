@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeagent.errors import CodeFailed, NotPermitted, PackageError
+from edgeagent.errors import CodeFailed, NotPermitted, PackageError, ProofFailed
 from edgeagent.manifest import Package
 from edgeagent.packaged import code as code_module
 from edgeagent.packaged import permit
 from edgeagent.packaged.code import Code
 from edgeagent.packaged.permit import Terms, Vouched, read
+from edgeagent.prove.child import Limits, prove_in_child
 from edgeagent.types import Detection, Label, Placement
 
 ATTACKS = (Path(__file__).parent / "attacks.py").read_text()
@@ -72,6 +75,19 @@ def test_whatever_it_does_it_is_told_and_started_again(
         assert code.deaths == 3
         assert ask(code, -5) == [Label("done", 1.0)]
         assert 0 < len(code.figures()["printed"]) <= 200
+    finally:
+        code.close()
+
+
+def test_a_device_short_of_time_is_no_fault_of_the_code(made: Any) -> None:
+    permit.use(rushed)
+    code = Code(made(ATTACKS), 0.0)
+    permit.use(permit.nobody)
+    try:
+        os.kill(code.pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (code.pid, signal.SIGCONT)).start()
+        assert ask(code, 99) == [Label("fine", 0.5)]
+        assert code.deaths == 0
     finally:
         code.close()
 
@@ -162,6 +178,20 @@ def test_code_that_does_not_load_says_where(made: Any) -> None:
             Code(package, 0.0)
     finally:
         permit.use(permit.nobody)
+
+
+@pytest.mark.usefixtures("permitted")
+def test_it_is_proven_within_the_limits_of_a_proof(made: Any) -> None:
+    """Such as doctor's, which has seconds of processor time only."""
+    package = made("def decode(outputs, about):\n return []\n")
+    text = (package.folder / "model.toml").read_text()
+    window = 'kind = "window"\nchannels = ["a", "b", "c", "d"]\nrate_hz = 1.0\nlength = 1'
+    (package.folder / "model.toml").write_text(text.replace('kind = "tensor"', window))
+    proof = prove_in_child(package.folder, limits=Limits(timeout_s=15, calls=3, seconds=0.2))
+    assert proof.runs == 3 and "handler.py in a process of its own" in proof.receipt
+    permit.use(permit.nobody)
+    with pytest.raises(ProofFailed, match="this device runs none"):
+        prove_in_child(package.folder, limits=Limits(timeout_s=15, calls=3, seconds=0.2))
 
 
 @pytest.mark.usefixtures("permitted")

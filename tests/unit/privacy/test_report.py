@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeagent.config.load import Loaded
-from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Retention
+from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Refine, Retention
 from edgeagent.config.toml import Places
 from edgeagent.errors import UsageError
 from edgeagent.privacy import page
@@ -37,6 +37,20 @@ def test_what_no_row_describes_is_still_counted(tmp_path: Path) -> None:
     assert stores["evidence"]["max_age"] == "72 h"
 
 
+def test_galleries_are_told_wherever_they_lie(tmp_path: Path) -> None:
+    gallery = tmp_path / "elsewhere" / "people.gallery"
+    gallery.parent.mkdir()
+    gallery.write_bytes(b"v" * 12)
+    gallery.chmod(0o600)
+    second = Refine(model="faces", gallery=str(gallery))
+    its = told(
+        tmp_path, pipelines={"door": Pipeline(source="c", model="m", refine={"who": second})}
+    )
+    (row,) = [row for row in its["stores"] if row["store"].startswith("gallery")]
+    assert (row["count"], row["bytes"], row["modes"]) == (1, 12, ["-rw-------"])
+    assert str(gallery) in row["contents"] and row["personal"]
+
+
 def test_a_damaged_store_is_told_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "outbox.db").write_bytes(b"no database" * 100)
@@ -46,7 +60,7 @@ def test_a_damaged_store_is_told_in_its_place(tmp_path: Path) -> None:
 
 
 def test_pages_hold_every_store_and_no_markup_of_others(tmp_path: Path) -> None:
-    looks.note(tmp_path, "capture", "mqtt:<script>alert(1)</script>", source="a|b")
+    looks.note(tmp_path, "capture", "mqtt:<script>alert(1)</script>", {"source": "a|b"})
     hidden = Pipeline(source="cam0", model="people", redact=Redact(labels=["person"]))
     its = told(tmp_path, pipelines={"door": hidden}, mqtt=Mqtt(host="broker.example"))
     for text in (page.html(its), page.markdown(its)):
@@ -87,7 +101,10 @@ def test_looks_are_bounded_survive_torn_lines_and_go_by_age(tmp_path: Path) -> N
     gone = looks.purge(tmp_path, lambda its: its["by"] != "after", dry=True)
     assert gone == count - 1 == looks.purge(tmp_path, lambda its: its["by"] != "after", dry=False)
     assert [its["by"] for its in looks.read(tmp_path)] == ["after"]
-    looks.note(tmp_path, "x" * 50, "long", detail="y" * 5000)
+    looks.note(tmp_path, "capture", "who", {"by": "somebody else", "max_bytes": 1, "at": "never"})
+    last = list(looks.read(tmp_path))[-1]
+    assert (last["by"], last["max_bytes"]) == ("who", 1) and last["at"] > "2026"
+    looks.note(tmp_path, "x" * 50, "long", {"x": "y" * 5000})
     assert list(looks.read(tmp_path))[-1]["cut"] > 5000
 
 

@@ -45,10 +45,12 @@ def before(ns: int, **keys: Any) -> Wish:
 
 
 @pytest.mark.parametrize("max_bytes", [1 << 20, 8 << 20])
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_nothing_of_what_was_deleted_at_any_time_is_left_in_any_file(
-    opened: Opener, max_bytes: int
+    opened: Opener, max_bytes: int, *, overwrite: bool
 ) -> None:
-    outbox = opened(max_bytes=max_bytes, keep_sent_s=0.0, boot="b0")
+    """By a purge, which fills free pages; by a rule, for which all is overwritten as it goes."""
+    outbox = opened(max_bytes=max_bytes, keep_sent_s=0.0, boot="b0", overwrite=overwrite)
     for turn in range(4):
         marked(outbox, "a-face-of-old", 120, BEGAN_NS - 5000 * SECOND, seed=turn)
         outbox.connected()
@@ -56,7 +58,9 @@ def test_nothing_of_what_was_deleted_at_any_time_is_left_in_any_file(
             outbox.delivered(batch)
         marked(outbox, "somebody-else", 20, BEGAN_NS - 10 * SECOND, seed=turn)
     assert files_with(outbox, "a-face-of-old")
-    done = outbox.erase(before(BEGAN_NS - 1000 * SECOND, undelivered=True))
+    done = outbox.erase(
+        before(BEGAN_NS - 1000 * SECOND, undelivered=True, scrub=not overwrite)
+    )  # fmt: skip
     assert done.any
     assert files_with(outbox, "a-face-of-old") == []
     assert files_with(outbox, "somebody-else")
@@ -87,7 +91,7 @@ def test_evidence_alone_is_told_by_a_record_where_nobody_has_got_it(opened: Open
     outbox = opened()
     marked(outbox, "old", 1, BEGAN_NS - 5000 * SECOND)
     done = outbox.erase(
-        Wish(lambda seq, _: seq <= 1, records=False, undelivered=True, reason="retention")
+        Wish(lambda *_: True, upto=1, records=False, undelivered=True, reason="retention")
     )
     assert (done.records, done.evidence, done.unsent) == (0, 1, 1)
     outbox.connected()

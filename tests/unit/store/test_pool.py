@@ -30,7 +30,7 @@ KEPT = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(KEPT, st.integers(1, 5))
 def test_whatever_comes_the_quotas_hold(
     samples: list[tuple[str, str, int, int, bool]], each: int
