@@ -241,6 +241,8 @@ def _sent(config: Config, device: str) -> Iterator[dict[str, Any]]:
          "pictures as redacted, where somebody asked for one"),
     ]  # fmt: skip
     for name, its in config.pipelines.items():
+        if its.live:
+            rows.append((f"{base}/live/{name}", "every result", "what was seen and where"))
         if its.image and config.privacy.pictures != "never":
             rows.append((f"{base}/image/{name}", "the last picture of an event, retained",
                          "a picture as redacted"))  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeagent.config.load import Loaded
-from edgeagent.config.model import Config, Mqtt, Pipeline, Redact, Refine, Retention
+from edgeagent.config.model import Config, Mqtt, Pipeline, Privacy, Redact, Refine, Retention
 from edgeagent.config.toml import Places
 from edgeagent.errors import UsageError
 from edgeagent.privacy import page
@@ -35,6 +35,18 @@ def test_what_no_row_describes_is_still_counted(tmp_path: Path) -> None:
     assert other["names"] == ["notes-of-the-installer.txt"]
     assert (stores["decisions"]["count"], stores["decisions"]["bytes"]) == (1, 10)
     assert stores["evidence"]["max_age"] == "72 h"
+
+
+def test_ways_out_are_those_that_are_configured(tmp_path: Path) -> None:
+    broker = Mqtt(host="broker.example")
+    two = {"door": Pipeline(source="c", model="m", live=True, image=True),
+           "gate": Pipeline(source="c", model="m")}  # fmt: skip
+    ways = {its["topic"] for its in told(tmp_path, mqtt=broker, pipelines=two)["sent"]}
+    assert {"edgeagent/door-7/live/door", "edgeagent/door-7/image/door"} <= ways
+    assert not any(way.endswith("/gate") for way in ways)
+    never = told(tmp_path, mqtt=broker, pipelines=two, privacy=Privacy(pictures="never"))
+    assert "edgeagent/door-7/image/door" not in {its["topic"] for its in never["sent"]}
+    assert told(tmp_path, pipelines=two)["sent"] == []
 
 
 def test_galleries_are_told_wherever_they_lie(tmp_path: Path) -> None:
