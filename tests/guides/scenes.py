@@ -234,6 +234,7 @@ def _seen(stage: Stage) -> AgentProcess:
     stage.broker()
     stage.environment["EDGEAGENT_FLEET_DB"] = str(stage.folder / "fleet.db")
     stage.background("edgeagent fleet collect")
+    eventually((stage.folder / "fleet.db").exists)
     light = stage.folder / "board" / "sys" / "class" / "leds" / "ACT"
     light.mkdir(parents=True)
     for file, value in (("trigger", "[none] timer"), ("brightness", "0"), ("max_brightness", "1")):
@@ -244,8 +245,16 @@ def _seen(stage: Stage) -> AgentProcess:
         f"lights.light.__defaults__ = (pathlib.Path({str(stage.folder / 'board')!r}),); main()"
     )
     agent = stage.agent(
-        BELT + '[commands]\nallow = ["ping", "doctor", "identify"]\n',
+        BELT
+        + '[commands]\nallow = ["ping", "doctor", "identify"]\n'
+        + '[sync]\nconfirm = "collector"\n',
         python=(sys.executable, "-c", board),
     )
     agent.until(lambda its: its["outbox"]["delivered"] > 30, PATIENCE_S)
     return agent
+
+
+@scene("an empty folder, and no broker yet")
+def empty(stage: Stage) -> None:
+    stage.port = free_port()
+    stage.environment["EDGEAGENT_FLEET_PORT"] = str(stage.port)

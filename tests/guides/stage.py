@@ -41,7 +41,8 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ends = ExitStack()
-        self._broker: Mosquitto | None = None
+        self.port = 0
+        """Stands for 1883 in what is typed."""
         tools = folder / ".bin"
         tools.mkdir(parents=True)
         for name, line in _SHIMS.items():
@@ -68,12 +69,12 @@ class Stage:
         settings.mkdir(exist_ok=True)
         for tool in ("mosquitto_sub", "mosquitto_pub"):
             (settings / tool).write_text(f"-p {broker.port}\n")
-        self._broker = broker
+        self.port = broker.port
         return broker
 
     def agent(self, config: str, **started: Any) -> AgentProcess:
         """A running agent with this configuration; it knows the broker where there is one."""
-        port = self._broker.port if self._broker else 9
+        port = self.port or 9
         text = re.sub(r"^port = 1883\b", f"port = {port}", config, flags=re.MULTILINE)
         return self.ends.enter_context(
             AgentProcess(
@@ -93,6 +94,8 @@ class Stage:
 
     def type(self, typed: Typed) -> tuple[int, str]:
         """Its exit code and what it said, as it would stand on a terminal."""
+        if self.port:
+            typed = typed._replace(command=re.sub(r"\b1883\b", str(self.port), typed.command))
         if typed.command.endswith(" &"):
             self.background(typed.command[:-2])
             if found := re.search(r"fleet simulate (\d+)", typed.command):
