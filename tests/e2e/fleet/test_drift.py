@@ -121,7 +121,7 @@ def test_from_the_camera_to_the_annotation_tool_and_back(
         learned = agent.until(lambda its: its["drift"]["door"])
         assert learned["state"] == "learning"
         assert learned["looks"] > 0
-        camera.takes(150)
+        camera.takes(320)
         agent.until(lambda its: its["drift"]["door"]["state"] == "watching")
         camera.takes(60)
         agent.until(lambda its: "brightness" in its["drift"]["door"].get("distance", {}))
