@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -180,6 +181,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="PART", help="added to the report")
     parser.add_argument("--render", action="store_true", help="the report again, from its JSON")
     told = parser.parse_args()
+    # What was started is ended too, when somebody's patience is over.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run = Run(told.out, "whole form" if told.full else "short form", _command(told))
     if told.peers or told.only or told.render:
         run.take_up()

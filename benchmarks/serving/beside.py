@@ -158,7 +158,9 @@ def measure(venvs: Path, rounds: int, span_s: float) -> dict[str, dict[str, floa
                     pid = found[its.partition(",")[0]][1]
                     before = cpu_s(pid)
                     run = loop(port, bodies, connections, span_s if turn else span_s / 4)
-                    assert set(run.statuses) == {200}, (its, run.statuses)
+                    # The first, short one may be too short for a busy machine.
+                    assert set(run.statuses) <= {200}, (its, run.statuses)
+                    assert run.took or not turn, its
                     if turn:  # the first is for warming up
                         runs[its].append(run)
                         spent[its].append((cpu_s(pid) - before) / len(run.took) * 1e6)
