@@ -62,7 +62,7 @@ def started(command: list[str], port: int, log: Path, **environment: str) -> Ite
 
 
 def until_ready(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/digits/ready").read()

@@ -20,7 +20,7 @@ class Drift(Struct, forbid_unknown_fields=True):
     """How long is learned what is usual, in the samples' time."""
     samples: Annotated[int, Meta(ge=40, le=10_000)] = 200
     """Looks that are compared at a time; with fewer nothing is said."""
-    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.25
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.3
     """Share of looks (Kolmogorov-Smirnov distance) that must be elsewhere, if no larger change was
     usual."""
     reference: Literal["auto", "device"] = "auto"

@@ -21,7 +21,7 @@ from edgeagent.errors import InputError
 
 MOST = 12
 """Chapters; beyond it the two that are nearest to each other become one."""
-_MARGIN = 1.3
+_MARGIN = 1.4
 """What is called drift is so much further away than what was usual."""
 _LIMIT = 0.9
 _VERSION = 1

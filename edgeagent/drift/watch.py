@@ -49,7 +49,7 @@ class DriftSettings(Struct, frozen=True):
     learn_ms: float = 7 * 86.4e6
     samples: int = 200
     """Looks in a chapter, and in what is compared with it."""
-    threshold: float = 0.25
+    threshold: float = 0.3
     ignore: frozenset[str] = frozenset()
     from_package: bool = True
     """Use the package's reference where it has one."""

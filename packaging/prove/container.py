@@ -144,14 +144,20 @@ class Container:
                 return child
         return 0
 
+    def inside(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        """A command in it, as its user: what engines call exec."""
+        owner = self._its["User"]
+        enter = ["nsenter", "-t", str(self.pid()), "-m", "-p", "-n", "-i", "-u", "-r",
+                 "-S", owner, "-G", owner]  # fmt: skip
+        return subprocess.run(
+            [*enter, *command], env=machine.INSIDE, capture_output=True, check=False
+        )
+
     def healthy(self) -> bool:
         """What its own health check says."""
         kind, *check = self._its["Healthcheck"]["Test"]
         assert kind == "CMD"
-        owner = self._its["User"]
-        enter = ["nsenter", "-t", str(self.pid()), "-m", "-p", "-n", "-i", "-u", "-r",
-                 "-S", owner, "-G", owner]  # fmt: skip
-        return subprocess.run([*enter, *check], env=machine.INSIDE, check=False).returncode == 0
+        return self.inside(*check).returncode == 0
 
     def stop(self) -> tuple[int, float]:
         """By its stop signal, as an engine does; exit code and seconds."""
@@ -176,12 +182,13 @@ class Proof:
     def __init__(self, image: Image, box: Container, broker: Mosquitto, heard: Listener) -> None:
         self.image, self.box, self.broker, self.heard = image, box, broker, heard
 
+    def _batches(self) -> list[dict[str, Any]]:
+        bodies = self.heard.on(f"edgeagent/{DEVICE}/records")
+        return [json.loads(zlib.decompress(its) if its[:1] == b"\x78" else its) for its in bodies]
+
     def _events(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for body in self.heard.on(f"edgeagent/{DEVICE}/records"):
-            batch = json.loads(zlib.decompress(body) if body[:1] == b"\x78" else body)
-            found += [its for its in batch["records"] if its["kind"] == "event"]
-        return found
+        return [its for batch in self._batches() for its in batch["records"]
+                if its["kind"] == "event"]  # fmt: skip
 
     def first_event(self) -> str:
         began = time.monotonic()
@@ -224,11 +231,8 @@ class Proof:
         return "0 when online and while the broker is away, not 0 while it is stopped (SIGSTOP)"
 
     def _state(self) -> str:
-        owner = int(self.image.told["config"]["User"])
-        enter = ["nsenter", "-t", str(self.box.pid()), "-m", "-p", "-n", "-i", "-u", "-r",
-                 "-S", str(owner), "-G", str(owner), "edgeagent", "status", "--json"]  # fmt: skip
-        done = subprocess.run(enter, env=machine.INSIDE, capture_output=True, check=False)
-        return str(json.loads(done.stdout or b"{}").get("state", ""))
+        told = self.box.inside("edgeagent", "status", "--json").stdout
+        return str(json.loads(told or b"{}").get("state", ""))
 
     def reloaded(self) -> str:
         """The configuration that is mounted changes; SIGHUP, the same process."""
@@ -253,9 +257,7 @@ class Proof:
         self.box.start()
         until("an event with a higher number",
               lambda: max(its["seq"] for its in self._events()) > max(before), 60)  # fmt: skip
-        topic = f"edgeagent/{DEVICE}/records"
-        epochs = {json.loads(zlib.decompress(body) if body[:1] == b"\x78" else body)["epoch"]
-                  for body in self.heard.on(topic)}  # fmt: skip
+        epochs = {batch["epoch"] for batch in self._batches()}
         if len(epochs) != 1:
             raise Failed(f"it took itself for another device: epochs {epochs}")
         self.box.stop()

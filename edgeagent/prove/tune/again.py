@@ -15,6 +15,8 @@ SECONDS = 120.0
 """About so long a search takes at most …"""
 SHARE = 0.25
 """… in which something is run for so much of the time."""
+LAST = True
+"""It gets what nobody else wants of the processor."""
 _TIMEOUT_S = 300.0
 """Whatever it does: after that it is ended."""
 _CPU_S = 300
@@ -36,7 +38,7 @@ def tune_again(package: Package, before: Choice, stopped: Event) -> Choice:
     """
     ask = {
         "folder": str(Path(package.folder).absolute()), "before": msgspec.to_builtins(before),
-        "seconds": SECONDS, "share": SHARE,
+        "seconds": SECONDS, "share": SHARE, "last": LAST,
         "memory_bytes": memory_limit(), "cpu_s": _CPU_S, "file_bytes": _FILES,
     }  # fmt: skip
     with Child(ask, module="edgeagent.prove.tune.worker") as child:

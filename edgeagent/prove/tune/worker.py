@@ -33,7 +33,8 @@ def main(channel: int) -> None:
     ask = json.loads(sys.stdin.buffer.readline())
     tie(0)
     # What the search starts in turn inherits all of this.
-    os.environ[KINDLY] = "1"
+    if ask["last"]:
+        os.environ[KINDLY] = "1"
     confine(ask["memory_bytes"], ask["cpu_s"], ask["file_bytes"])
     sys.path[:] = ask["path"]
     from edgeagent.errors import EdgeAgentError

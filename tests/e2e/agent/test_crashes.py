@@ -131,6 +131,7 @@ def test_a_signal_in_the_daemon_is_told_at_the_next_start_and_once(agent: AgentP
     assert shell("crashes", "--data-dir", agent.data).stdout == "Nothing has crashed.\n"
 
 
+@pytest.mark.usefixtures("in_full")
 def test_exceptions_are_told_at_once_without_secrets(agent: AgentProcess) -> None:
     with agent:
         runs(agent)
@@ -146,6 +147,7 @@ def test_exceptions_are_told_at_once_without_secrets(agent: AgentProcess) -> Non
     assert any("belt: frame" in line or "INFO" in line for line in kept["source cam0"]["last"])
 
 
+@pytest.mark.usefixtures("in_full")
 @pytest.mark.parametrize("agent", ["hosted"], indirect=True)
 def test_the_death_of_a_child_is_told_with_its_stack(agent: AgentProcess) -> None:
     with agent:
@@ -159,6 +161,7 @@ def test_the_death_of_a_child_is_told_with_its_stack(agent: AgentProcess) -> Non
     assert list(agent.folder.rglob("core*")) == []
 
 
+@pytest.mark.usefixtures("in_full")
 def test_killed_is_a_crash_and_stopped_is_none(agent: AgentProcess) -> None:
     with agent:
         runs(agent)

@@ -157,6 +157,7 @@ def _all_noted(agent: AgentProcess, sha256: str) -> None:
     assert [(its["count"], its["named"]) for its in ends] == [(1, [sha256])]
 
 
+@pytest.mark.usefixtures("in_full")
 def test_rules_are_kept_while_it_runs_and_the_account_holds(tmp_path: Path) -> None:
     text = CONFIG.format(port=1, socket=tmp_path / "http").replace('host = "127.0.0.1"', "")
     rules = '[retention]\nrecords = "2 s"\nevidence = "1 s"\ndecisions = "1 s"\n'

@@ -91,7 +91,12 @@ class Room:
         self.desk.connect("127.0.0.1", self.broker.port)
         self.desk.loop_start()
         self.agent.start()
-        self.until(self.well, 120)  # Several begin side by side; this is no part of the claim.
+        try:
+            # Several begin side by side; this is no part of the claim.
+            self.until(self.well, 120)
+        except BaseException:
+            self.close()
+            raise
         self.base = self.said["reported"]["config"]["hash"]
 
     def _take(self, _client: Any, _data: Any, message: Any) -> None:
