@@ -9,10 +9,11 @@ import signal
 import sys
 from collections.abc import Callable
 
+from theatre import PATIENCE_S, ROOT, Stage, eventually
+
 from edgeagent.fleet.enrolment import hashed
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import free_port
-from stage import PATIENCE_S, ROOT, Stage, eventually
 
 SCENES: dict[str, Callable[[Stage], None]] = {}
 QUICK = {"an office with a list of boxes", "a belt at work, its broker at hand"}

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from guide import sessions
 from scenes import SCENES
-
-from stage import Stage
+from theatre import Stage
 
 for session in sessions(Path(sys.argv[1])):
     if session.scene and (sys.argv[2:] or [""])[0].lower() in session.heading.lower():

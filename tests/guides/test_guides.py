@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from guide import Session, blocks, expected, sessions
 from scenes import QUICK, SCENES
-
-from stage import ROOT, Stage
+from theatre import ROOT, Stage
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PLAYED = [its for page in PAGES for its in sessions(page)]
