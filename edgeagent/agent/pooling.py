@@ -229,7 +229,7 @@ def pool(agent: Agent, arguments: PoolAction, job: Job) -> dict[str, Any]:
     here = kept.samples()
     asked = kept.find(arguments.ids) if arguments.ids else here
     chosen = [its for its in asked if arguments.pipeline in ("", its.pipeline)
-              and arguments.reason in ("", its.reason)]  # fmt: skip
+              and arguments.because in ("", its.reason)]  # fmt: skip
     answer: dict[str, Any] = {}
     if arguments.action == "clear":
         for its in chosen:

@@ -130,7 +130,7 @@ def send(
 ) -> None:
     """Send samples to the collector, the most useful first, like any evidence."""
     answer = options.control(config, data_dir).result(
-        "pool", action="send", ids=ids or [], limit=limit, pipeline=pipeline, reason=reason,
+        "pool", action="send", ids=ids or [], limit=limit, pipeline=pipeline, because=reason,
         again=again,
     )  # fmt: skip
     said = f"{len(answer['sent'])} samples are on their way, {answer['left']} are left"

@@ -122,8 +122,8 @@ class PoolAction(Struct):
     """``send`` = as evidence of a record each, like any other; what was sent is the first to go."""
     pipeline: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
     """Empty = all."""
-    reason: Literal["", "uncertain", "disagreement", "drift", "random"] = ""
-    """Empty = all."""
+    because: Literal["", "uncertain", "disagreement", "drift", "random"] = ""
+    """Why they were kept; empty = all."""
     ids: Annotated[list[Id], Meta(max_length=200)] = field(default_factory=list)
     """These samples alone; empty = the most useful ones."""
     limit: Annotated[int, Meta(ge=1, le=200)] = 20

@@ -161,7 +161,9 @@ def test_boxes_of_one_file_one_revoked_one_replaced(fleet: Fleet, full: bool) ->
         # A machine that runs all tests at once may be too slow for one of doctor's checks, and
         # forty doctors at once on it for an echo.
         slow = "doctor: " if full else "did not end within"
-        faults = [said for said in sheet["faults"] if slow not in said]
+        # Nor is it theirs what this machine's kernel had to end meanwhile.
+        others = (slow, "for want of memory the kernel")
+        faults = [said for said in sheet["faults"] if not any(its in said for its in others)]
         assert faults == [], sheet
         assert sheet["first_seq"] >= 1 and sheet["rates"]["parts"] > 0
         assert sheet["picture_bytes"] > 1000

@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import carve
 import cv2
 import film
 import numpy as np
 import pytest
-import scan
 
 from edgeagent.agent.stages import stages_for
 from edgeagent.capture.files import VideoSource
@@ -103,7 +103,7 @@ def kept_pictures(face: Package, clip: Path, redact: Redact | None) -> list[Any]
     running.run()
     evidence = [its for draft in kept.drafts for its in draft.evidence]
     assert {its.type for its in evidence} == {"image/jpeg", "video/x-msvideo"}
-    return [picture for its in evidence for picture in scan.pictures(its.data)]
+    return [picture for its in evidence for _, picture in carve.pictures(its.data)]
 
 
 def faces(face: Package, pictures: list[Any]) -> list[float]:

@@ -28,7 +28,7 @@ OTHERWISE = {
     "pipeline": {"action": "its three commands"},
     "outbox": {"action": "its commands", "confirm": "settle takes a folder of them"},
     "drift": {"action": "its commands"},
-    "pool": {"action": "its commands"},
+    "pool": {"action": "its commands", "because": "--reason"},
     "purge": {"stores": "--store, several"},
     "infer": {"input": "INPUTS", "fetch": "files are here", "name": "files have one",
               "picture": "--save asks for it"},

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from edgeagent import clock
 from edgeagent.config.sight import SightFault
@@ -72,13 +73,13 @@ def test_a_source_that_nobody_uses(make: Any, ask: Any) -> None:
 
 
 def test_what_is_no_fault_and_should_be_told(make: Any, ask: Any) -> None:
-    (warned,) = [
-        its for its in ask(settings.config, make(
-            ['pipelines.p={model="m", source="s", live=true}', 'sources.s.kind="synthetic"']
-        )) if "no effect" in its.what
-    ]  # fmt: skip
-    assert warned.severity == "note"
-    assert "pipelines.p.live" in warned.what
+    context = make()
+    told = "agent.toml:2: pipelines.p.model: it can not be used here; see edgeagent models list"
+    loaded = replace(context.loaded, warnings=(told,))
+    findings = ask(settings.config, replace(context, loaded=loaded))
+    (warned,) = [its for its in findings if "can not be used" in its.what]
+    assert (warned.severity, warned.remedy) == ("note", "see edgeagent models list")
+    assert "pipelines.p.model" in warned.what
 
 
 def test_a_folder_that_may_not_be_looked_at(make: Any, ask: Any, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_what_no_device_would_take_is_not_sent(type: str, words: Any, said: str)
 def test_every_type_can_be_ordered_by_its_own_schema() -> None:
     """The table is all that is needed: arguments are named there and nowhere else."""
     values = {"model": "parts", "version": "1.0.0", "name": "belt", "action": "stop",
-              "target": "x1", "source": "cam0"}  # fmt: skip
+              "target": "x1", "source": "cam0", "before": "30 d"}  # fmt: skip
     for name, kind in TABLE.items():
         schema = kind.schema()
         fields = schema["$defs"][kind.arguments.__name__].get("required", [])
