@@ -66,11 +66,16 @@ class PlainBroker(Bundle):
         from edgeagent.config.model import Mqtt
         from edgeagent.sync.endpoint import LinkSettings
 
+        for option, file in self._files().items():
+            _there(option, file)
         mqtt = Mqtt(
             host=self.host, port=self.port, username=self.username,
             password_file=self.password_file, tls=self._tls(),
         )  # fmt: skip
         return LinkSettings.of(mqtt, f"edgeagent-fleet-{os.getpid()}")
+
+    def _files(self) -> dict[str, str]:
+        return {"--password-file": self.password_file}
 
     def _tls(self) -> Tls | None:
         return None
@@ -90,6 +95,10 @@ class Broker(PlainBroker):
     key: Annotated[str, typer.Option("--key", **_named("KEY"), metavar="FILE", help="Its key.")] = (
         ""
     )
+
+    def _files(self) -> dict[str, str]:
+        its = {"--ca": self.ca, "--cert": self.cert, "--key": self.key}
+        return {**super()._files(), **its}
 
     def _tls(self) -> Tls | None:
         from edgeagent.config.model import Tls
@@ -142,6 +151,15 @@ def secret(file: str | Path | None) -> str:
         return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise NotFound(f"{file}: {error.strerror}") from error
+
+
+def _there(option: str, file: str) -> None:
+    """A link would try again and again what no broker can mend. Raises NotFound."""
+    from edgeagent.errors import NotFound
+
+    if file and not Path(file).is_file():
+        variable = f"EDGEAGENT_FLEET_{option[2:].replace('-', '_').upper()}"
+        raise NotFound(f"{option}: there is no file {file}", remedy=f"Correct it, or {variable}.")
 
 
 def existing(db: str) -> str:

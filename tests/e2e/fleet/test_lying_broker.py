@@ -57,7 +57,7 @@ LIES: dict[str, tuple[str, ...]] = {
     "killed before it saved": ("persistence true", "persistence_location {folder}/"),
     "restarted empty": ("persistence false",),
 }
-REDUCED = [("a small queue", "collector"), ("killed before it saved", "broker")]
+REDUCED = [("a small queue", "collector")]
 TABLE = [
     (lie, confirm)
     for lie in LIES

@@ -60,6 +60,7 @@ def test_a_new_version_is_fetched_proven_and_kept(
     assert {"parts@1.0.0", "parts@1.1.0"} == set(ran)
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_model_back_and_held(
     tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
 ) -> None:

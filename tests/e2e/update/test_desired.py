@@ -27,6 +27,7 @@ def fleet(tmp_path: Path, broker: Mosquitto) -> Iterator[Fleet]:
     made.stop()
 
 
+@pytest.mark.usefixtures("in_full")
 def test_six_changes_were_missed(
     tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
 ) -> None:
@@ -60,6 +61,7 @@ def test_six_changes_were_missed(
     assert device.log.count("is wanted in place of") == 1
 
 
+@pytest.mark.usefixtures("in_full")
 def test_only_a_signature_moves_a_device_to_another_broker(
     tmp_path: Path, broker: Mosquitto, fleet: Fleet, subscriber: Any
 ) -> None:

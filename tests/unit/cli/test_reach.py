@@ -23,4 +23,5 @@ def test_an_option_goes_before_the_environment(broker: Mosquitto) -> None:
 def test_files_are_named_there_as_well(option: str) -> None:
     its = {f"EDGEAGENT_FLEET_{option}": "/nowhere", "EDGEAGENT_FLEET_USERNAME": "me"}
     done = CliRunner().invoke(app, ["fleet", "ls"], env=its)
-    assert done.exit_code != 0 and "/nowhere" in done.output, done.output
+    assert done.exit_code == 3 and "/nowhere" in done.output, done.output
+    assert f"EDGEAGENT_FLEET_{option}" in done.output

@@ -32,6 +32,7 @@ def scenes(assets: Path) -> list[tuple[str, View, np.ndarray]]:
     return found
 
 
+@pytest.mark.usefixtures("in_full")
 def test_precision_and_recall_by_fault(assets: Path) -> None:
     rng = np.random.default_rng(3)
     told: Counter[tuple[str, str | None]] = Counter()

@@ -342,6 +342,7 @@ def _topics() -> Any:
     return Topics("edgeagent", "d1")
 
 
+@pytest.mark.usefixtures("in_full")
 def test_a_far_and_narrow_line_carries_each_chunk_once(
     broker: Mosquitto, shelf: Path, serve: Any, ask: Any, tmp_path: Path
 ) -> None:
