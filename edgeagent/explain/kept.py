@@ -37,7 +37,7 @@ def kept(folder: Path, wanted: str) -> Kept:
     Raises: NotFound, StoreError and its kinds.
     """
     name = wanted.removeprefix("e-")
-    itself = one(folder, int(name)) if name.isdigit() else None
+    itself = one(folder, int(name)) if name.isdecimal() else None
     later = (its for its, _ in records(folder) if (its.get("data") or {}).get("id") == f"e-{name}")
     for its in chain([itself] if itself else [], later):
         for blob in its.get("blobs", ()):

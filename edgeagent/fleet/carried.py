@@ -17,6 +17,7 @@ from edgeagent.fleet import evidence
 from edgeagent.fleet.archive import Archive, Group
 from edgeagent.fleet.batches import Arrival, read
 from edgeagent.fleet.confirms import Confirms
+from edgeagent.fleet.meeting import meet
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
@@ -165,10 +166,8 @@ def publish_confirms(
         if not left:
             done.set()
 
-    link.start()
+    meet(link, _ANSWER_S)
     try:
-        if not link.wait_up(_ANSWER_S):
-            raise LinkDown(f"no broker: {link.last_error}")
         for confirm in confirms:
             topic = Topics(prefix, confirm.device).confirm(collector)
             link.publish(topic, confirm.payload, retain=True, on_done=told)

@@ -18,6 +18,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from edgeagent.errors import LinkDown
+from edgeagent.fleet.meeting import absent, meet
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
 from edgeagent.sync.port import Incoming
@@ -80,10 +81,7 @@ class Census:
 
     def __enter__(self) -> Census:
         self._link.subscribe(self._marker, self._mark)
-        self._link.start()
-        if not self._link.wait_up(self._patience_s):
-            self._link.stop()
-            raise LinkDown(f"no broker: {self._link.last_error}")
+        meet(self._link, self._patience_s)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +97,7 @@ class Census:
                     break
                 count.again += 1
                 if not self._link.wait_up(self._patience_s):
-                    raise LinkDown(f"no broker: {self._link.last_error}")
+                    raise absent(self._link)
             else:
                 raise LinkDown("the connection breaks whenever retained messages are asked for")
             count.asked += len(shard)
@@ -117,7 +115,7 @@ class Census:
                 return found
             if not self._link.wait_up(self._patience_s):
                 break
-        raise LinkDown(f"no broker: {self._link.last_error}")
+        raise absent(self._link)
 
     def _shard(self, patterns: Sequence[str], *, sure: bool = True) -> dict[str, bytes] | None:
         """None = the connection broke meanwhile. Not ``sure``: where the queue overflows our own

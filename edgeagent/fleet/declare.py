@@ -16,6 +16,7 @@ from edgeagent.errors import Busy, InputError, LinkDown, UsageError
 from edgeagent.fleet.census import Census
 from edgeagent.fleet.database import Database
 from edgeagent.fleet.desired import Book, Order, Sign, base_of, compose, highest, unwrapped
+from edgeagent.fleet.meeting import meet
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
@@ -135,10 +136,8 @@ class Desk:
             failed.append(reason)
             done.set()
 
-        link.start()
+        meet(link, _ANSWER_S)
         try:
-            if not link.wait_up(_ANSWER_S):
-                raise LinkDown(f"no broker: {link.last_error}")
             link.publish(topic, payload, retain=True, on_done=told)
             if not done.wait(_ANSWER_S) or failed[0] is not None:
                 why = failed[0].sentence if failed and failed[0] else "no answer"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from edgeagent.errors import Unavailable
+from edgeagent.fleet.meeting import meet
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.manifest import Manifest, Variant
 from edgeagent.prove.semver import version_order
@@ -111,14 +111,9 @@ def listen(settings: LinkSettings, prefix: str) -> list[tuple[str, _Heard]]:
     link = Link(replace(settings, session_expiry_s=0.0), own.confirm)
     for what in ("status", "capabilities"):
         link.subscribe(f"{prefix}/+/{what}", take)
-    link.start()
-    try:
-        # The link is up once its echo came back, and what was retained came before that.
-        if not link.wait_up(_ANSWER_S):
-            reason = link.last_error
-            raise Unavailable(reason.sentence if reason else "no broker", remedy="See --host.")
-    finally:
-        link.stop()
+    # The link is up once its echo came back, and what was retained came before that.
+    meet(link, _ANSWER_S)
+    link.stop()
     return sorted(found.items())
 
 

@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 import threading
+import time
 
+from edgeagent.errors import LinkDown
 from edgeagent.sync.reasons import Reason
+from edgeagent.sync.uplink import Uplink
 
 _LOOK_AGAIN_S = 5.0
+_NO_S = 8.0
+"""A broker that restarts refuses for some seconds; who waits longer waits for a wrong address."""
+_TURN_S = 0.25
+
+
+def meet(link: Uplink, patience_s: float) -> None:
+    """Start a link and wait for its broker: so long for one that is slow, and once a try has
+    failed for `_NO_S` more.
+
+    Raises LinkDown, and then the link is stopped.
+    """
+    ends = time.monotonic() + patience_s
+    failed = False
+    link.start()
+    while not link.wait_up(min(_TURN_S, max(0.0, ends - time.monotonic()))):
+        now = time.monotonic()
+        if link.last_error is not None and not failed:
+            failed, ends = True, min(ends, now + _NO_S)
+        if now >= ends:
+            why = absent(link)  # Before it says of itself that it is stopping.
+            link.stop()
+            raise why
+
+
+def absent(link: Uplink) -> LinkDown:
+    """Why there is no broker, and what mends it."""
+    reason = link.last_error or Reason("network", f"{link.broker} gives no answer")
+    return LinkDown(f"no broker: {reason.sentence}", remedy=reason.advice)
 
 
 class Meeting:

@@ -134,6 +134,8 @@ def one(path: Path, seq: int) -> dict[str, Any] | None:
 
     Raises: NotFound, StoreError and its kinds.
     """
+    if seq >= 1 << 63:
+        return None  # More than the database can count.
     db = open_to_read(path)
     try:
         rows = db.rows("SELECT seq, crc, body FROM record WHERE seq = ?", (seq,))

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from edgeagent.errors import LinkDown
 from edgeagent.fleet.acceptance.sheet import WRONG, Sheet
 from edgeagent.fleet.census import Census
 from edgeagent.fleet.database import Database
+from edgeagent.fleet.meeting import meet
 from edgeagent.fleet.orders.order import order
 from edgeagent.fleet.orders.sending import Sending
 from edgeagent.fleet.orders.targets import Targets
@@ -133,10 +133,7 @@ class _Listening:
 
     def __enter__(self) -> _Listening:
         self._link.subscribe(self._pattern, self._take)
-        self._link.start()
-        if not self._link.wait_up(_UP_S):
-            self._link.stop()
-            raise LinkDown(f"no broker: {self._link.last_error}")
+        meet(self._link, _UP_S)
         return self
 
     def __exit__(self, *_: object) -> None:

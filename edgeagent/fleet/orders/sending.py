@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from edgeagent.errors import Busy, LinkDown, NotPermitted
 from edgeagent.fleet.census import read_everywhere
-from edgeagent.fleet.meeting import Meeting
+from edgeagent.fleet.meeting import Meeting, meet
 from edgeagent.fleet.orders.order import Order, Seal
 from edgeagent.fleet.orders.tally import Tally
 from edgeagent.fleet.orders.targets import Targets
@@ -115,10 +115,7 @@ class Sending:
         self._link.board(Meeting(self._met))
         for pattern in self._patterns():
             self._link.subscribe(pattern, self._take)
-        self._link.start()
-        if not self._link.wait_up(_UP_S):
-            self._link.stop()
-            raise LinkDown(f"no broker: {self._link.last_error}")
+        meet(self._link, _UP_S)
         self._met.clear()
         return self
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from edgeagent.errors import LinkDown
 from edgeagent.fleet.census import SHARD, Census
-from edgeagent.fleet.meeting import Meeting
+from edgeagent.fleet.meeting import Meeting, meet
 from edgeagent.fleet.roster import Roster
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.fleet.sight.facts import facts
@@ -107,10 +107,10 @@ class Watch:
         self._link.board(Meeting(self._met))
         for name in SELF_TOLD:
             self._link.subscribe(f"{self._prefix}/+/{name}", self._take)
-        self._link.start()
-        if not self._patient and not self._link.wait_up(_UP_S):
-            self._link.stop()
-            raise LinkDown(f"no broker: {self._link.last_error}")
+        if self._patient:
+            self._link.start()
+        else:
+            meet(self._link, _UP_S)
         return self
 
     def __exit__(self, *_: object) -> None:

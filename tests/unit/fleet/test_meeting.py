@@ -1,0 +1,59 @@
+"""A broker that says no is not waited for as long as one that is slow."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeagent.errors import LinkDown
+from edgeagent.fleet import meeting
+from edgeagent.sync.endpoint import Endpoint, LinkSettings
+from edgeagent.sync.link import Link
+from edgeagent.sync.topics import Topics
+from edgeagent.testing.broker import Mosquitto, free_port
+
+
+def link(port: int) -> Link:
+    settings = LinkSettings("desk", (Endpoint("127.0.0.1", port),))
+    return Link(settings, Topics("edgeagent", "desk").echo)
+
+
+def test_one_that_refuses_is_soon_given_up_with_what_mends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meeting, "_NO_S", 0.5)
+    began = time.monotonic()
+    with pytest.raises(LinkDown, match=r"no broker: .*connection refused") as refused:
+        meeting.meet(link(free_port()), 30.0)
+    assert time.monotonic() - began < 5.0
+    assert refused.value.remedy == "Does the broker run there?"
+
+
+def test_one_that_is_slow_gets_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meeting, "_NO_S", 0.1)
+    began = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as slow,
+        pytest.raises(LinkDown, match=r"127\.0\.0\.1:\d+ gives no answer"),
+    ):
+        meeting.meet(link(slow.getsockname()[1]), 1.5)
+    assert time.monotonic() - began >= 1.5
+
+
+def test_one_that_restarts_is_met(tmp_path: Path, mosquitto_installed: None) -> None:
+    late = Mosquitto(tmp_path / "broker")
+    late.stop()
+    its = link(late.port)
+    back = threading.Timer(1.0, late.start)
+    back.start()
+    try:
+        meeting.meet(its, 30.0)
+        assert its.state == "up"
+    finally:
+        its.stop()
+        back.join()
+        late.stop()
