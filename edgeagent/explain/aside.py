@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 300.0
 _MODULE = "edgeagent.explain.child"
+_LONGEST_NAME = 255
+"""Bytes: NAME_MAX of Linux."""
 
 
 class Given(Struct, frozen=True):
@@ -87,25 +89,30 @@ def ask(
 @contextmanager
 def _in_memory(sample: Sample | Given) -> Iterator[tuple[dict[str, Any], list[int]]]:
     """What the child is told of the sample, and the open files that it reads."""
+    with ExitStack() as held:
+        try:
+            found = _held(sample, held)
+        except OSError as error:
+            raise Busy(f"a question can't be put: {error.strerror}") from error
+        yield found
+
+
+def _held(sample: Sample | Given, held: ExitStack) -> tuple[dict[str, Any], list[int]]:
+    """See `_in_memory`; until the stack is closed. Raises OSError, InputError, UsageError."""
     if not isinstance(sample, Given):
-        with Handles([sample]) as handles:
-            yield {"live": handles.described}, handles.fds
-        return
+        handles = held.enter_context(Handles([sample]))
+        return {"live": handles.described}, handles.fds
+    name = sample.name
     if not sample.data:
-        raise InputError(f"{sample.name}: is empty")
-    if "/" in sample.name or sample.name in ("", ".", ".."):
-        raise UsageError(f"{sample.name!r} is no file name")
+        raise InputError(f"{name}: is empty")
+    if "/" in name or name in ("", ".", "..") or len(os.fsencode(name)) > _LONGEST_NAME:
+        raise UsageError(f"{name!r} is no file name")
     fd = os.memfd_create("given", os.MFD_CLOEXEC)
-    try:
-        data = memoryview(sample.data)
-        while data:
-            data = data[os.write(fd, data) :]
-        # A reader goes by the ending of a name, which memory does not have.
-        with tempfile.TemporaryDirectory(prefix="edgeagent-") as folder:
-            named = Path(folder) / sample.name
-            named.symlink_to(f"/proc/self/fd/{fd}")
-            yield {"live": [], "file": str(named)}, [fd]
-    except OSError as error:
-        raise Busy(f"a question can't be put: {error.strerror}") from error
-    finally:
-        os.close(fd)
+    held.callback(os.close, fd)
+    data = memoryview(sample.data)
+    while data:
+        data = data[os.write(fd, data) :]
+    # A reader goes by the ending of a name, which memory does not have.
+    named = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="edgeagent-"))) / name
+    named.symlink_to(f"/proc/self/fd/{fd}")
+    return {"live": [], "file": str(named)}, [fd]

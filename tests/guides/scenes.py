@@ -78,7 +78,7 @@ def unplugged(stage: Stage) -> None:
     )
     agent.until(lambda its: its["pipelines"]["parts"]["steps"] > 5, PATIENCE_S)
     camera.kill()
-    _reasons(agent, "gate")
+    _reasons(agent, "nothing listens")  # At first it is a connection that was closed.
 
 
 @scene("a belt at work whose rule asks for a zone beside the belt")

@@ -53,6 +53,8 @@ def test_a_record_is_explained_by_its_picture(invoke: Any, tmp_path: Path) -> No
     assert "of what matters lies inside its box" in " ".join(done.stdout.split())
     missing = invoke("explain", "parts", "--record", "e-77", "--data-dir", folder)
     assert missing.exit_code == 3 and "no picture is kept of record 'e-77'" in missing.stderr
+    for none in ("9" * 19, "9" * 30, "²"):
+        assert invoke("explain", "parts", "--record", none, "--data-dir", folder).exit_code == 3
     both = invoke("explain", "parts")
     assert both.exit_code == 2 and "--record" in both.stderr
 
