@@ -6,6 +6,7 @@ test. `Listener` shares no code with it: plain paho on MQTT 3.1.1, which every b
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edgeagent import clock
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.sync.backoff import RANGES
@@ -30,6 +32,7 @@ from edgeagent.sync.link import Link
 from edgeagent.sync.mqtt_commands import MqttCommands
 from edgeagent.sync.presence import Identity, Presence
 from edgeagent.sync.publisher import Publisher, PublisherSettings
+from edgeagent.sync.schema import FINAL
 from edgeagent.sync.shelf import Shelf
 from edgeagent.sync.topics import Topics
 from edgeagent.types import Draft, Evidence
@@ -159,3 +162,29 @@ class Listener:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+class Desk(Listener):
+    """Who gives a device orders, and hears all that it publishes."""
+
+    def __init__(self, port: int, device: str, prefix: str = "edgeagent") -> None:
+        self._device = f"{prefix}/{device}"
+        super().__init__(port, f"{self._device}/#")
+
+    def give(self, type: str, id: str, **arguments: Any) -> str:
+        """Publish an order; the topic at which it is answered."""
+        topic = f"{self._device}/cmd/{type}/{id}"
+        order = {"by": "desk", "at": clock.rfc3339(clock.wall_ns()), **arguments}
+        self.publish(topic, json.dumps({"status": "init", **order}).encode(), retain=True)
+        return topic
+
+    def ask(self, type: str, id: str, **arguments: Any) -> dict[str, Any]:
+        """Publish an order and wait for its last status."""
+        topic = self.give(type, id, **arguments)
+
+        def last() -> dict[str, Any] | None:
+            said = [json.loads(payload) for payload in self.on(topic) if payload]
+            return next((its for its in said if its["status"] in FINAL), None)
+
+        found: dict[str, Any] = self.until(last, 120)
+        return found

@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeagent import clock
 from edgeagent.capture.synthetic import BeltScene
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
-from edgeagent.testing.device import Listener
+from edgeagent.testing.device import Desk
 
 CONFIG = """
 [device]
@@ -44,34 +43,16 @@ rules = [{{ when = "score > 0.1", do = ["event"] }}]
 """
 pytestmark = pytest.mark.timeout(280)
 
-ENDS = ("successful", "failed", "rejected", "cancelled")
 
-
-class Desk:
-    """One device, one requester."""
+class Asking(Desk):
+    """A desk with one device and a repository."""
 
     def __init__(self, folder: Path, broker: Mosquitto) -> None:
-        self.listener = Listener(broker.port, "edgeagent/door-7/#")
+        super().__init__(broker.port, "door-7")
         self.repository = folder / "repository"
         (self.repository / "metadata").mkdir(parents=True)
         text = CONFIG.format(port=broker.port, folder=self.repository)
         self.agent = AgentProcess(text, folder)
-
-    def give(self, type: str, id: str, **arguments: Any) -> None:
-        order = {"status": "init", "at": clock.rfc3339(clock.wall_ns()), **arguments}
-        topic = f"edgeagent/door-7/cmd/{type}/{id}"
-        self.listener.publish(topic, json.dumps(order).encode(), retain=True)
-
-    def ask(self, type: str, id: str, **arguments: Any) -> dict[str, Any]:
-        self.give(type, id, **arguments)
-        topic = f"edgeagent/door-7/cmd/{type}/{id}"
-
-        def final() -> Any:
-            said = [json.loads(payload) for payload in self.listener.on(topic) if payload]
-            return next((its for its in said if its["status"] in ENDS), None)
-
-        found: dict[str, Any] = self.listener.until(final, 120)
-        return found
 
     def cli(self, *arguments: object) -> dict[str, Any]:
         done = subprocess.run(
@@ -85,15 +66,15 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, mosquitto_installed: None) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, mosquitto_installed: None) -> Iterator[Asking]:
     """One agent for all: each test has ids of its own."""
     folder = tmp_path_factory.mktemp("desk")
     with Mosquitto(folder / "broker") as broker:
-        made = Desk(folder, broker)
+        made = Asking(folder, broker)
         with made.agent as agent:
             agent.until(lambda its: its["link"]["state"] == "up" and its["outbox"]["delivered"])
             yield made
-        made.listener.close()
+        made.close()
 
 
 def picture(file: Path) -> Path:
@@ -101,7 +82,7 @@ def picture(file: Path) -> Path:
     return file
 
 
-def test_the_desk_and_the_device_get_the_same_answers(desk: Desk, tmp_path: Path) -> None:
+def test_the_desk_and_the_device_get_the_same_answers(desk: Asking, tmp_path: Path) -> None:
     file = picture(tmp_path / "part.png")
     inline = base64.b64encode(file.read_bytes()).decode()
     far = desk.ask("infer", "i1", model="parts", input=inline, name="part.png")
@@ -130,12 +111,12 @@ def test_the_desk_and_the_device_get_the_same_answers(desk: Desk, tmp_path: Path
     assert cv2.imread(str(tmp_path / "now.jpg")).shape == shown.shape
 
 
-def test_a_record_is_asked_about_again(desk: Desk) -> None:
+def test_a_record_is_asked_about_again(desk: Asking) -> None:
     def event() -> Any:
-        told = [json.loads(its) for its in desk.listener.on("edgeagent/door-7/state/belt")]
+        told = [json.loads(its) for its in desk.on("edgeagent/door-7/state/belt")]
         return next((its["event"] for its in told if its.get("event")), None)
 
-    wanted = desk.listener.until(event)
+    wanted = desk.until(event)
     seen = desk.ask("infer", "r1", record=wanted)
     assert seen["status"] == "successful", seen
     assert seen["result"]["of"]["source"] == "cam0" and seen["result"]["picture"]["data"]
@@ -143,7 +124,7 @@ def test_a_record_is_asked_about_again(desk: Desk) -> None:
     assert max(map(max, why["heat"])) == 1.0 and why["picture"]["data"]
 
 
-def test_what_can_not_be_asked_is_told_and_nothing_breaks(desk: Desk) -> None:
+def test_what_can_not_be_asked_is_told_and_nothing_breaks(desk: Asking) -> None:
     broken = base64.b64encode(b"\xff\xd8\xff" + os.urandom(400)).decode()
     expected = {
         "n1": ({}, "usage", "exactly one of"),
@@ -159,23 +140,22 @@ def test_what_can_not_be_asked_is_told_and_nothing_breaks(desk: Desk) -> None:
         assert ended["status"] in ("failed", "rejected"), ended
         assert ended["reason"] == reason and word in ended["detail"], ended
     # A long one is ended by another command, and its process is gone.
-    desk.give("explain", "long", source="cam0", method="masks", runs=2000)
-    topic = "edgeagent/door-7/cmd/explain/long"
-    desk.listener.until(lambda: any(b'"executing"' in its for its in desk.listener.on(topic)))
+    topic = desk.give("explain", "long", source="cam0", method="masks", runs=2000)
+    desk.until(lambda: any(b'"executing"' in its for its in desk.on(topic)))
     assert desk.ask("cancel", "c1", target="long")["status"] == "successful"
-    desk.listener.until(lambda: b'"cancelled"' in desk.listener.on(topic)[-1])
+    desk.until(lambda: b'"cancelled"' in desk.on(topic)[-1])
     tasks = Path(f"/proc/{desk.agent.pid}/task").iterdir()
     assert not "".join((its / "children").read_text() for its in tasks).split()
     assert desk.agent.client.status()["state"] == "online"
 
 
-def test_who_watches_sees_every_result(desk: Desk) -> None:
+def test_who_watches_sees_every_result(desk: Asking) -> None:
     topic = "edgeagent/door-7/live/belt"
-    desk.listener.until(lambda: len(desk.listener.on(topic)) >= 10)
-    seen = [json.loads(its) for its in desk.listener.on(topic)]
+    desk.until(lambda: len(desk.on(topic)) >= 10)
+    seen = [json.loads(its) for its in desk.on(topic)]
     numbers = [its["frame"] for its in seen]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "each one, in order"
     assert all(its["at"].endswith("Z") and its["model"].startswith("parts@") for its in seen)
     assert any(its["predictions"] for its in seen)
-    flags = [retained for name, _, retained in list(desk.listener.got) if name == topic]
+    flags = [retained for name, _, retained in list(desk.got) if name == topic]
     assert not any(flags)

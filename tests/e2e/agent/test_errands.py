@@ -8,10 +8,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from edgeagent import clock
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
-from edgeagent.testing.device import Listener
+from edgeagent.testing.device import Desk
 
 CONFIG = """
 [device]
@@ -31,38 +30,26 @@ model = "parts"
 
 
 def test_a_picture_and_a_new_beginning(tmp_path: Path, broker: Mosquitto) -> None:
-    desk = Listener(broker.port, "edgeagent/door-7/#")
-
-    def ask(type: str, id: str, **arguments: Any) -> dict[str, Any]:
-        topic = f"edgeagent/door-7/cmd/{type}/{id}"
-        at = clock.rfc3339(clock.wall_ns())
-        order = {"status": "init", "by": "desk", "at": at, **arguments}
-        desk.publish(topic, json.dumps(order).encode(), retain=True)
-
-        def final() -> Any:
-            said = [json.loads(payload) for payload in desk.on(topic) if payload]
-            ends = ("successful", "failed", "rejected")
-            return next((its for its in said if its["status"] in ends), None)
-
-        found: dict[str, Any] = desk.until(final)
-        return found
-
+    desk = Desk(broker.port, "door-7")
     with AgentProcess(CONFIG.format(port=broker.port), tmp_path) as agent:
         agent.until(lambda status: status["link"]["state"] == "up" and status["pipelines"])
-        seen = ask("capture", "c1", source="cam0", seconds=0.5)
+        seen = desk.ask("capture", "c1", source="cam0", seconds=0.5)
         assert seen["status"] == "successful", seen
         assert base64.b64decode(seen["result"]["picture"]["data"])[:2] == b"\xff\xd8"
         assert seen["result"]["samples"] > 0
-        missing = ask("capture", "c2", source="cam9")
+        missing = desk.ask("capture", "c2", source="cam9")
         assert (missing["reason"], "cam0" in missing["detail"]) == ("not-found", True)
 
-        pid, held = agent.pid, ask("model-hold", "h1", model="parts", because="a customer is here")
+        pid, held = (
+            agent.pid,
+            desk.ask("model-hold", "h1", model="parts", because="a customer is here"),
+        )
         assert held["status"] == "successful", held
         reported = "edgeagent/door-7/reported"
         desk.until(lambda: b"a customer is here" in desk.on(reported)[-1])
 
         before = len(desk.on("edgeagent/door-7/status"))
-        again = ask("restart", "r1")
+        again = desk.ask("restart", "r1")
         assert again["status"] == "successful", again
         desk.until(lambda: len(desk.on("edgeagent/door-7/status")) > before)
         agent.until(lambda status: status["link"]["state"] == "up" and status["uptime_s"] < 20)
@@ -71,27 +58,20 @@ def test_a_picture_and_a_new_beginning(tmp_path: Path, broker: Mosquitto) -> Non
         assert said[0] == "offline" and agent.pid == pid
         assert b"" not in desk.on("edgeagent/door-7/status"), "it is never without a status"
         # Its answer is republished by the new process, and it is not done again.
-        assert ask("ping", "p1")["status"] == "successful"
+        assert desk.ask("ping", "p1")["status"] == "successful"
         assert agent.log.count("stopped") == 1
     desk.close()
 
 
 def test_a_result_that_is_too_large_goes_as_evidence(tmp_path: Path, broker: Mosquitto) -> None:
-    desk = Listener(broker.port, "edgeagent/door-7/#")
+    desk = Desk(broker.port, "door-7")
     wide = "\n".join(f'"v{n}" = "{"x" * 200}"' for n in range(1200))
     config = CONFIG.format(port=broker.port).split("[sources")[0].replace(
         'id = "door-7"', f'id = "door-7"\n[device.tags]\n{wide}'
     )  # fmt: skip
     with AgentProcess(config, tmp_path) as agent:
         agent.until(lambda status: status["link"]["state"] == "up")
-        topic = "edgeagent/door-7/cmd/config-get/g1"
-        desk.publish(topic, b'{"status":"init"}', retain=True)
-
-        def final() -> Any:
-            said = [json.loads(payload) for payload in desk.on(topic)]
-            return next((its for its in said if its["status"] in ("successful", "failed")), None)
-
-        answer = desk.until(final)
+        answer = desk.ask("config-get", "g1")
         assert answer["status"] == "successful", answer
         blob = answer["result"]["blob"]
         assert blob["bytes"] > 200_000 and blob["type"] == "application/json"

@@ -17,7 +17,7 @@ from edgeagent.store import looks
 from edgeagent.store.verify import verify
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
-from edgeagent.testing.device import Listener
+from edgeagent.testing.device import Desk
 
 CONFIG = """
 [device]
@@ -78,7 +78,7 @@ def running(tmp_path: Path, broker: Mosquitto) -> AgentProcess:
 def test_report_looks_and_purge_of_a_running_agent(
     running: AgentProcess, broker: Mosquitto
 ) -> None:
-    desk = Listener(broker.port, "edgeagent/door-7/#")
+    desk = Desk(broker.port, "door-7")
     with running as agent:
         agent.until(lambda its: its["link"]["state"] == "up" and its["outbox"]["blob_bytes"])
         view = json.loads(fetched(agent.folder / "http", "/api/views/belt"))
@@ -88,18 +88,13 @@ def test_report_looks_and_purge_of_a_running_agent(
         ).fetchone()  # fmt: skip
         fetched(agent.folder / "http", f"/api/evidence/{sha256}")
 
-        topic = "edgeagent/door-7/cmd/privacy-report/r1"
-        desk.publish(topic, json.dumps({"status": "init", "by": "officer"}).encode(), retain=True)
-        desk.until(lambda: any(b'"successful"' in its for its in desk.on(topic)))
+        assert desk.ask("privacy-report", "r1", by="officer")["status"] == "successful"
         (report,) = edgeagent(agent, "privacy", "report")
         _is_right(agent, report)
         desk.until(lambda: b'"looked"' in b"".join(_plain(its) for its in desk.on(
             "edgeagent/door-7/records")))  # fmt: skip
 
-        unsigned = "edgeagent/door-7/cmd/purge/p1"
-        order = {"status": "init", "by": "x", "before": "1 s", "at": clock.rfc3339(clock.wall_ns())}
-        desk.publish(unsigned, json.dumps(order).encode(), retain=True)
-        desk.until(lambda: any(b"signature-required" in its for its in desk.on(unsigned)))
+        assert desk.ask("purge", "p1", before="1 s")["reason"] == "signature-required"
 
         before = clock.rfc3339(clock.wall_ns())
         agent.until(lambda its: its["outbox"]["pending"] == 0)
