@@ -21,7 +21,7 @@ from edgeagent.errors import LinkDown
 from edgeagent.fleet.meeting import absent, meet
 from edgeagent.sync.endpoint import LinkSettings
 from edgeagent.sync.link import Link
-from edgeagent.sync.port import Incoming
+from edgeagent.sync.port import Incoming, Passenger
 from edgeagent.sync.topics import Topics
 
 SHARD = 200
@@ -176,23 +176,17 @@ def read_everywhere(
         raise down
 
 
-class _Breaks:
+class _Breaks(Passenger):
     """Passenger that tells of a loss."""
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._lost = lost
-
-    def connected(self) -> None:
-        """Subscriptions are made at each connection."""
 
     def disconnected(self, _reason: object) -> None:
         self._lost()
 
     def turn(self, now: float) -> float:
         return now + 5.0
-
-    def farewell(self) -> None:
-        """Nothing is owed."""
 
 
 def _shards(topics: Iterable[str]) -> Iterator[list[str]]:

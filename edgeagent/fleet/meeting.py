@@ -6,6 +6,7 @@ import threading
 import time
 
 from edgeagent.errors import LinkDown
+from edgeagent.sync.port import Passenger
 from edgeagent.sync.reasons import Reason
 from edgeagent.sync.uplink import Uplink
 
@@ -40,7 +41,7 @@ def absent(link: Uplink) -> LinkDown:
     return LinkDown(f"no broker: {reason.sentence}", remedy=reason.advice)
 
 
-class Meeting:
+class Meeting(Passenger):
     """Passenger that sets an event when the link comes up. Nothing is owed by it at any time: what
     is lost with a connection is asked for, or due, again by those who wait."""
 
@@ -50,11 +51,5 @@ class Meeting:
     def connected(self) -> None:
         self._met.set()
 
-    def disconnected(self, _reason: Reason) -> None:
-        """See the class."""
-
     def turn(self, now: float) -> float:
         return now + _LOOK_AGAIN_S
-
-    def farewell(self) -> None:
-        """See the class."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from edgeagent.errors import Busy
 from edgeagent.sync.budget import Budget
-from edgeagent.sync.reasons import Reason
+from edgeagent.sync.port import Passenger
 from edgeagent.sync.topics import Topics
 from edgeagent.sync.uplink import Uplink
 
@@ -32,7 +32,7 @@ Newest = Callable[[int], Sequence[Shown]]
 """Results after the sample of that number, oldest first. Called on the link's thread."""
 
 
-class Live:
+class Live(Passenger):
     """Passenger of the link. What can't go out at once is left out: the next one is newer."""
 
     def __init__(
@@ -43,24 +43,14 @@ class Live:
         self._budget = budget
         self._pipelines = {topics.live(name): newest for name, newest in pipelines.items()}
         self._last: dict[str, int] = {}
-        self._connected = False
-
-    def connected(self) -> None:
-        self._connected = True
-
-    def disconnected(self, _reason: Reason) -> None:
-        self._connected = False
 
     def turn(self, now: float) -> float:
-        if self._connected and self._budget.open("state"):
+        if self._budget.open("state"):
             for topic, newest in self._pipelines.items():
                 for its in newest(self._last.get(topic, -1)):
                     self._last[topic] = its.frame
                     self._send(topic, its)
         return now + _EVERY_S
-
-    def farewell(self) -> None:
-        """Nothing to say."""
 
     def _send(self, topic: str, shown: Shown) -> None:
         try:

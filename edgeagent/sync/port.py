@@ -83,22 +83,27 @@ class Limits(Struct):
 
 
 class Passenger(Protocol):
-    """What rides on the link's thread: needs no lock, must not block."""
+    """What rides on the link's thread: needs no lock, must not block. Who inherits it says only
+    what it has to say."""
 
     def connected(self) -> None:
         """The link is up, its topics proven or found wanting."""
+        return
 
-    def disconnected(self, reason: Reason, /) -> None:
+    def disconnected(self, _reason: Reason, /) -> None:
         """The link is down; what was under way has been told before."""
+        return
 
     def turn(self, now: float) -> float:
-        """Do what is due; called after anything happened and at the time that it returned.
+        """Do what is due; called while the link is up, after anything happened and at the time
+        that it returned.
 
         ``now`` and the time returned are of time.monotonic().
         """
 
     def farewell(self) -> None:
         """The link is about to be closed on purpose: the last messages."""
+        return
 
 
 class Meter(Protocol):

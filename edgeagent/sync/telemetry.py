@@ -9,11 +9,11 @@ import msgspec
 
 from edgeagent.errors import Busy
 from edgeagent.sync.budget import Budget
-from edgeagent.sync.reasons import Reason
+from edgeagent.sync.port import Passenger
 from edgeagent.sync.uplink import Uplink
 
 
-class Telemetry:
+class Telemetry(Passenger):
     """Passenger of the link. ``gather`` runs on its thread and must be brief."""
 
     def __init__(
@@ -26,16 +26,9 @@ class Telemetry:
         self._every_s = every_s
         self._budget = budget or Budget()
         self._due = 0.0
-        self._connected = False
-
-    def connected(self) -> None:
-        self._connected = True
-
-    def disconnected(self, _reason: Reason) -> None:
-        self._connected = False
 
     def turn(self, now: float) -> float:
-        if self._connected and now >= self._due:
+        if now >= self._due:
             self._due = now + self._every_s
             if not self._budget.open("metrics"):
                 return self._due
@@ -44,6 +37,3 @@ class Telemetry:
             except Busy:
                 pass  # Figures of this minute are worth less than what waits already.
         return max(self._due, now + 0.05)
-
-    def farewell(self) -> None:
-        """Nothing to say."""
