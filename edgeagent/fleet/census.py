@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -32,6 +33,9 @@ _STILL_S = 2.0
 """Without a marker, nothing for so long means that all has come."""
 _PATIENCE_S = 30.0
 _TRIES = 5
+_NODE_S = 5.0
+"""One of several brokers is waited for so long."""
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -164,16 +168,36 @@ def read_everywhere(
 ) -> None:  # fmt: skip
     """As `Census.read`, at each of the brokers that are named: nodes of a cluster need not share
     what is retained. Raises LinkDown: none of them answers."""
-    wanted, down, there = list(topics), None, 0
+    wanted = list(topics)
+
+    def read(node: LinkSettings, wait_s: float) -> Count:
+        with Census(node, own, wait_s) as census:
+            return census.read(wanted, take)
+
+    at_each(settings, patience_s, read)
+
+
+def at_each(
+    settings: LinkSettings, patience_s: float, read: Callable[[LinkSettings, float], Found]
+) -> tuple[list[Found], list[str]]:
+    """What ``read`` finds at each of the brokers that are named, and those that do not answer
+    (host:port). It is given one broker and how long that is waited for.
+
+    Raises LinkDown: none of them answers.
+    """
+    found: list[Found] = []
+    away: list[str] = []
+    down: LinkDown | None = None
+    wait_s = min(patience_s, _NODE_S) if len(settings.endpoints) > 1 else patience_s
     for endpoint in settings.endpoints:
         try:
-            with Census(replace(settings, endpoints=(endpoint,)), own, patience_s) as census:
-                census.read(wanted, take)
-            there += 1
+            found.append(read(replace(settings, endpoints=(endpoint,)), wait_s))
         except LinkDown as error:
+            away.append(endpoint.name)
             down = error
-    if down is not None and not there:
+    if down is not None and not found:
         raise down
+    return found, away
 
 
 class _Breaks(Passenger):

@@ -11,14 +11,15 @@ from edgeagent.sync.reasons import Reason
 from edgeagent.sync.uplink import Uplink
 
 _LOOK_AGAIN_S = 5.0
-_NO_S = 8.0
-"""A broker that restarts refuses for some seconds; who waits longer waits for a wrong address."""
+_NO = 0.25
+"""Of the time that a slow broker gets, so much one that says no: one that restarts is back by then,
+and a wrong address never is."""
 _TURN_S = 0.25
 
 
 def meet(link: Uplink, patience_s: float) -> None:
     """Start a link and wait for its broker: so long for one that is slow, and once a try has
-    failed for `_NO_S` more.
+    failed for a quarter of it.
 
     Raises LinkDown, and then the link is stopped.
     """
@@ -28,7 +29,7 @@ def meet(link: Uplink, patience_s: float) -> None:
     while not link.wait_up(min(_TURN_S, max(0.0, ends - time.monotonic()))):
         now = time.monotonic()
         if link.last_error is not None and not failed:
-            failed, ends = True, min(ends, now + _NO_S)
+            failed, ends = True, min(ends, now + _NO * patience_s)
         if now >= ends:
             why = absent(link)  # Before it says of itself that it is stopping.
             link.stop()

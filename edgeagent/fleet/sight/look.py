@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from edgeagent.errors import LinkDown
-from edgeagent.fleet.census import Census, Count
+from edgeagent.fleet.census import Census, Count, at_each
 from edgeagent.fleet.roster import TOLD, Roster
 from edgeagent.fleet.sharing import own_topics
 from edgeagent.sync.endpoint import LinkSettings
@@ -26,10 +25,6 @@ from edgeagent.sync.schema import Status
 
 SELF_TOLD = ("status", "capabilities", "reported")
 """What every device has retained; ``desired`` is only there where somebody wishes for something."""
-
-
-_NODE_S = 5.0
-"""A node of several is waited for so long."""
 
 
 def look(
@@ -43,23 +38,15 @@ def look(
     """
     roster = Roster(prefix)
     roster.know(known)
-    several = len(link.endpoints) > 1
-    held: list[dict[str, bytes]] = []
-    whole, down = Count(), None
-    for endpoint in link.endpoints:
-        node = replace(link, endpoints=(endpoint,))
-        wait_s = min(patience_s, _NODE_S) if several else patience_s
-        try:
-            found, count = _at(node, prefix, roster.devices, names, wait_s)
-        except LinkDown as error:
-            whole.away.append(f"{endpoint.host}:{endpoint.port}")
-            down = error
-            continue
-        held.append(found)
+    whole = Count()
+
+    def read(node: LinkSettings, wait_s: float) -> dict[str, bytes]:
+        found, count = _at(node, prefix, roster.devices, names, wait_s)
         whole.add(count)
         roster.know(topic.split("/")[-2] for topic in found)
-    if down is not None and not held:
-        raise down
+        return found
+
+    held, whole.away = at_each(link, patience_s, read)
     now = time.time()
     for topic, payload in _newest(held).items():
         roster.take(topic, payload, retained=True, now=now)
@@ -95,12 +82,12 @@ def _newest(held: Sequence[dict[str, bytes]]) -> dict[str, bytes]:
     merged: dict[str, bytes] = {}
     for device in {topic.rpartition("/")[0] for its in held for topic in its}:
         below = f"{device}/"
-        for its in sorted(held, key=lambda node: _age(node.get(f"{below}status", b""))):
+        for its in sorted(held, key=lambda node: age(node.get(f"{below}status", b""))):
             merged |= {key: payload for key, payload in its.items() if key.startswith(below)}
     return merged
 
 
-def _age(status: bytes) -> tuple[int, bool, str]:
+def age(status: bytes) -> tuple[int, bool, str]:
     """Grows with time. By the number of the last record, for a will is dated when its connection
     is made; of two with the same number the one that is not a will."""
     try:
