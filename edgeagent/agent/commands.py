@@ -226,7 +226,10 @@ class _Tail(logging.Handler):
         self.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(self.format(record))
+        try:
+            self._lines.append(self.format(record))
+        except (TypeError, ValueError, LookupError):
+            self.handleError(record)  # As logging's own: who logs must not fail by it.
 
     def lines(self, count: int) -> list[str]:
         """The last ``count`` lines."""

@@ -55,9 +55,13 @@ class Journal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._send(encoded(fields_of(record, self.format(record))))
-        except OSError:
-            sys.stderr.write(f"{record.name}: {self.format(record)}\n")
+            message = self.format(record)
+            try:
+                self._send(encoded(fields_of(record, message)))
+            except OSError:
+                sys.stderr.write(f"{record.name}: {message}\n")
+        except (TypeError, ValueError, LookupError):
+            self.handleError(record)  # As logging's own: who logs must not fail by it.
 
     def close(self) -> None:
         self._socket.close()

@@ -89,6 +89,17 @@ def test_code_and_pipeline_are_fields(journald: Journald, log: logging.Logger) -
     assert "MESSAGE_ID" not in got
 
 
+def test_a_call_whose_words_do_not_fit_fails_nobody(
+    journald: Journald, log: logging.Logger, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(log, "propagate", False)  # pytest's own handler raises.
+    log.error("%d parts", "many")
+    assert "Message: '%d parts'" in capsys.readouterr().err
+    log.error("the next one")
+    assert journald.take()["MESSAGE"] == "the next one"
+
+
 def test_what_is_too_large_for_a_datagram(journald: Journald, log: logging.Logger) -> None:
     log.warning("%s", "x" * 2_000_000)
     assert len(journald.take()["MESSAGE"]) == 2_000_000
