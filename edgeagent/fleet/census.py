@@ -103,7 +103,7 @@ class Census:
                 if not self._link.wait_up(self._patience_s):
                     raise absent(self._link)
             else:
-                raise LinkDown("the connection breaks whenever retained messages are asked for")
+                raise self._unread()
             count.asked += len(shard)
             count.came += len(found)
             count.shards += 1
@@ -143,6 +143,14 @@ class Census:
         for pattern in patterns:
             self._link.unsubscribe(pattern)
         return None if broken else found
+
+    def _unread(self) -> LinkDown:
+        """Why nothing can be read though there is a broker."""
+        if self._link.state == "up" and (complaints := self._link.complaints):
+            # E.g. of a cluster that elects a leader: it refuses our marker's topic meanwhile.
+            why = complaints[0]
+            return LinkDown(f"what is retained can't be read: {why.sentence}", remedy=why.advice)
+        return LinkDown("the connection breaks whenever retained messages are asked for")
 
     def _take(self, message: Incoming) -> bool:
         with self._arrived:
