@@ -18,19 +18,21 @@ _TURN_S = 0.25
 
 
 def meet(link: Uplink, patience_s: float) -> None:
-    """Start a link and wait for its broker: so long for one that is slow, and once a try has
-    failed for a quarter of it.
+    """Start a link and wait for its broker: so long for one that is slow, and a quarter of it for
+    one that says no to each try.
 
     Raises LinkDown, and then the link is stopped.
     """
-    ends = time.monotonic() + patience_s
-    failed = False
+    began = time.monotonic()
+    failed: float | None = None
     link.start()
-    while not link.wait_up(min(_TURN_S, max(0.0, ends - time.monotonic()))):
+    while not link.wait_up(_TURN_S):
         now = time.monotonic()
-        if link.last_error is not None and not failed:
-            failed, ends = True, min(ends, now + _NO * patience_s)
-        if now >= ends:
+        if failed is None and link.last_error is not None:
+            failed = now
+        # A try that is under way is slow: a broker without MQTT 5 has said no to the first one.
+        no = failed is not None and link.state == "down" and now >= failed + _NO * patience_s
+        if no or now >= began + patience_s:
             why = absent(link)  # Before it says of itself that it is stopping.
             link.stop()
             raise why

@@ -53,3 +53,24 @@ def test_one_that_restarts_is_met(tmp_path: Path, mosquitto_installed: None) -> 
         its.stop()
         back.join()
         late.stop()
+
+
+def test_one_that_speaks_an_older_version_slowly_gets_all_of_the_time() -> None:
+    """Its no to MQTT 5 comes at once; its answer to 3.1.1 does not."""
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as older:
+        its = link(older.getsockname()[1])
+        refusing = threading.Thread(target=_refuse_five, args=(older,))
+        refusing.start()
+        with pytest.raises(LinkDown, match="does not speak this version"):
+            meet(its, 2.0)
+        refusing.join()
+    assert time.monotonic() - began >= 2.0
+
+
+def _refuse_five(older: socket.socket) -> None:
+    """CONNACK 0x01 of MQTT 3.1.1: unacceptable protocol version."""
+    connection, _ = older.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"\x20\x02\x00\x01")
