@@ -32,6 +32,7 @@ class ConfigGet(Struct):
 
 class Logs(Struct):
     lines: Annotated[int, Meta(ge=1, le=5000)] = 200
+    """The agent holds its last 1,000 at most."""
 
 
 class Capture(Struct):
