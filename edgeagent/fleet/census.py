@@ -50,6 +50,8 @@ class Count:
     """Shards that were read twice because the connection broke."""
     hidden: list[str] = field(default_factory=list)
     """Topics that exist and that the wildcard did not bring: the broker cuts."""
+    refused: list[str] = field(default_factory=list)
+    """Why topics could not be asked for at all."""
     away: list[str] = field(default_factory=list)
     """Brokers that do not answer, where several are named."""
     divided: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ class Count:
         self.asked, self.came = self.asked + other.asked, self.came + other.came
         self.shards, self.again = self.shards + other.shards, self.again + other.again
         self.hidden = sorted({*self.hidden, *other.hidden})
+        self.refused = sorted({*self.refused, *other.refused})
 
 
 class Census:
@@ -76,6 +79,8 @@ class Census:
             receive_maximum=65535,  # Of MQTT 5: mosquitto queues nothing then.
         )  # fmt: skip
         self._link = Link(known, own.echo)
+        self.refused: set[str] = set()
+        """Sentences of what the broker did not let us ask for."""
         self._marker = own.command("census", secrets.token_hex(8))
         self._arrived = threading.Condition()
         self._got: dict[str, bytes] = {}
@@ -140,6 +145,9 @@ class Census:
                 pass  # Something came: wait for quiet again.
             found, broken = self._got, self._broken or (sure and not marked)
             self._got = {}
+        asked = tuple(f" {pattern}" for pattern in patterns)
+        said = [its.sentence for its in self._link.complaints]
+        self.refused.update(sentence for sentence in said if sentence.endswith(asked))
         for pattern in patterns:
             self._link.unsubscribe(pattern)
         return None if broken else found

@@ -70,7 +70,7 @@ def _at(
         count = census.read((topic for topic in wanted if topic not in wild), hidden.__setitem__)
     count.asked += len(wild)
     count.came += len(wild)
-    count.hidden = sorted(hidden)
+    count.hidden, count.refused = sorted(hidden), sorted(census.refused)
     return {**wild, **hidden}, count
 
 
@@ -92,7 +92,7 @@ def age(status: bytes) -> tuple[int, bool, str]:
     is made; of two with the same number the one that is not a will."""
     try:
         its = msgspec.json.decode(status, type=Status)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return -1, False, ""
     return its.seq, its.state != "offline", its.since
 
@@ -115,6 +115,11 @@ def _told(count: Count) -> Iterator[str]:
         yield (
             f"{len(count.away)} of the brokers that are named do not answer:"
             f" {', '.join(count.away)}. What only they have retained is missing."
+        )
+    if count.refused:
+        yield (
+            f"Devices may be missing: {'; '.join(count.refused[:3])}. A cluster that elects a"
+            " leader does that for a while; else see the broker's access rules."
         )
     if count.divided:
         yield (

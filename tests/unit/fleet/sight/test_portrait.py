@@ -58,8 +58,11 @@ def test_it_is_found_at_whichever_broker_it_is(two: tuple[Mosquitto, Mosquitto])
 
 
 def test_what_is_published_in_another_form_tells_nothing(two: tuple[Mosquitto, Mosquitto]) -> None:
-    one, _ = two
+    one, other = two
+    listener = Listener(other.port, "edgeagent/d1/#")
+    listener.publish("edgeagent/d1/status", b'{"state":"\xff"}', retain=True)
+    listener.close()
     strange = {"pipelines": None, "commands": 7, "groups": ["a b", "hall"]}
     retained(one, {"status": status("online", 1), "capabilities": strange})
-    found = portrait(desk(one), "edgeagent", "d1")
+    found = portrait(desk(one, other), "edgeagent", "d1")
     assert (found["state"], found["offers"], found["pipelines"]) == ("online", {}, {})
