@@ -12,8 +12,11 @@ from pathlib import Path
 from edgeagent.sealed import dumpable, seal
 from edgeagent.store import wear
 from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
 dumpable()  # what it needs is imported while that may be read
-box = Outbox.open(Path(sys.argv[1]), device="d", machine="m", boot="b" * 32)
+box = Outbox.open(
+    Path(sys.argv[1]), device="d", machine="m", boot="b" * 32, settings=OutboxSettings()
+)
 if os.geteuid() == 0:
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
@@ -22,7 +25,7 @@ try:
     open("/proc/self/io")
 except PermissionError:
     print("refused")
-print(os.pread(wear._opened(os.getpid()), 1024, 0).decode())
+print(os.pread(wear._opened(os.getpid()), 1024, 0).decode(), flush=True)
 os._exit(0)
 """
 
