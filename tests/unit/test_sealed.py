@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 CODE = """
-import os, sys
+import ctypes, os, resource, sys  # here, while their files may be read
 from pathlib import Path
 from edgeagent.sealed import dumpable, seal
 from edgeagent.store import wear
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
-dumpable()  # what it needs is imported while that may be read
 box = Outbox.open(
     Path(sys.argv[1]), device="d", machine="m", boot="b" * 32, settings=OutboxSettings()
 )
