@@ -158,3 +158,22 @@ def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> 
     give_back(tmp_path, looks.FOLDER, "nothing")
     made = tmp_path / looks.FOLDER
     assert {its.stat().st_uid for its in (made, *made.iterdir())} == {65534}
+
+
+def test_what_this_user_may_not_look_into_is_said(tmp_path: Path) -> None:
+    looks.note(tmp_path, "capture", "somebody")
+    told(tmp_path)  # all that it needs is imported
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    tmp_path.chmod(0)
+    before = os.geteuid()
+    os.seteuid(user)
+    try:
+        found = told(tmp_path)
+    finally:
+        os.seteuid(before)
+        tmp_path.chmod(0o700)
+    rows = {its["store"]: its for its in found["stores"]}
+    assert "Permission denied" in rows["decisions"]["fault"]
+    assert "Permission denied" in rows["decisions"]["hidden"]
+    assert "Permission denied" in rows["other files"]["fault"]
+    assert [its["what"] for its in found["looks"]] == ["unreadable"]
