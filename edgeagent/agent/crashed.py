@@ -95,7 +95,10 @@ def _record(its: crashes.Report) -> Any:
 
 def summary(agent: Agent) -> dict[str, Any]:
     """For the status: how many reports are kept, and the last of them."""
-    kept = crashes.read(agent.folder)
+    try:
+        kept = crashes.read(agent.folder)
+    except OSError as error:  # the rest of the status is needed all the more
+        return {"kept": 0, "fault": str(error)}
     if not kept:
         return {"kept": 0}
     last = kept[-1]

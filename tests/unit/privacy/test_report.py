@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 
+from edgeagent.agent.decisions import Decisions
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import Config, Mqtt, Pipeline, Privacy, Redact, Refine, Retention
 from edgeagent.config.toml import Places
 from edgeagent.errors import UsageError
 from edgeagent.privacy import page
-from edgeagent.privacy.purge import known, limit_of
+from edgeagent.privacy.purge import Hands, known, limit_of, purge
 from edgeagent.privacy.report import report
 from edgeagent.privacy.stores import NAMES, STORES
 from edgeagent.store import looks
-from edgeagent.store.age import Now, Stamp
+from edgeagent.store.age import Limit, Now, Stamp
 from edgeagent.store.entry import give_back
+from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
 
 
 def told(folder: Path, **keys: Any) -> dict[str, Any]:
@@ -177,3 +180,18 @@ def test_what_this_user_may_not_look_into_is_said(tmp_path: Path) -> None:
     assert "Permission denied" in rows["decisions"]["hidden"]
     assert "Permission denied" in rows["other files"]["fault"]
     assert [its["what"] for its in found["looks"]] == ["unreadable"]
+
+
+def test_who_empties_the_list_of_looks_stands_in_it(tmp_path: Path) -> None:
+    looks.note(tmp_path, "purge", "local:mallory")
+    looks.note(tmp_path, "capture", "local:mallory")
+    box = Outbox.open(tmp_path, device="d", machine="m", boot="b" * 32, settings=OutboxSettings())
+    its = Hands(tmp_path, box, Decisions(tmp_path, 0, lambda work: work()))
+    only = known(("looks",))
+    now = Now.read()
+    try:
+        assert purge(its, only, limit_of("0 s", now)).others == {"looks": 1}
+        assert [line["what"] for line in looks.read(tmp_path)] == ["purge"]
+        assert purge(its, only, Limit.of_age(now, 0.0, careful=True)).others == {"looks": 1}
+    finally:
+        box.close()
