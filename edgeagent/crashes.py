@@ -14,11 +14,12 @@ import faulthandler
 import json
 import logging
 import os
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgeagent import __version__, clock
 from edgeagent.durable import put
@@ -32,6 +33,8 @@ MOST = 16
 _LARGEST = 48 * 1024
 """Characters of a stack."""
 _RUNNING = "running-"
+_VARIES = re.compile(r"0x[0-9a-f]+|\d+")
+"""What differs in two stacks of one and the same crash: addresses, counts, ids."""
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV: it touched memory that is not its own",
     "Aborted": "SIGABRT: a library gave up, or the service manager's watchdog ended it",
@@ -65,39 +68,52 @@ class Keeper:
         self._lock = threading.Lock()
         self._about = {"version": __version__, "config": config}
         self._seen: dict[tuple[str, str], tuple[Path, Report]] = {}
-        self._file: IO[str] | None = None
+        self._file: int | None = None
+        self._known = 0
+        """Bytes of the file's first line."""
         self._remarked = ""
         self._running = self.folder / f"{_RUNNING}{os.getpid()}.txt"
 
     def arm(self) -> None:
-        """Have fatal signals of this process written down. Raises as `errors.unwritable`."""
+        """Have fatal signals of this process written down. After `gather`: in a container every
+        process has the same number, and so the same file. Raises as `errors.unwritable`."""
+        about = json.dumps({**self._about, **_stamp(), "pid": os.getpid()}).encode() + b"\n"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(
+            self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self._file = os.open(
                 self._running, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640
             )
-            self._file = os.fdopen(handle, "w", encoding="utf-8")
-            self._file.write(json.dumps({**self._about, **_stamp(), "pid": os.getpid()}) + "\n")
-            self._file.flush()
+            self._known = os.write(self._file, about)
         except OSError as error:
             raise unwritable(self.folder, error) from error
         faulthandler.enable(self._file, all_threads=True)
 
     def remark(self, text: str) -> None:
-        """Something that would explain the end of this process, should it come."""
-        if self._file is not None and text != self._remarked:
-            self._remarked = text
-            self._file.write(f"# {' '.join(self._clean(text).split())}\n")
-            self._file.flush()
+        """What would explain the end of this process, should it come now; empty = nothing would.
+        Never raises."""
+        if self._file is None or text == self._remarked:
+            return
+        self._remarked = text
+        line = f"# {' '.join(self._clean(text).split())}\n" if text else ""
+        try:
+            os.ftruncate(self._file, self._known)
+            os.lseek(self._file, self._known, os.SEEK_SET)
+            os.write(self._file, line.encode())
+        except OSError as error:  # a full disk ends no agent
+            log.warning("%s: %s; it can't be put down", text, error)
 
     def disarm(self) -> None:
-        """The process ends in good order."""
+        """The process ends in good order. Never raises."""
         if self._file is None:
             return
         faulthandler.disable()
-        self._file.close()
+        os.close(self._file)
         self._file = None
-        self._running.unlink(missing_ok=True)
+        try:
+            self._running.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s stays, and looks as if this process had crashed: %s",
+                        self._running, error)  # fmt: skip
 
     def report(self, what: str, who: str, reason: str, stack: str) -> None:
         """Keep a report of something that has crashed just now.
@@ -106,16 +122,17 @@ class Keeper:
             what: ``exception``, ``child``.
             who: thread or child.
             reason: in a sentence.
-            stack: where it was, as text. The same one again is counted.
+            stack: where it was, as text. The same one again (but for numbers) is counted.
         """
         with self._lock:
             try:
                 self._report(what, who, self._clean(reason), self._clean(stack[-_LARGEST:]))
-            except OSError as error:
-                log.error("the crash of %s can't be kept: %s", who, error)
+            except Exception as error:  # noqa: BLE001 - within a crash anything may be broken
+                log.error("the crash of %s can't be kept: %r", who, error)
 
     def _report(self, what: str, who: str, reason: str, stack: str) -> None:
-        again = self._seen.get((who, stack))
+        kind = who, _VARIES.sub("#", stack)
+        again = self._seen.get(kind)
         if again is not None and again[0].exists():
             file, its = again
             its["times"] += 1
@@ -127,7 +144,9 @@ class Keeper:
             **self._about, **_stamp(), "pid": os.getpid(), "what": what, "who": who,
             "reason": reason, "stack": stack, "last": self._lines(), "times": 1, "told": False,
         }  # fmt: skip
-        self._seen[who, stack] = self._keep(its), its
+        file = self._keep(its)
+        self._seen = {key: seen for key, seen in self._seen.items() if seen[0].exists()}
+        self._seen[kind] = file, its
         self.news.set()
 
     def _lines(self) -> list[str]:
@@ -150,8 +169,6 @@ class Keeper:
         for itself. Raises as `errors.unwritable`."""
         try:
             for file in sorted(self.folder.glob(f"{_RUNNING}*.txt")):
-                if file == self._running:
-                    continue
                 its = _left(file.read_text(encoding="utf-8", errors="replace"))
                 if its is not None:
                     its["stack"] = self._clean(its["stack"])
@@ -170,8 +187,8 @@ class Keeper:
                     continue
                 told(its)
                 its["told"] = True
-                for _, seen in self._seen.values():
-                    if seen["at"] == its["at"] and seen["who"] == its["who"]:
+                for kept, seen in self._seen.values():
+                    if kept == file:
                         seen["told"] = True
                 try:
                     put(file, json.dumps(its).encode(), mode=0o640)
@@ -214,11 +231,12 @@ def read(data_dir: Path) -> list[Report]:
 
 
 def purge(data_dir: Path, old: Callable[[Report], bool], *, dry: bool = False) -> int:
-    """Take out reports; how many. Raises as `errors.unwritable`."""
+    """Take out reports that are ``old``, as `read` gives them; how many. Raises as
+    `errors.unwritable`."""
     gone = 0
     try:
         for file, its in _each(data_dir / FOLDER):
-            if old(its):
+            if old({"id": file.stem, **its}):
                 gone += 1
                 if not dry:
                     file.unlink()
@@ -257,6 +275,8 @@ def _left(text: str) -> Report | None:
     try:
         about = json.loads(head)
     except ValueError:
+        about = None
+    if not isinstance(about, dict):
         return None  # killed before it could say who it is
     remarks = [line[2:] for line in rest.splitlines() if line.startswith("# ")]
     stack = "\n".join(line for line in rest.splitlines() if not line.startswith("# "))

@@ -12,12 +12,16 @@ def seal() -> bool:
     leaves RLIMIT_CORE aside, core(5)), and only root may trace it or look at its memory (prctl(2),
     PR_SET_DUMPABLE). False = the system can't.
 
-    What it executes has to seal itself again; the limit is inherited.
+    What it executes has to seal itself again; the limit is inherited. It is 1 byte where that may
+    be: too little for any dump, and the one value that the kernel honours for pipes as well
+    (do_coredump, fs/coredump.c), so that programs which hold frames (ffmpeg) leave none either.
     """
     import ctypes
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    least = min(hard, 1) if hard != resource.RLIM_INFINITY else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (least, least))
     try:
         return bool(ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)
     except (OSError, AttributeError):

@@ -30,8 +30,8 @@ def watched(agent: Agent) -> crashes.Keeper | None:
         lambda: list(_last(agent)),
     )  # fmt: skip
     try:
-        keeper.arm()
         keeper.gather()
+        keeper.arm()
     except EdgeAgentError as error:
         log.error("crashes can't be kept: %s", error)
         return None
@@ -61,8 +61,7 @@ def look_at_crashes(agent: Agent, silent: Sequence[str]) -> None:
     keeper = agent.keeper
     if keeper is None:
         return
-    if silent:
-        keeper.remark(f"these did not react: {', '.join(silent)}")
+    keeper.remark(f"these did not react: {', '.join(silent)}" if silent else "")
     if keeper.news.is_set() and agent.commands is not None:
         keeper.news.clear()
         agent.commands.submit_job(lambda: _tell(agent, keeper))
@@ -96,7 +95,10 @@ def _record(its: crashes.Report) -> Any:
 
 def summary(agent: Agent) -> dict[str, Any]:
     """For the status: how many reports are kept, and the last of them."""
-    kept = crashes.read(agent.folder)
+    try:
+        kept = crashes.read(agent.folder)
+    except OSError as error:  # the rest of the status is needed all the more
+        return {"kept": 0, "fault": str(error)}
     if not kept:
         return {"kept": 0}
     last = kept[-1]

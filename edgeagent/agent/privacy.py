@@ -65,7 +65,9 @@ def purge_files(folder: Path, loaded: Loaded, device: str, arguments: Purge) -> 
     from edgeagent.agent.outbox import outbox_settings
     from edgeagent.device.identity import machine_hash
     from edgeagent.privacy import purge as purging
+    from edgeagent.privacy.stores import STORES
     from edgeagent.store.age import Now
+    from edgeagent.store.entry import give_back
     from edgeagent.store.outbox import Outbox
 
     limit = purging.limit_of(arguments.before, Now.read())
@@ -81,6 +83,8 @@ def purge_files(folder: Path, loaded: Loaded, device: str, arguments: Purge) -> 
         ).to_dict()
     finally:
         outbox.close()
+        made = [place for its in STORES if its.rule for place in its.places]
+        give_back(folder, "reserve", "lock", "epoch.json", *made)
 
 
 def hands(agent: Agent) -> Hands:

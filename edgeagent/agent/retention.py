@@ -79,9 +79,10 @@ class Retention:
             if not self._fault:
                 log.error("what is too old can't be taken out: %s", error)
             self._fault = str(error)
-        every_s = min(self.ages.values()) / PARTS
-        self._next = time.monotonic() + min(max(every_s, _SHORTEST_S), _LONGEST_S)
-        self._due = False
+        finally:  # whatever goes wrong, the rules hold on
+            every_s = min(self.ages.values()) / PARTS
+            self._next = time.monotonic() + min(max(every_s, _SHORTEST_S), _LONGEST_S)
+            self._due = False
 
     def _look(self) -> None:
         from edgeagent.privacy.purge import purge

@@ -25,7 +25,7 @@ def crashes(
     folder = options.data_folder(config, data_dir)
     found = _chosen(kept.read(folder), number)
     if forget:
-        gone = kept.purge(folder, lambda its: any(its["at"] == each["at"] for each in found))
+        gone = kept.purge(folder, lambda its: its["id"] in {each["id"] for each in found})
         render.show({"forgotten": gone}, as_json, lambda: render.plain(f"{gone} forgotten"))
         return
     render.show(found, as_json, lambda: _whole(found[0]) if number else _list(found))

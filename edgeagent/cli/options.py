@@ -164,12 +164,14 @@ def noted(client: ControlClient, folder: Path, what: str, **detail: Any) -> None
     from edgeagent.cli import render
     from edgeagent.errors import EdgeAgentError, NotPermitted, Unavailable
     from edgeagent.store import looks
+    from edgeagent.store.entry import give_back
 
     try:
         client.ask({"type": "looked", "what": what, "detail": detail})
     except (Unavailable, NotPermitted):
         try:
             looks.note(folder, what, f"local:{getpass.getuser()}", detail)
+            give_back(folder, looks.FOLDER)
         except EdgeAgentError as problem:
             render.note(f"That you look could not be noted: {problem}.")
 

@@ -135,6 +135,8 @@ def purge(
 
 def _purged(asked: dict[str, Any], config: Path | None, data_dir: Path | None) -> dict[str, Any]:
     """By the running agent, else on the files. Raises UsageError, StoreError, NotPermitted."""
+    import os
+
     from edgeagent.agent.privacy import purge_files
     from edgeagent.device.identity import device_id
     from edgeagent.errors import Unavailable
@@ -146,7 +148,8 @@ def _purged(asked: dict[str, Any], config: Path | None, data_dir: Path | None) -
         answer: dict[str, Any] = client.result("purge", **asked)
         return answer
     except Unavailable as problem:
-        render.note(f"Done on the files: {problem}.")
+        render.note(f"On the files, since {problem}.")
+    os.umask(0o027)  # as the agent's: its files are for its group at most
     loaded = options.load_config(config, data_dir)
     folder = options.data_folder(config, data_dir)
     options.noted(client, folder, "purge", **{key: str(its) for key, its in asked.items() if its})

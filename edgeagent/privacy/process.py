@@ -20,7 +20,8 @@ def process(root: Path = Path("/")) -> dict[str, Any]:
     pattern = _text(root / "proc/sys/kernel/core_pattern").strip()
     may = dumpable()
     return {
-        "core_dumps": bool(may) and (soft != 0 or pattern.startswith("|")),
+        # A byte is too little for a file, and keeps pipes shut; none at all leaves them open.
+        "core_dumps": bool(may) and soft != 1 and (soft != 0 or pattern.startswith("|")),
         "core_limit": soft,
         "core_pattern": pattern,
         "traceable": bool(may),

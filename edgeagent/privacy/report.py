@@ -7,7 +7,8 @@ can't be looked at is said in its place.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from edgeagent.privacy.access import access
 from edgeagent.privacy.process import process
 from edgeagent.privacy.stores import STORES, Store, undescribed
 from edgeagent.store import kept, looks
+from edgeagent.store.kept import Kept
 
 _FILES = 500
 """Files of a store whose modes are looked at."""
@@ -95,12 +97,16 @@ def _looks(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _stores(folder: Path, config: Config) -> Iterator[dict[str, Any]]:
+    outbox = cache(partial(kept.outbox, folder))
     for store in STORES:
         # What has no place of its own is in the database.
-        yield _row(store, folder, config, [folder / its for its in store.places or ("db",)])
+        places = [folder / its for its in store.places or ("db",)]
+        yield _row(store, config, places, partial(store.kept, folder, outbox))
 
 
-def _row(store: Store, folder: Path, config: Config, places: list[Path]) -> dict[str, Any]:
+def _row(
+    store: Store, config: Config, places: list[Path], found: Callable[[], Kept]
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "store": store.name, "contents": store.contents,
         "personal": store.personal, "limit": store.limit(config), "at_limit": store.at_limit,
@@ -109,7 +115,7 @@ def _row(store: Store, folder: Path, config: Config, places: list[Path]) -> dict
         "leaves": store.leaves,
     }  # fmt: skip
     try:
-        row |= to_builtins(store.kept(folder))
+        row |= to_builtins(found())
     except (EdgeAgentError, OSError) as error:
         row["fault"] = str(error)
     return {**row, **_who(places)}
@@ -117,12 +123,11 @@ def _row(store: Store, folder: Path, config: Config, places: list[Path]) -> dict
 
 def _who(places: list[Path]) -> dict[str, Any]:
     """Who may read the files at these places."""
-    there = [its for its in places if its.exists()]
     readers: dict[str, None] = {}
     modes: dict[str, None] = {}
     owner = ""
     try:
-        for place in there:
+        for place in places:
             for file in islice(_with_files(place), _FILES):
                 its = access(file)
                 owner = owner or f"{its.owner}:{its.group}"
@@ -136,7 +141,7 @@ def _who(places: list[Path]) -> dict[str, Any]:
 def _with_files(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield place
-    yield from kept.walk(place)
+    yield from kept.walk(place)  # none, where there is nothing
 
 
 def _galleries(config: Config) -> Iterator[dict[str, Any]]:
@@ -159,12 +164,13 @@ def _galleries(config: Config) -> Iterator[dict[str, Any]]:
 
 
 def _other(folder: Path, config: Config) -> dict[str, Any]:
-    try:
-        places = undescribed(folder)
-        found = to_builtins(kept.files(*places))
-    except OSError as error:
-        return {**_row(_UNDESCRIBED, folder, config, []), "fault": str(error)}
-    row = {**_row(_UNDESCRIBED, folder, config, places), **found}
+    places: list[Path] = []
+
+    def found() -> Kept:
+        places.extend(undescribed(folder))
+        return kept.files(*places)
+
+    row = _row(_UNDESCRIBED, config, places, found)
     return {**row, "names": [its.name for its in places[:20]]}
 
 

@@ -29,22 +29,19 @@ class Store(Struct, frozen=True):
     """Below the data folder."""
     limit: Limit
     at_limit: str
-    count: Callable[[Path], Kept] | None = None
-    """What it holds, given the data folder; None = the files at its places."""
+    part: str = ""
+    """Which part of `kept.outbox` it is; empty = the files at its places."""
     rule: str = ""
     """Its key in ``[retention]``, by which it can be purged as well; empty = it goes by itself."""
     leaves: str = ""
     """How it gets off the device."""
 
-    def kept(self, folder: Path) -> Kept:
-        """Raises OSError, NotPermitted, StoreError."""
-        if self.count is not None:
-            return self.count(folder)
+    def kept(self, folder: Path, outbox: Callable[[], dict[str, Kept]]) -> Kept:
+        """``outbox``: `kept.outbox` of this folder, which is looked through once for all of its
+        parts. Raises OSError, NotPermitted, StoreError."""
+        if self.part:
+            return outbox()[self.part]
         return kept.files(*(folder / place for place in self.places))
-
-
-def _of_outbox(name: str) -> Callable[[Path], Kept]:
-    return lambda folder: kept.outbox(folder)[name]
 
 
 def _said(text: str) -> Limit:
@@ -63,29 +60,29 @@ STORES: tuple[Store, ...] = (
         "outbox", "Records that wait to be delivered: events, results, health.", _EVENTS, ("db",),
         lambda config: f"outbox.max = {config.outbox.max}",
         "by outbox.when_full: results are thinned, then the oldest go; a gap tells of each",
-        _of_outbox("waiting"), "records", "records",
+        "waiting", "records", "records",
     ),
     Store(
         "sent log", "Records that were delivered, kept in case a collector asks again.", _EVENTS,
         (), lambda config: f"outbox.keep_sent = {config.outbox.keep_sent}", "they are deleted",
-        _of_outbox("sent"), "records", "records",
+        "sent", "records", "records",
     ),
     Store(
         "evidence", "Pictures and clips of events, what a command answered at length, support "
         "bundles that were sent.", "pictures of people as far as nothing hides them",
         ("blobs",), lambda config: f"outbox.blobs = {config.outbox.blobs}",
         "sent ones go first, then the oldest; a record of kind blob tells what will not come",
-        _of_outbox("evidence"), "evidence", "blob",
+        "evidence", "evidence", "blob",
     ),
     Store(
         "refused", "Records that the broker refused for good.", _EVENTS, (),
-        _said("within outbox.max"), "edgeagent outbox purge forgets them", _of_outbox("refused"),
+        _said("within outbox.max"), "edgeagent outbox purge forgets them", "refused",
         "records",
     ),
     Store(
         "commands", "Orders and their answers, with who gave them. An answer may hold a picture "
         "that somebody asked for.", "names of operators; pictures as redacted",
-        (), _said("10,000 orders, 90 d"), "the oldest are forgotten", _of_outbox("commands"),
+        (), _said("10,000 orders, 90 d"), "the oldest are forgotten", "commands",
         "records", "cmd",
     ),
     Store(

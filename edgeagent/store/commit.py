@@ -123,9 +123,7 @@ class Committer:
     def _stand(self, db: Database, space: Space) -> None:
         """Build all that stands on a connection."""
         self._db, self.space = db, space
-        # Of an erasure that was cut short.
-        db.run(f"DROP TABLE IF EXISTS {ZEROS}")
-        self.set_overwriting()
+        self.end_erasing()
         self.ledger = Ledger(
             db, boot=self.identity.boot, clock=self.clock, before=partial(space.bound_log, db)
         )
@@ -230,9 +228,13 @@ class Committer:
         self.shelf.committed()
         return answer
 
-    def set_overwriting(self) -> None:
-        """Say to SQLite whether pages that become free are overwritten. Raises StoreError."""
+    def end_erasing(self) -> None:
+        """Free what an erasure has filled, also one that was cut short, and say to SQLite whether
+        pages that become free are overwritten from now on. Raises StoreError."""
         assert self._db is not None
+        # These pages hold nothing: there is no need to write them again.
+        self._db.run("PRAGMA secure_delete = OFF")
+        self._db.run(f"DROP TABLE IF EXISTS {ZEROS}")
         self._db.run(f"PRAGMA secure_delete = {'ON' if self.settings.overwrite else 'FAST'}")
 
     def cancel(self) -> bool:
@@ -356,6 +358,7 @@ class Committer:
         assert self._db is not None
         # Making room may have been cut short (`Room.make`).
         self._db.run("PRAGMA synchronous = FULL")
+        self.end_erasing()
         self.ledger.load()
         self.events.load()
         self.shelf.load()

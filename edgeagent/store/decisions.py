@@ -57,7 +57,7 @@ class Decisions:
                 if dry or len(stay) == len(blocks):
                     continue
                 if stay:
-                    put(file, b"".join(map(_framed, stay)))
+                    put(file, b"".join(map(_framed, stay)), mode=0o640)
                 else:
                     file.unlink()
                     self._current = None

@@ -44,6 +44,18 @@ def locked(folder: Path) -> int:
     return handle
 
 
+def give_back(folder: Path, *names: str) -> None:
+    """What root has made in a data folder belongs to whom the folder belongs: the agent must
+    write it. Raises OSError."""
+    if os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    for name in names:
+        place = folder / name
+        for path in (place, *place.rglob("*")) if place.exists() else ():
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def refusal(folder: Path, error: OSError) -> EdgeAgentError:
     """The error of ours for what the system says about a data folder."""
     said = f"the data folder {folder} can't be used: {error.strerror}"

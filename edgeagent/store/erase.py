@@ -76,21 +76,19 @@ class Erased(Struct):
 def erase(committer: Committer, wish: Wish) -> Erased:
     """Erase; gaps stay. Runs in the writing thread, in transactions of a size that fits the log.
 
-    Raises: StoreError; what was erased until then stays so.
+    Raises: StoreError; what was erased until then stays so. `Committer.recover` ends the rest.
     """
     done = Erased()
     db = committer.ledger.db
     db.run("PRAGMA secure_delete = ON")
-    try:
-        if wish.records:
-            _records(committer, wish, done)
-            _dead_letters(committer, wish, done)
-        if wish.evidence:
-            _evidence(committer, wish, done)
-        if wish.scrub and not wish.dry:
-            _scrub(committer)
-    finally:
-        committer.set_overwriting()
+    if wish.records:
+        _records(committer, wish, done)
+        _dead_letters(committer, wish, done)
+    if wish.evidence:
+        _evidence(committer, wish, done)
+    if wish.scrub and not wish.dry:
+        _scrub(committer)
+    committer.end_erasing()
     if (done.any or wish.scrub) and not wish.dry:
         _cut_log(committer)
     return done
@@ -215,15 +213,10 @@ def _scrub(committer: Committer) -> None:
     record that was kept long enough) is still in them."""
     db, piece = committer.ledger.db, committer.space.piece_bytes // PAGE
     committer.job(lambda its: its.db.run(f"CREATE TABLE {ZEROS} (content BLOB)"))
-    try:
-        while left := int(db.value("PRAGMA freelist_count")):
-            # What is left of a long row on a leaf, and the leaves, take pages as well.
-            size = _LEAF if left <= _FEW else min(left - 2, piece) * (PAGE - 4)
-            committer.job(partial(_fill, size))
-    finally:
-        # These pages hold nothing: there is no need to write them again.
-        db.run("PRAGMA secure_delete = OFF")
-        committer.job(lambda its: its.db.run(f"DROP TABLE {ZEROS}"))
+    while left := int(db.value("PRAGMA freelist_count")):
+        # What is left of a long row on a leaf, and the leaves, take pages as well.
+        size = _LEAF if left <= _FEW else min(left - 2, piece) * (PAGE - 4)
+        committer.job(partial(_fill, size))
 
 
 def _fill(size: int, ledger: Ledger) -> None:

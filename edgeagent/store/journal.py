@@ -139,16 +139,18 @@ class Journal:
         from edgeagent.store.kept import status_without_result  # seldom needed
 
         def forget(ledger: Ledger) -> int:
-            rows = ledger.db.rows("SELECT number, since, status FROM command WHERE final = 1")
-            bare = [
-                (status_without_result(status), number)
-                for number, since, status in rows
-                if limit.reached(Stamp(_ordered(since), synced=True))
-            ]
-            changed = [row for row in bare if row[0] is not None]
-            if changed and not dry:
-                ledger.db.run_many("UPDATE command SET status = ? WHERE number = ?", changed)
-            return len(changed)
+            # An answer may be a picture: one at a time, and none that has nothing to forget.
+            sql = "SELECT number, since FROM command WHERE final = 1 AND instr(status, ?)"
+            gone = 0
+            for number, since in ledger.db.rows(sql, (b'"result"',)):
+                if not limit.reached(Stamp(_ordered(since), synced=True)):
+                    continue
+                sql = "SELECT status FROM command WHERE number = ?"
+                bare = status_without_result(ledger.db.value(sql, (number,)))
+                gone += bare is not None
+                if bare is not None and not dry:
+                    ledger.db.run("UPDATE command SET status = ? WHERE number = ?", (bare, number))
+            return gone
 
         return self._writer.transact(forget)
 

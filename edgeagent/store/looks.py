@@ -7,9 +7,11 @@ answer.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ MAX_BYTES = 1 << 20
 """Of all files together: about 4,000 looks."""
 _FILES = 4
 _LONGEST = 2000
+_LOCK = "lock"
 
 
 def note(
@@ -49,14 +52,28 @@ def note(
         data = json.dumps(line, ensure_ascii=False).encode()
     folder = data_dir / FOLDER
     try:
-        _append(folder, data + b"\n", max_bytes)
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with _alone(folder):
+            _append(folder, data + b"\n", max_bytes)
     except OSError as error:
         raise unwritable(folder, error) from error
     return line
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other thread or process appends or purges meanwhile: what is appended to a file that is
+    just being replaced would be lost. Raises OSError."""
+    # Not for the group: whoever may read it could hold the lock.
+    handle = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _append(folder: Path, data: bytes, max_bytes: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     files = segments(folder)
     newest = files[-1] if files else None
     if newest is None or newest.stat().st_size + len(data) > max_bytes // _FILES:
@@ -93,10 +110,11 @@ def read(data_dir: Path) -> Iterator[dict[str, Any]]:
     folder = data_dir / FOLDER
     try:
         for file in segments(folder):
-            for line in file.read_bytes().splitlines():
-                its = _line(line)
-                if its is not None:
-                    yield its
+            try:
+                lines = file.read_bytes().splitlines()
+            except FileNotFoundError:
+                continue  # it was the oldest, and went just now
+            yield from filter(None, map(_line, lines))
     except PermissionError as error:
         raise NotPermitted(
             f"{error.filename or folder}: who looked may not be read by this user",
@@ -117,17 +135,20 @@ def purge(data_dir: Path, old: Callable[[dict[str, Any]], bool], *, dry: bool) -
     from edgeagent.durable import put
 
     folder, gone = data_dir / FOLDER, 0
+    if not folder.is_dir():
+        return 0
     try:
-        for file in segments(folder):
-            lines = file.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if not ((its := _line(line)) and old(its))]
-            gone += len(lines) - len(kept)
-            if dry or len(kept) == len(lines):
-                continue
-            if kept or file == segments(folder)[-1]:
-                put(file, b"".join(kept), mode=0o640)
-            else:
-                file.unlink()
+        with _alone(folder):
+            for file in segments(folder):
+                lines = file.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if not ((its := _line(line)) and old(its))]
+                gone += len(lines) - len(kept)
+                if dry or len(kept) == len(lines):
+                    continue
+                if kept:
+                    put(file, b"".join(kept), mode=0o640)
+                else:
+                    file.unlink()
     except OSError as error:
         raise unwritable(folder, error) from error
     return gone

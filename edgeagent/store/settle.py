@@ -7,7 +7,6 @@ former epochs are passed over, so one stick can serve a whole site.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from msgspec import Struct, field
 from edgeagent import clock
 from edgeagent.errors import InputError, NotFound, StoreError, UsageError
 from edgeagent.store.database import close_quietly
+from edgeagent.store.entry import give_back
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.stats import OutboxStats
@@ -128,15 +128,4 @@ def settle(path: Path, confirms: list[Carried], settings: OutboxSettings) -> Out
         return outbox.stats()
     finally:
         outbox.close()
-        _give_back(folder)
-
-
-def _give_back(folder: Path) -> None:
-    """Files that root made belong to whom the folder belongs: the agent must write them."""
-    if os.geteuid() != 0:
-        return
-    owner = folder.stat()
-    for path in (folder / "reserve", folder / "lock", folder / "epoch.json", folder / "db",
-                 *(folder / "db").iterdir()):  # fmt: skip
-        if path.exists():
-            os.chown(path, owner.st_uid, owner.st_gid)
+        give_back(folder, "reserve", "lock", "epoch.json", "db")

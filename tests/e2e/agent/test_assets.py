@@ -11,26 +11,8 @@ import pytest
 
 from edgeagent.store.export import jsonl
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.ssd import ssd
 
-MODEL = "coco_ssd_mobilenet_v1_quant.tflite"
-MANIFEST = """
-name = "ssd-{resample}"
-version = "1.0.0"
-task = "detect"
-labels = "labels.txt"
-[[input]]
-name = "image"
-kind = "image"
-fit = "stretch"
-resample = "{resample}"
-[output]
-decoder = "ssd"
-label_offset = 1
-[[variant]]
-file = "{model}"
-runtime = "litert"
-precision = "uint8"
-"""
 CONFIG = """
 [models]
 path = ["models"]
@@ -68,11 +50,8 @@ def results(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tupl
     for number, name in enumerate(names):
         shutil.copyfile(assets / "images" / name, folder / "photos" / f"{number}-{name}")
     for resample in ("linear", "area"):
-        package = folder / "models" / f"ssd-{resample}" / "1.0.0"
-        package.mkdir(parents=True)
-        (package / "model.toml").write_text(MANIFEST.format(resample=resample, model=MODEL))
-        shutil.copyfile(assets / "models" / MODEL, package / MODEL)
-        shutil.copyfile(assets / "labels" / "coco_ssd_labelmap_90.txt", package / "labels.txt")
+        image = f'resample = "{resample}"'
+        ssd(folder / "models", assets, f"ssd-{resample}", image=image)
     agent = AgentProcess(CONFIG, folder, "--until-done", "--strict").start()
     assert agent.wait() == 0, agent.log
     records = [json.loads(line) for line in jsonl(folder / "data")]

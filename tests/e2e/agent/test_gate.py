@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,8 @@ import pytest
 
 from edgeagent.store.export import jsonl
 from edgeagent.testing.agent import AgentProcess
+from edgeagent.testing.ssd import ssd
 
-MODEL = "coco_ssd_mobilenet_v1_quant.tflite"
-MANIFEST = f"""
-name = "ssd"
-version = "1.0.0"
-task = "detect"
-labels = "labels.txt"
-[[input]]
-name = "image"
-kind = "image"
-fit = "stretch"
-[output]
-decoder = "ssd"
-label_offset = 1
-threshold = 0.5
-[[variant]]
-file = "{MODEL}"
-runtime = "litert"
-precision = "uint8"
-"""
 CONFIG = """
 [models]
 path = ["models"]
@@ -68,12 +49,7 @@ def events(folder: Path, pipeline: str) -> list[dict[str, Any]]:
 def test_no_person_is_missed_and_inferences_are_saved(
     assets: Path, tmp_path: Path, full: bool
 ) -> None:
-    package = tmp_path / "models" / "ssd" / "1.0.0"
-    package.mkdir(parents=True)
-    (package / "model.toml").write_text(MANIFEST)
-    shutil.copyfile(assets / "models" / MODEL, package / MODEL)
-    labels = (assets / "labels" / "coco_ssd_labelmap_90.txt").read_text()
-    (package / "labels.txt").write_text(labels)
+    ssd(tmp_path / "models", assets, "ssd", output="threshold = 0.5")
     clip = assets / "video" / "one-by-one-person-detection.mp4"
     length = [] if full else ["-t", "48"]
     subprocess.run(

@@ -24,6 +24,8 @@ FIELDS = 8
 BRIGHT, DARK = 235, 20
 PLANES = (carve.Plane(640 * 3, CELL * 3, CELL), carve.Plane(640, CELL, CELL))
 """A frame of the film as BGR, and its brightness alone."""
+Message = tuple[str, bytes, bool]
+"""Topic, payload, whether it was retained."""
 FOUND = 0.55
 """Correlation from which on the pattern is there; JPEG at quality 50 leaves 0.9 of it."""
 
@@ -104,17 +106,22 @@ class Found:
             if file.is_file():
                 self.look(file.read_bytes(), file.name)
 
-    def payloads(self, messages: list[tuple[str, bytes]]) -> None:
+    def payloads(self, messages: list[Message]) -> None:
         """Everything that went over the wire: as it is, and put together."""
-        chunks: dict[str, dict[int, bytes]] = {}
-        for topic, payload in messages:
+        for topic, payload, _ in messages:
             self.look(payload, topic)
-            parts = topic.split("/")
-            if "blob" in parts and parts[-1].isdigit():
-                chunks.setdefault(parts[-2], {})[int(parts[-1])] = payload
-        for sha, its in chunks.items():
-            whole = b"".join(its[index] for index in sorted(its))
+        for sha, whole in blobs(messages).items():
             self.look(whole, f"blob {sha[:8]} from the wire")
+
+
+def blobs(messages: list[Message]) -> dict[str, bytes]:
+    """Evidence that came in chunks, put together, by its sha256."""
+    chunks: dict[str, dict[int, bytes]] = {}
+    for topic, payload, _ in messages:
+        parts = topic.split("/")
+        if "blob" in parts and parts[-1].isdigit():
+            chunks.setdefault(parts[-2], {})[int(parts[-1])] = payload
+    return {sha: b"".join(its[index] for index in sorted(its)) for sha, its in chunks.items()}
 
 
 def shared_memory(pid: int) -> Iterator[tuple[str, bytes]]:

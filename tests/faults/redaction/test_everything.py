@@ -13,7 +13,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,29 +32,13 @@ from edgeagent import clock
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
 from edgeagent.testing.device import Listener
+from edgeagent.testing.ssd import ssd
 
 pytestmark = [
     pytest.mark.assets, pytest.mark.broker, pytest.mark.usefixtures("in_full"),
     pytest.mark.timeout(600),
 ]  # fmt: skip
 
-PACKAGE = """
-name = "people"
-version = "1.0.0"
-task = "detect"
-labels = "labels.txt"
-[[input]]
-name = "image"
-kind = "image"
-fit = "stretch"
-[output]
-decoder = "ssd"
-label_offset = 1
-[[variant]]
-file = "model.tflite"
-runtime = "litert"
-precision = "uint8"
-"""
 CONFIG = """
 [device]
 id = "door-7"
@@ -141,13 +124,7 @@ class Device:
         self.hides = hides
         self.out: dict[str, list[bytes]] = {}
         self._models = folder / "models"
-        package = self._models / "people" / "1.0.0"
-        package.mkdir(parents=True)
-        ssd = assets / "models" / "coco_ssd_mobilenet_v1_quant.tflite"
-        shutil.copyfile(ssd, package / "model.tflite")
-        names = assets / "labels" / "coco_ssd_labelmap_90.txt"
-        shutil.copyfile(names, package / "labels.txt")
-        (package / "model.toml").write_text(PACKAGE)
+        ssd(self._models, assets, "people")
         self.film = film.make(folder, assets)
         data = self.film.read_bytes()
         starts = [match.start() for match in re.finditer(b"\xff\xd8\xff", data)]
@@ -249,16 +226,12 @@ class Device:
                 file.unlink()
 
     def _sort(self, desk: Listener) -> None:
-        chunks: dict[str, dict[int, bytes]] = {}
         for topic, payload, _ in desk.got:
             parts = topic.split("/")
-            if "blob" in parts:
-                chunks.setdefault(parts[-2], {})[int(parts[-1])] = payload
-                continue
             kind = {"cmd": "answer"}.get(parts[2], parts[2]) if len(parts) > 2 else "other"
-            self.keep(f"mqtt {kind}", payload)
-        for its in chunks.values():
-            self.keep("mqtt blob", b"".join(its[index] for index in sorted(its)))
+            if kind != "blob":
+                self.keep(f"mqtt {kind}", payload)
+        self.keep("mqtt blob", *scan.blobs(desk.got).values())
 
     def _files(self, agent: AgentProcess) -> None:
         for file in sorted(agent.data.rglob("*")):

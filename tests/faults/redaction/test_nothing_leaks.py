@@ -9,41 +9,23 @@ same film without redaction finds the board everywhere, or it would prove nothin
 from __future__ import annotations
 
 import json
-import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 import cv2
 import film
 import numpy as np
-import paho.mqtt.client as mqtt
 import pytest
 import scan
 
 from edgeagent.store.export import jsonl
 from edgeagent.testing.agent import AgentProcess
 from edgeagent.testing.broker import Mosquitto
+from edgeagent.testing.device import Listener
+from edgeagent.testing.ssd import ssd
 
 pytestmark = [pytest.mark.assets, pytest.mark.broker]
 
-PACKAGE = """
-name = "people"
-version = "1.0.0"
-task = "detect"
-labels = "labels.txt"
-[[input]]
-name = "image"
-kind = "image"
-fit = "stretch"
-[output]
-decoder = "ssd"
-label_offset = 1
-[[variant]]
-file = "model.tflite"
-runtime = "litert"
-precision = "uint8"
-"""
 CONFIG = """
 [mqtt]
 host = "127.0.0.1"
@@ -80,13 +62,7 @@ method = "{method}"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    package = folder / "people" / "1.0.0"
-    package.mkdir(parents=True)
-    model = assets / "models" / "coco_ssd_mobilenet_v1_quant.tflite"
-    shutil.copyfile(model, package / "model.tflite")
-    names = assets / "labels" / "coco_ssd_labelmap_90.txt"
-    shutil.copyfile(names, package / "labels.txt")
-    (package / "model.toml").write_text(PACKAGE)
+    ssd(folder, assets, "people")
     return folder
 
 
@@ -95,32 +71,11 @@ def the_film(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Path:
     return film.make(tmp_path_factory.mktemp("film"), assets)
 
 
-class Listener:
-    """Keeps every payload that a broker hands out."""
-
-    def __init__(self, port: int) -> None:
-        self.messages: list[tuple[str, bytes]] = []
-        self._ready = threading.Event()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *_: client.subscribe("#", 1)
-        self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = lambda _client, _data, message: self.messages.append(
-            (message.topic, bytes(message.payload))
-        )
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert self._ready.wait(10)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
 def watch(folder: Path, models: Path, clip: Path, more: str = "", **keys: Any) -> scan.Found:
     """Run an agent over the film; what was found in everything that it left and sent."""
     found = scan.Found()
     with Mosquitto(folder / "broker") as broker:
-        listener = Listener(broker.port)
+        listener = Listener(broker.port, "#")
         keys = {"pictures": "events", "width": 640, **keys}
         text = CONFIG.format(port=broker.port, models=models, film=clip, **keys) + more
         with AgentProcess(text, folder, "--until-done") as agent:
@@ -129,7 +84,7 @@ def watch(folder: Path, models: Path, clip: Path, more: str = "", **keys: Any) -
                 found.look(data, name)
             assert agent.wait() == 0, agent.log
         listener.close()
-    found.payloads(listener.messages)
+    found.payloads(listener.got)
     found.folder(agent.data)
     found.look((folder / "agent.log").read_bytes(), "log")
     return found

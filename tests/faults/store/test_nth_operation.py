@@ -19,6 +19,7 @@ from store_play import Receiver, drain, event, result
 
 from edgeagent.errors import StoreError
 from edgeagent.store.database import Connection, connect
+from edgeagent.store.erase import Wish
 from edgeagent.store.outbox import Outbox
 from edgeagent.store.settings import OutboxSettings
 from edgeagent.store.verify import verify
@@ -122,6 +123,9 @@ def _scene(outbox: Outbox, receiver: Receiver) -> dict[str, Any]:
         if number % 20 == 19:
             assert outbox.flush(20), outbox.stats().fault
     assert retried(lambda: outbox.recall("key")) == b"value"
+    old = Wish(lambda seq, _: seq > 40 and seq % 3 == 0, undelivered=True, upto=150, scrub=True)
+    retried(lambda: outbox.erase(old))
+    assert retried(lambda: outbox.erase(old)).records == 0
     return {"tickets": tickets, "epoch": outbox.epoch}
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeagent.agent.decisions import Decisions
 from edgeagent.config.load import Loaded
 from edgeagent.config.model import Config, Mqtt, Pipeline, Privacy, Redact, Refine, Retention
 from edgeagent.config.toml import Places
 from edgeagent.errors import UsageError
 from edgeagent.privacy import page
-from edgeagent.privacy.purge import known, limit_of
+from edgeagent.privacy.purge import Hands, known, limit_of, purge
 from edgeagent.privacy.report import report
 from edgeagent.privacy.stores import NAMES, STORES
 from edgeagent.store import looks
-from edgeagent.store.age import Now, Stamp
+from edgeagent.store.age import Limit, Now, Stamp
+from edgeagent.store.entry import give_back
+from edgeagent.store.outbox import Outbox
+from edgeagent.store.settings import OutboxSettings
 
 
 def told(folder: Path, **keys: Any) -> dict[str, Any]:
@@ -101,7 +107,7 @@ def test_what_before_may_be() -> None:
 def test_looks_are_bounded_survive_torn_lines_and_go_by_age(tmp_path: Path) -> None:
     for number in range(200):
         looks.note(tmp_path, "capture", f"person-{number}", max_bytes=16384)
-    files = sorted((tmp_path / "looks").iterdir())
+    files = looks.segments(tmp_path / "looks")
     assert sum(its.stat().st_size for its in files) <= 16384
     lines = list(looks.read(tmp_path))
     assert lines[-1]["by"] == "person-199" and 0 < len(lines) < 200
@@ -127,3 +133,65 @@ def test_a_rule_never_takes_what_may_be_young() -> None:
     careful = Limit.of_age(now, 60, careful=True)
     assert not careful.reached(Stamp(0, 0.0, "b1"))
     assert not careful.reached(Stamp(0, synced=True)), "by a clock that can't be trusted now"
+
+
+def test_nobody_who_looks_while_it_is_purged_is_forgotten(tmp_path: Path) -> None:
+    """A purge replaces files to which others append."""
+    looks.note(tmp_path, "capture", "old")
+
+    def look(who: int) -> None:
+        for number in range(25):
+            looks.note(tmp_path, "capture", f"{who}-{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        many = [pool.submit(look, who) for who in range(4)]
+        while not all(its.done() for its in many):
+            looks.note(tmp_path, "capture", "old")
+            looks.purge(tmp_path, lambda its: its["by"] == "old", dry=False)
+    assert len([its for its in looks.read(tmp_path) if its["by"] != "old"]) == 100
+    modes = {its.stat().st_mode & 0o137 for its in (tmp_path / "looks").iterdir()}
+    assert modes <= {0, 0o040}, "the group may read at most, others nothing"
+
+
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(tmp_path, 65534, 65534)
+    looks.note(tmp_path, "purge", "local:root")
+    give_back(tmp_path, looks.FOLDER, "nothing")
+    made = tmp_path / looks.FOLDER
+    assert {its.stat().st_uid for its in (made, *made.iterdir())} == {65534}
+
+
+def test_what_this_user_may_not_look_into_is_said(tmp_path: Path) -> None:
+    looks.note(tmp_path, "capture", "somebody")
+    told(tmp_path)  # all that it needs is imported
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    tmp_path.chmod(0)
+    before = os.geteuid()
+    os.seteuid(user)
+    try:
+        found = told(tmp_path)
+    finally:
+        os.seteuid(before)
+        tmp_path.chmod(0o700)
+    rows = {its["store"]: its for its in found["stores"]}
+    assert "Permission denied" in rows["decisions"]["fault"]
+    assert "Permission denied" in rows["decisions"]["hidden"]
+    assert "Permission denied" in rows["other files"]["fault"]
+    assert [its["what"] for its in found["looks"]] == ["unreadable"]
+
+
+def test_who_empties_the_list_of_looks_stands_in_it(tmp_path: Path) -> None:
+    looks.note(tmp_path, "purge", "local:mallory")
+    looks.note(tmp_path, "capture", "local:mallory")
+    box = Outbox.open(tmp_path, device="d", machine="m", boot="b" * 32, settings=OutboxSettings())
+    its = Hands(tmp_path, box, Decisions(tmp_path, 0, lambda work: work()))
+    only = known(("looks",))
+    now = Now.read()
+    try:
+        assert purge(its, only, limit_of("0 s", now)).others == {"looks": 1}
+        assert [line["what"] for line in looks.read(tmp_path)] == ["purge"]
+        assert purge(its, only, Limit.of_age(now, 0.0, careful=True)).others == {"looks": 1}
+    finally:
+        box.close()

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 from edgeagent.store import epochs
 from edgeagent.store.batch import Batch
 from edgeagent.store.commit import Committer, Group
+from edgeagent.store.erase import Wish, erase
 from edgeagent.store.lanes import Lanes
 from edgeagent.store.ranges import Ranges
 from edgeagent.store.reading import Reading
@@ -184,6 +185,16 @@ class AccountMachine(RuleBasedStateMachine):
                 ),
             )
         )
+
+    @rule(share=st.integers(1, 4), undelivered=st.booleans(), scrub=st.booleans())
+    def erase(self, share: int, undelivered: bool, scrub: bool) -> None:
+        """Also what is on its way to the broker: its acknowledgement comes too late."""
+        upto = self.committer.ledger.produced * share // 4
+        old = lambda seq, _: 0 < seq <= upto  # noqa: E731
+        wish = Wish(old, undelivered=undelivered, upto=upto, scrub=scrub)
+        done = erase(self.committer, wish)
+        assert done.undelivered == 0 or undelivered
+        self._after()
 
     @rule(seconds=st.sampled_from([1.0, 40.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:
